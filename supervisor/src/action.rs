@@ -1,0 +1,153 @@
+//! What the supervisor wants done. Imperatives; the driver performs them and never waits for one.
+
+use alloc::string::String;
+
+use crate::{Ending, Generation, Note, RequestNumber, Span};
+
+/// One thing to do. The result, where there is one, comes back as an [`Event`](crate::Event).
+#[must_use = "an action that is not performed breaks the promise"]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Start the agent. Answered by `AgentSpawned` or `SpawnFailed`, then by `AgentExited`.
+    Spawn {
+        /// The run of the agent that begins.
+        generation: Generation,
+    },
+    /// Send the agent, and nobody else, a signal.
+    SignalAgent {
+        /// The run of the agent that is meant; a signal for an earlier one goes nowhere.
+        generation: Generation,
+        /// Which signal.
+        signal: AgentSignal,
+    },
+    /// Stop or continue the agent's whole process group (job control).
+    SignalGroup {
+        /// The run of the agent whose group is meant.
+        generation: Generation,
+        /// True to continue, false to stop.
+        resume: bool,
+    },
+    /// Stop ourselves (job control); answered by `Resumed` after somebody has continued us.
+    StopSelf,
+    /// Collect the exit status of the ended agent, which frees its process id and group.
+    Reap {
+        /// The run of the agent that is over.
+        generation: Generation,
+    },
+    /// Signal what the agent has left in its group and what we have adopted. Answered by `LeftoversCounted`.
+    SignalLeftovers {
+        /// The run of the agent that left them.
+        generation: Generation,
+        /// What to send.
+        signal: LeftoverSignal,
+    },
+    /// Ask the controller for the node. Answered by `NodeRead`.
+    ReadNode {
+        /// Its number, which the answer carries.
+        request: RequestNumber,
+        /// How long the answer may take.
+        within: Span,
+    },
+    /// Lift the node's mark. Answered by `NodeWritten`.
+    LiftMark {
+        /// Its number, which the answer carries and which is part of the nonce.
+        request: RequestNumber,
+        /// How.
+        method: LiftMethod,
+        /// How long the answer may take.
+        within: Span,
+    },
+    /// Mark the node offline. Answered by `NodeWritten`.
+    MarkOffline {
+        /// Its number, which the answer carries and which is part of the nonce.
+        request: RequestNumber,
+        /// How.
+        method: MarkMethod,
+        /// Why, for the person who sees it in the controller's pages.
+        reason: OfflineReason,
+        /// How long the answer may take.
+        within: Span,
+    },
+    /// Close this request's connection; its answer, should one come, is ignored.
+    CancelRequest {
+        /// Its number.
+        request: RequestNumber,
+    },
+    /// Write down for the next run what this one has done.
+    Remember(Memory),
+    /// Tell people.
+    Tell(Note),
+    /// Everything is over: exit.
+    Finish(Ending),
+}
+
+/// A signal for the agent alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentSignal {
+    /// TERM, then CONT: a stopped agent would not see the TERM.
+    Terminate,
+    /// KILL.
+    Kill,
+    /// This signal, passed on.
+    Forward(i32),
+}
+
+/// A signal for what the agent has left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeftoverSignal {
+    /// Nothing: only count them.
+    Count,
+    /// TERM and CONT.
+    Terminate,
+    /// KILL.
+    Kill,
+}
+
+/// How to lift a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LiftMethod {
+    /// `online-node` over the CLI: a setter, it cannot race.
+    Cli,
+    /// `toggleOffline` with a nonce: a flip whose lost race the next read shows.
+    Toggle,
+}
+
+/// How to mark a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MarkMethod {
+    /// `changeOfflineCause`: a setter.
+    ChangeCause,
+    /// `toggleOffline` with a nonce.
+    Toggle,
+}
+
+/// Why we mark the node. The shell puts it into words, by the template for a stop, and adds the marker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum OfflineReason {
+    /// A graceful stop.
+    Stopping,
+    /// Landed by request.
+    Landed,
+    /// Drained for a restart of the agent.
+    Restarting,
+    /// The agent ended and is not started again.
+    AgentEnded(String),
+    /// The agent keeps failing; how often in a row, and how it ended last.
+    AgentFailing {
+        /// Failures in a row.
+        failures: u32,
+        /// How it ended last.
+        last: String,
+    },
+}
+
+/// What the state file keeps besides the agent's identity, which the shell that spawned it adds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Memory {
+    /// We have set a mark and not lifted it.
+    pub marked: bool,
+    /// The node was seen connected while our agent ran.
+    pub connected: bool,
+    /// The run was ended by a stop.
+    pub stopped: bool,
+}

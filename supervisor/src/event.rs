@@ -1,0 +1,167 @@
+//! What can happen to the supervisor. Facts are past participles; a request is a wish that may be refused.
+
+use alloc::string::String;
+
+use crate::{Generation, NodeView, Policy, RequestNumber};
+
+/// One thing that happened. The driver hands them over one at a time, facts before wishes and answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The agent of this generation was forked and its exec succeeded.
+    AgentSpawned {
+        /// The run of the agent that this is about.
+        generation: Generation,
+        /// Its process id, for people to read.
+        pid: u32,
+    },
+    /// The agent of this generation could not be started; nothing of it is left.
+    SpawnFailed {
+        /// The run of the agent that this is about.
+        generation: Generation,
+        /// Why.
+        failure: SpawnFailure,
+    },
+    /// The agent of this generation has ended. It stays unreaped until [`Action::Reap`](crate::Action::Reap).
+    AgentExited {
+        /// The run of the agent that this is about.
+        generation: Generation,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// After [`Action::SignalLeftovers`](crate::Action::SignalLeftovers): how many processes of the agent's group and
+    /// adopted orphans are still alive. Sent again each time it falls to zero.
+    LeftoversCounted {
+        /// The run of the agent that left them.
+        generation: Generation,
+        /// How many are alive.
+        alive: u32,
+    },
+    /// The answer to [`Action::ReadNode`](crate::Action::ReadNode).
+    NodeRead {
+        /// The request's number.
+        request: RequestNumber,
+        /// What the controller said.
+        outcome: Result<NodeView, Failure>,
+    },
+    /// The answer to [`Action::LiftMark`](crate::Action::LiftMark) or [`Action::MarkOffline`](crate::Action::MarkOffline).
+    NodeWritten {
+        /// The request's number.
+        request: RequestNumber,
+        /// What became of it.
+        outcome: WriteOutcome,
+    },
+    /// Somebody wants something: a signal, or a request of the control program.
+    Requested(Request),
+    /// We were stopped together with the agent and have been continued; timers go on from here.
+    Resumed,
+    /// A reload has brought other settings.
+    PolicyChanged(alloc::boxed::Box<Policy>),
+}
+
+/// What a person, a signal or a service manager may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Stop gracefully: mark, drain, end the agent, exit.
+    Stop(StopSource),
+    /// Stop without waiting for running builds.
+    StopNow,
+    /// Land: mark, drain, stay up with the agent running.
+    Land,
+    /// Take off: lift our mark again, take back a drain that was asked for by request.
+    TakeOff,
+    /// Mark, drain, then start the agent anew.
+    Restart,
+    /// Pass this signal on to the agent.
+    Forward(i32),
+    /// Stop the agent's process group and ourselves until a continue.
+    Suspend,
+}
+
+/// Who asked for a stop. Only an interrupt from a terminal escalates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopSource {
+    /// SIGTERM, or a signal that the settings map to a stop: a second one changes nothing, because schedulers send two.
+    Terminate,
+    /// SIGINT: at a terminal a second one skips the rest of the drain, a third kills.
+    Interrupt,
+    /// The terminal has hung up.
+    Hangup,
+    /// Asked by a program that can say what it means.
+    Control,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(u8),
+    /// Killed by this signal.
+    Signal(i32),
+    /// Ended, but as it was no child of ours nobody can tell how.
+    Unknown,
+}
+
+impl Exit {
+    /// The exit code a shell would report: the code, or 128 + signal. A fate that nobody can tell counts as 1.
+    #[must_use]
+    pub fn shell_code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => u8::try_from(signal).map_or(u8::MAX, |signal| signal.saturating_add(128)),
+            Self::Unknown => 1,
+        }
+    }
+}
+
+/// Why an agent could not be started. A failed exec is not an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SpawnFailure {
+    /// The command does not exist.
+    NotFound,
+    /// The command exists but cannot be executed.
+    NotExecutable,
+    /// The system had no process, memory or descriptor to spare (an errno); it may have one later.
+    Exhausted(i32),
+    /// Any other errno.
+    Other(i32),
+}
+
+/// Why a request to the controller has brought no usable answer. All of them have been said in full by the shell that
+/// met them; the core decides by the kind alone, and by `words` for what a person is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub kind: FailureKind,
+    /// What failed, the likely cause and the cure, in one sentence.
+    pub words: String,
+}
+
+/// The kinds of failure that decisions depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureKind {
+    /// No connection, no name, no answer in time, a TLS failure, a 5xx, "getting ready", garbage instead of JSON, or an
+    /// answer that shows no controller: it may pass, so it is tried again.
+    Unavailable,
+    /// 401: the credentials are refused.
+    Unauthenticated,
+    /// 403: the credentials are good but lack a permission.
+    Forbidden,
+    /// The controller answers, but it has no such node.
+    NoSuchNode,
+}
+
+/// What became of a write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WriteOutcome {
+    /// The controller accepted it. Only a read shows what it did.
+    Accepted,
+    /// This controller has no such way (no such page, no such command, a proxy that breaks it): not carried out.
+    Unsupported {
+        /// What was tried and what came back.
+        words: String,
+    },
+    /// It was refused, or never sent: certainly not carried out.
+    Failed(Failure),
+    /// Nobody can tell: it may have been carried out, or may still be.
+    Unknown(Failure),
+}

@@ -1,0 +1,247 @@
+//! What people are told. The core says which fact matters and when; the shell that logs it finds the words.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::{Build, Exit, Failure, Generation, LiftMethod, Mark, MarkMethod, Request, Span, SpawnFailure, StopSource};
+
+/// One fact worth a log line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Note {
+    /// An agent of an earlier run is still alive and is ended first.
+    SurvivorFound,
+    /// The survivor is gone.
+    SurvivorEnded,
+    /// The first read: the node carries no mark, nothing is to be done.
+    NodeFree,
+    /// The node carries a mark and we lift it.
+    Lifting {
+        /// The mark.
+        mark: Mark,
+        /// The way.
+        method: LiftMethod,
+    },
+    /// A read shows the node free after we lifted the mark; how long it took in all.
+    Lifted {
+        /// From the first request on.
+        took: Span,
+    },
+    /// Our toggle hit a node that somebody had freed in the same moment, and marked it; it is toggled once more.
+    RaceLost,
+    /// The node stays marked because the policy says so; the agent is started all the same.
+    MarkLeft {
+        /// The mark.
+        mark: Mark,
+    },
+    /// A way of writing does not work on this controller; another is used from now on.
+    WayChanged {
+        /// What was tried and what came back.
+        words: String,
+    },
+    /// Nobody can tell whether a write was carried out; reads will show it.
+    OutcomeUnknown(Failure),
+    /// The controller gave no usable answer; it is asked again. Said at the first and at each change of the failure.
+    Waiting {
+        /// What it said.
+        failure: Failure,
+        /// When the next attempt is made.
+        retry: Span,
+    },
+    /// The controller answers again.
+    Answering {
+        /// How long it did not.
+        after: Span,
+    },
+    /// The controller has refused us for good, and the agent is started all the same.
+    StartedUnmarked(Failure),
+    /// The agent is being started.
+    AgentStarting {
+        /// Which run.
+        generation: Generation,
+    },
+    /// The agent runs.
+    AgentStarted {
+        /// Which run.
+        generation: Generation,
+        /// Its process id.
+        pid: u32,
+    },
+    /// The controller reports the agent connected.
+    AgentConnected {
+        /// Since the start of the agent.
+        took: Span,
+        /// Whether the node is marked all the same.
+        marked: bool,
+    },
+    /// The controller reports the agent no longer connected although it runs.
+    AgentDisconnected,
+    /// The agent ended.
+    AgentExited {
+        /// Which run.
+        generation: Generation,
+        /// How.
+        exit: Exit,
+        /// How long it ran.
+        ran: Span,
+        /// Whether we had asked it to.
+        asked: bool,
+        /// Whether it had ever been seen connected.
+        connected: bool,
+    },
+    /// The agent could not be started.
+    SpawnFailed(SpawnFailure),
+    /// The agent is started again after a delay.
+    RestartPlanned {
+        /// The delay.
+        delay: Span,
+        /// Failures in a row.
+        failures: u32,
+    },
+    /// The controller still holds the channel of the agent that is gone.
+    OldChannelHeld,
+    /// The agent keeps failing: the node is marked and the pace slows down.
+    Slowing {
+        /// Failures in a row.
+        failures: u32,
+    },
+    /// The agent keeps failing and the limit is reached.
+    GivingUp {
+        /// Failures in a row.
+        failures: u32,
+    },
+    /// Somebody else has marked the node while the agent runs; it is theirs.
+    ForeignMark(Mark),
+    /// The foreign mark is gone.
+    ForeignMarkGone,
+    /// A mark of ours was found behind a running agent; it is lifted.
+    StrayMark(Mark),
+    /// A stop begins.
+    Stopping {
+        /// Who asked.
+        source: StopSource,
+        /// Whether an agent runs.
+        agent: bool,
+    },
+    /// A request changed nothing, or changed the course of a stop.
+    RequestTaken {
+        /// The request.
+        request: Request,
+        /// What it means now.
+        effect: Effect,
+    },
+    /// The node is being marked.
+    Marking {
+        /// The way.
+        method: MarkMethod,
+    },
+    /// A read shows the node marked by us.
+    Marked {
+        /// From the begin of the stop on.
+        took: Span,
+    },
+    /// Somebody else had marked the node: nothing is written, their reason stays.
+    MarkedAlready(Mark),
+    /// The node could not be marked within the time for it.
+    MarkUnconfirmed {
+        /// The time for it.
+        after: Span,
+        /// The last failure, if there was one.
+        failure: Option<Failure>,
+    },
+    /// The mark has vanished and is set again.
+    MarkVanished,
+    /// The mark has vanished too often; it is not set again.
+    MarkLost,
+    /// Waiting for running builds. Said at the begin and at every change of what runs.
+    Draining {
+        /// What runs.
+        builds: Vec<Build>,
+        /// How much of the time for it is left.
+        left: Span,
+    },
+    /// Nothing runs any more.
+    Drained {
+        /// How long that took.
+        took: Span,
+    },
+    /// The time for it is over, or somebody did not want to wait: these builds are cut off.
+    DrainCut {
+        /// What runs.
+        builds: Vec<Build>,
+        /// Whether time ran out (else somebody asked).
+        timeout: bool,
+    },
+    /// Marked and idle, the agent stays up.
+    Landed,
+    /// The mark was lifted by somebody while landed; taken as "taken back".
+    TakenBack,
+    /// The agent was asked to end.
+    Terminating {
+        /// How long it has.
+        grace: Span,
+    },
+    /// The agent did not end in time, or somebody asked for it.
+    Killing,
+    /// The killed agent has not gone away; we do not wait for it any longer.
+    Unkillable,
+    /// The agent has left processes behind.
+    LeftoversFound {
+        /// How many.
+        alive: u32,
+        /// Whether they are ended.
+        ended: bool,
+    },
+    /// Some could not be ended.
+    LeftoversRemain {
+        /// How many.
+        alive: u32,
+    },
+    /// The settings were read again.
+    PolicyChanged,
+}
+
+/// What a request means in the phase in which it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It is being done already; asking twice is success.
+    Already,
+    /// The rest of the drain is skipped.
+    DrainSkipped,
+    /// The agent is killed.
+    Killed,
+    /// Too late for it.
+    TooLate,
+    /// It has no meaning without a controller, or without an agent.
+    Meaningless,
+    /// The drain is taken back.
+    TakenBack,
+    /// It is done.
+    Done,
+}
+
+/// Why the supervisor has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// Stopped as asked. `killed`: the agent had to be. `confirmed`: the mark was read back, or none was to be set.
+    Stopped {
+        /// The agent had to be killed.
+        killed: bool,
+        /// The mark was read back, or none was to be set.
+        confirmed: bool,
+    },
+    /// The agent ended and is not started again.
+    AgentEnded {
+        /// How.
+        exit: Exit,
+        /// The mark was read back, or none was to be set.
+        confirmed: bool,
+    },
+    /// The agent keeps failing and the limit is reached.
+    GaveUp,
+    /// The agent could not be started.
+    SpawnFailed(SpawnFailure),
+    /// The controller was unreachable for the whole start timeout.
+    Unreachable(Failure),
+    /// The controller refused us for good.
+    Refused(Failure),
+}

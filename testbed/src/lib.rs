@@ -1,0 +1,1 @@
+//! What agent-wrap is tested with.
