@@ -1,1 +1,3 @@
-//! What agent-wrap is tested with.
+//! What agent-wrap is tested with: the simulated controller, the driver of a real one, and an agent that misbehaves.
+
+pub mod stage;
