@@ -1,8 +1,6 @@
 //! What the supervisor wants done. Imperatives; the driver performs them and never waits for one.
 
-use alloc::string::String;
-
-use crate::{Ending, Generation, Note, RequestNumber, Span};
+use crate::{Ending, Exit, Generation, Note, RequestNumber, Span, SpawnFailure};
 
 /// One thing to do. The result, where there is one, comes back as an [`Event`](crate::Event).
 #[must_use = "an action that is not performed breaks the promise"]
@@ -131,13 +129,15 @@ pub enum OfflineReason {
     /// Drained for a restart of the agent.
     Restarting,
     /// The agent ended and is not started again.
-    AgentEnded(String),
-    /// The agent keeps failing; how often in a row, and how it ended last.
+    AgentEnded(Exit),
+    /// The agent could not be started.
+    AgentMissing(SpawnFailure),
+    /// The agent keeps failing.
     AgentFailing {
         /// Failures in a row.
         failures: u32,
-        /// How it ended last.
-        last: String,
+        /// How it ended last, where that is known.
+        last: Option<Exit>,
     },
 }
 
@@ -148,6 +148,6 @@ pub struct Memory {
     pub marked: bool,
     /// The node was seen connected while our agent ran.
     pub connected: bool,
-    /// The run was ended by a stop.
+    /// The last run that started an agent ended in good order: by a stop, or with the agent.
     pub stopped: bool,
 }

@@ -21,11 +21,8 @@ pub enum Note {
         /// The way.
         method: LiftMethod,
     },
-    /// A read shows the node free after we lifted the mark; how long it took in all.
-    Lifted {
-        /// From the first request on.
-        took: Span,
-    },
+    /// A read shows the node free after we lifted the mark.
+    Lifted,
     /// Our toggle hit a node that somebody had freed in the same moment, and marked it; it is toggled once more.
     RaceLost,
     /// The node stays marked because the policy says so; the agent is started all the same.
@@ -48,10 +45,7 @@ pub enum Note {
         retry: Span,
     },
     /// The controller answers again.
-    Answering {
-        /// How long it did not.
-        after: Span,
-    },
+    Answering,
     /// The controller has refused us for good, and the agent is started all the same.
     StartedUnmarked(Failure),
     /// The agent is being started.
@@ -68,8 +62,6 @@ pub enum Note {
     },
     /// The controller reports the agent connected.
     AgentConnected {
-        /// Since the start of the agent.
-        took: Span,
         /// Whether the node is marked all the same.
         marked: bool,
     },
@@ -81,8 +73,6 @@ pub enum Note {
         generation: Generation,
         /// How.
         exit: Exit,
-        /// How long it ran.
-        ran: Span,
         /// Whether we had asked it to.
         asked: bool,
         /// Whether it had ever been seen connected.
@@ -135,10 +125,7 @@ pub enum Note {
         method: MarkMethod,
     },
     /// A read shows the node marked by us.
-    Marked {
-        /// From the begin of the stop on.
-        took: Span,
-    },
+    Marked,
     /// Somebody else had marked the node: nothing is written, their reason stays.
     MarkedAlready(Mark),
     /// The node could not be marked within the time for it.
@@ -148,6 +135,8 @@ pub enum Note {
         /// The last failure, if there was one.
         failure: Option<Failure>,
     },
+    /// What the last look before the exit has shown, where it is not what the stop wanted.
+    LastLookUnsettled,
     /// The mark has vanished and is set again.
     MarkVanished,
     /// The mark has vanished too often; it is not set again.
@@ -156,14 +145,11 @@ pub enum Note {
     Draining {
         /// What runs.
         builds: Vec<Build>,
-        /// How much of the time for it is left.
-        left: Span,
+        /// How much of the time for it is left; `None` without a limit.
+        left: Option<Span>,
     },
     /// Nothing runs any more.
-    Drained {
-        /// How long that took.
-        took: Span,
-    },
+    Drained,
     /// The time for it is over, or somebody did not want to wait: these builds are cut off.
     DrainCut {
         /// What runs.
@@ -171,6 +157,8 @@ pub enum Note {
         /// Whether time ran out (else somebody asked).
         timeout: bool,
     },
+    /// No drain: the node is not marked, so builds would keep coming.
+    NotDrained,
     /// Marked and idle, the agent stays up.
     Landed,
     /// The mark was lifted by somebody while landed; taken as "taken back".

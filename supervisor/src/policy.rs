@@ -49,6 +49,8 @@ pub struct NodePolicy {
     pub disconnect_timeout: Span,
     /// The previous run on this machine ended without a stop: only our own marks are lifted, whatever `online` says.
     pub unclean: bool,
+    /// A mark of ours was on the node when the previous run on this machine ended.
+    pub marked_before: bool,
 }
 
 /// `--online`: which marks are lifted at the first start. At an agent's restart it is only ever ours.
@@ -161,6 +163,7 @@ impl Default for NodePolicy {
             poll: Span::seconds(60),
             disconnect_timeout: Span::seconds(300),
             unclean: false,
+            marked_before: false,
         }
     }
 }

@@ -1,0 +1,182 @@
+//! What is known of the agent, and when it is started again.
+
+use alloc::vec::Vec;
+
+use crate::{Backoff, Exit, Generation, Span};
+
+/// Whether there is an agent. There is never more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentState {
+    /// None, or the last one has been reaped.
+    Absent,
+    /// Asked for, not there yet.
+    Spawning,
+    /// Running, or stopped by job control.
+    Alive,
+    /// Ended but not reaped: its process id and group are still its own.
+    Exited(Exit),
+}
+
+/// The agent and the history of its failures.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Agent {
+    pub(crate) state: AgentState,
+    pub(crate) generation: Generation,
+    pub(crate) pid: u32,
+    /// The controller has reported this run connected.
+    pub(crate) connected: bool,
+    /// The controller has reported it connected and then no longer.
+    pub(crate) gone: bool,
+    /// The second look after the connection has been made.
+    pub(crate) settled: bool,
+    /// Looks for the connection so far, which slow down.
+    pub(crate) looks: u8,
+    /// We have asked it to end.
+    pub(crate) asked: bool,
+    /// We have sent it KILL.
+    pub(crate) killed: bool,
+    /// What is left of the time in which an end is a failure whatever its code.
+    pub(crate) young: Span,
+    /// Ends in a row without a healthy run between them.
+    pub(crate) failures: u32,
+    /// The last end has been taken out of the count, because it was the controller's doing.
+    pub(crate) excused: bool,
+    /// How it ended last.
+    pub(crate) exit: Option<Exit>,
+    /// Signals to pass on that came while it was being started.
+    pub(crate) pending: Vec<i32>,
+}
+
+impl Agent {
+    pub(crate) fn new(survivor: bool) -> Self {
+        Self {
+            state: if survivor { AgentState::Alive } else { AgentState::Absent },
+            generation: Generation(0),
+            pid: 0,
+            connected: false,
+            gone: false,
+            settled: false,
+            looks: 0,
+            asked: false,
+            killed: false,
+            young: Span::ZERO,
+            failures: 0,
+            excused: false,
+            exit: None,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Begins a new run.
+    pub(crate) fn begin(&mut self) -> Generation {
+        self.generation = Generation(self.generation.0.saturating_add(1));
+        self.state = AgentState::Spawning;
+        self.pid = 0;
+        self.connected = false;
+        self.gone = false;
+        self.settled = false;
+        self.looks = 0;
+        self.asked = false;
+        self.killed = false;
+        self.young = Span::ZERO;
+        self.pending.clear();
+        self.generation
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.state == AgentState::Alive
+    }
+
+    /// Whether there is, or will be in a moment, a process to end.
+    pub(crate) fn exists(&self) -> bool {
+        matches!(self.state, AgentState::Alive | AgentState::Spawning)
+    }
+
+    /// Whether this end, which nobody asked for, is a failure. agent.jar exits 0 for bad options and a missing secret:
+    /// a short run that never connected is a failure whatever the code.
+    pub(crate) fn failed(&self, exit: Exit) -> bool {
+        exit != Exit::Code(0) || (!self.connected && !self.young.is_zero())
+    }
+
+    /// Counts an end.
+    pub(crate) fn count_failure(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        self.excused = false;
+    }
+
+    /// Takes the last end out of the count, once; true if it was in it.
+    pub(crate) fn excuse_failure(&mut self) -> bool {
+        if self.excused || self.failures == 0 {
+            return false;
+        }
+        self.excused = true;
+        self.failures -= 1;
+        true
+    }
+}
+
+/// The delay after so many failures in a row: doubling, capped, less up to a quarter of jitter, so that a fleet does
+/// not come back in one moment.
+pub(crate) fn restart_delay(backoff: &Backoff, failures: u32, seed: u64) -> Span {
+    if failures >= backoff.slow_after {
+        return jittered(backoff.slow, seed, failures);
+    }
+    let doublings = failures.saturating_sub(1).min(32);
+    let delay = Span(backoff.first.0.saturating_mul(1_u64 << doublings)).min(backoff.max);
+    jittered(delay, seed, failures)
+}
+
+/// `span` less up to a quarter, the same for the same seed and step (splitmix64).
+pub(crate) fn jittered(span: Span, seed: u64, step: u32) -> Span {
+    let mut mixed = seed.wrapping_add(u64::from(step).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    let quarter = span.0 / 4;
+    if quarter == 0 { span } else { Span(span.0 - mixed % (quarter + 1)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_doubles_to_its_cap_and_then_slows_down() {
+        let backoff = Backoff::default();
+        let bounds = |failures| {
+            let delays: Vec<Span> = (0..200).map(|seed| restart_delay(&backoff, failures, seed)).collect();
+            (*delays.iter().min().unwrap(), *delays.iter().max().unwrap())
+        };
+        for (failures, full) in [(0, 1000), (1, 1000), (2, 2000), (3, 4000), (7, 60_000), (9, 60_000), (10, 300_000)] {
+            let (min, max) = bounds(failures);
+            assert!(max <= Span(full), "{failures} failures: {max:?}");
+            assert!(min >= Span(full / 4 * 3), "{failures} failures: {min:?}");
+            assert!(min < max, "{failures} failures: no jitter");
+        }
+    }
+
+    #[test]
+    fn an_early_end_without_a_connection_is_a_failure_even_with_code_0() {
+        let mut agent = Agent::new(false);
+        agent.begin();
+        agent.young = Span::seconds(10);
+        assert!(agent.failed(Exit::Code(0)));
+        agent.connected = true;
+        assert!(!agent.failed(Exit::Code(0)));
+        agent.connected = false;
+        agent.young = Span::ZERO;
+        assert!(!agent.failed(Exit::Code(0)));
+        assert!(agent.failed(Exit::Code(1)));
+        assert!(agent.failed(Exit::Signal(9)));
+    }
+
+    #[test]
+    fn an_end_is_excused_only_once() {
+        let mut agent = Agent::new(false);
+        agent.count_failure();
+        agent.count_failure();
+        assert!(agent.excuse_failure());
+        assert!(!agent.excuse_failure());
+        assert_eq!(agent.failures, 1);
+    }
+}

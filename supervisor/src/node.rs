@@ -1,0 +1,402 @@
+//! The node: what we want of it, what we believe of it, and the one request under way.
+//!
+//! ```text
+//!        wish changes, look due                 answer
+//!   ┌──────────────> Stale ──── read ───────────> Fresh ──── it is as wanted ───> Handled
+//!   │                  ^                            │                                │
+//!   │                  └──── write, then pause ─────┘ it is not: one write           │
+//!   └────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//! Every write is followed by a read, a write is only ever decided on a read that came after the last one, and there is
+//! at most one request under way: so whatever is lost or late, the next decision rests on what the controller says now.
+
+use alloc::string::String;
+
+use crate::{
+    Failure, FailureKind, LiftMethod, Mark, MarkMethod, NodePolicy, NodeView, OfflineReason, OnlineMethod,
+    OnlinePolicy, Owner, RequestNumber, Span,
+};
+
+/// A refusal counts as final when it has come this often ...
+const FINAL_AFTER_ANSWERS: u8 = 3;
+/// ... over at least so long: a starting controller refuses good credentials for moments.
+pub(crate) const FINAL_AFTER: Span = Span::seconds(5);
+/// So often a mark that vanishes during a stop is set again.
+const REASSERTIONS: u8 = 3;
+/// So many reads must show a toggle of unknown outcome not carried out before another one is sent.
+const DOUBTFUL_READS: u8 = 2;
+/// So many writes in a row are sent without a pause.
+const UNPACED_WRITES: u8 = 2;
+/// So often a mark that others set again right after the start is lifted.
+const LIFTS_AFTER_START: u8 = 3;
+
+/// What we want of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Desired {
+    /// Free of the mark, as far as `Scope` lets us lift it.
+    Online(Scope),
+    /// Marked, for this reason.
+    Offline(OfflineReason),
+    /// Nothing: neither read nor written.
+    AsItIs,
+}
+
+/// Which marks may be lifted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Those that `--online` names: at the first start, until the agent was seen connected.
+    Start,
+    /// Only ours.
+    Own,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RequestKind {
+    Read,
+    Lift(LiftMethod),
+    Mark(MarkMethod),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Knowledge {
+    /// Something was written, wished, or has grown old since the last read.
+    Stale,
+    /// The last read is what decisions may rest on.
+    Fresh,
+    /// What it shows is as wanted, and this has been acted on.
+    Handled,
+}
+
+/// What to do next about the node.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Nothing,
+    Read,
+    Lift(LiftMethod),
+    Mark(MarkMethod),
+    /// Look again after a pause before anything is written.
+    Pause,
+    Settled(Settlement),
+}
+
+/// How the node stands when nothing is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Settlement {
+    /// Free of the mark.
+    Free,
+    /// Marked, and the policy leaves it.
+    Left,
+    /// Marked, as wanted.
+    Marked,
+    /// Not marked, and not to be marked again.
+    Lost,
+}
+
+/// Equal refusals in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Refusals {
+    kind: FailureKind,
+    answers: u8,
+    /// What is left of the time over which they have to repeat.
+    window: Span,
+}
+
+/// What came of counting a failure.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Try again.
+    Passing,
+    /// A refusal that has repeated often and long enough.
+    Final,
+}
+
+/// The node's part of the state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Node {
+    pub(crate) policy: NodePolicy,
+    pub(crate) desired: Desired,
+    pub(crate) view: Option<NodeView>,
+    pub(crate) knowledge: Knowledge,
+    pub(crate) in_flight: Option<(RequestNumber, RequestKind)>,
+    last_number: RequestNumber,
+    cli_broken: bool,
+    cause_missing: bool,
+    /// Reads that still have to show a toggle of unknown outcome not carried out.
+    doubt: u8,
+    /// Writes since the node was last as wanted.
+    writes: u8,
+    /// The pause before the next write has been made.
+    paused: bool,
+    /// The node was seen marked since the mark is wanted.
+    was_marked: bool,
+    reassertions: u8,
+    /// So often a mark that vanishes is set again.
+    pub(crate) reassertion_limit: u8,
+    /// A mark is being lifted.
+    pub(crate) lifting: bool,
+    /// Marks of others that were lifted after the agent's start.
+    pub(crate) lifts_after_start: u8,
+    read_refusals: Option<Refusals>,
+    write_refusals: Option<Refusals>,
+    /// The failure that people were told of last, while it lasts.
+    pub(crate) outage: Option<Failure>,
+    /// Requests in a row without a usable answer.
+    pub(crate) failures: u8,
+    /// The foreign mark that people were told of.
+    pub(crate) told_foreign: Option<String>,
+    /// We have set a mark and not seen it gone.
+    pub(crate) marked_by_us: bool,
+}
+
+impl Node {
+    pub(crate) fn new(policy: NodePolicy) -> Self {
+        let marked_by_us = policy.marked_before;
+        Self {
+            policy,
+            desired: Desired::Online(Scope::Start),
+            view: None,
+            knowledge: Knowledge::Stale,
+            in_flight: None,
+            last_number: RequestNumber(0),
+            cli_broken: false,
+            cause_missing: false,
+            doubt: 0,
+            writes: 0,
+            paused: false,
+            was_marked: false,
+            reassertions: 0,
+            reassertion_limit: REASSERTIONS,
+            lifting: false,
+            lifts_after_start: 0,
+            read_refusals: None,
+            write_refusals: None,
+            outage: None,
+            failures: 0,
+            told_foreign: None,
+            marked_by_us,
+        }
+    }
+
+    /// Changes the wish; the next decision waits for a read.
+    pub(crate) fn wish(&mut self, desired: Desired) {
+        self.desired = desired;
+        self.knowledge = Knowledge::Stale;
+        self.writes = 0;
+        self.paused = false;
+        self.was_marked = false;
+        self.reassertions = 0;
+        self.reassertion_limit = REASSERTIONS;
+        self.lifting = false;
+    }
+
+    pub(crate) fn advance(&mut self, elapsed: Span) {
+        for refusals in [&mut self.read_refusals, &mut self.write_refusals].into_iter().flatten() {
+            refusals.window = refusals.window.less(elapsed);
+        }
+    }
+
+    /// What to do next, if no request is under way and no pause is being made.
+    pub(crate) fn step(&mut self) -> Step {
+        match self.knowledge {
+            Knowledge::Handled => return Step::Nothing,
+            Knowledge::Stale if self.desired == Desired::AsItIs => return Step::Nothing,
+            Knowledge::Stale => return Step::Read,
+            Knowledge::Fresh => {}
+        }
+        let mark = self.view.as_ref().and_then(|view| view.mark.clone());
+        match (self.desired.clone(), mark) {
+            (Desired::AsItIs, _) => Step::Nothing,
+            (Desired::Online(_), None) => self.settle(Settlement::Free),
+            (Desired::Online(scope), Some(mark)) if self.may_lift(&mark, scope) => {
+                let method = self.lift_method();
+                self.write(Step::Lift(method), method == LiftMethod::Toggle)
+            }
+            (Desired::Online(_), Some(_)) => self.settle(Settlement::Left),
+            (Desired::Offline(_), Some(_)) => {
+                self.was_marked = true;
+                self.settle(Settlement::Marked)
+            }
+            (Desired::Offline(_), None) if self.was_marked && self.reassertions >= self.reassertion_limit => {
+                self.settle(Settlement::Lost)
+            }
+            (Desired::Offline(_), None) => {
+                let method = if self.cause_missing { MarkMethod::Toggle } else { MarkMethod::ChangeCause };
+                self.write(Step::Mark(method), method == MarkMethod::Toggle)
+            }
+        }
+    }
+
+    fn settle(&mut self, settlement: Settlement) -> Step {
+        self.knowledge = Knowledge::Handled;
+        self.doubt = 0;
+        self.writes = 0;
+        self.paused = false;
+        Step::Settled(settlement)
+    }
+
+    fn write(&mut self, step: Step, is_toggle: bool) -> Step {
+        if is_toggle && self.doubt > 0 {
+            self.doubt -= 1;
+            self.knowledge = Knowledge::Stale;
+            return Step::Pause;
+        }
+        if self.writes >= UNPACED_WRITES && !self.paused {
+            self.paused = true;
+            self.knowledge = Knowledge::Stale;
+            return Step::Pause;
+        }
+        self.paused = false;
+        step
+    }
+
+    fn lift_method(&self) -> LiftMethod {
+        let has_cli = self.view.as_ref().is_some_and(|view| view.has_cli);
+        match self.policy.online_method {
+            OnlineMethod::Cli => LiftMethod::Cli,
+            OnlineMethod::Auto if has_cli && !self.cli_broken => LiftMethod::Cli,
+            OnlineMethod::Auto | OnlineMethod::Toggle => LiftMethod::Toggle,
+        }
+    }
+
+    /// Whether the policy lets us lift this mark.
+    pub(crate) fn may_lift(&self, mark: &Mark, scope: Scope) -> bool {
+        match mark.owner {
+            Owner::ThisRun => true,
+            Owner::EarlierRun => self.policy.online != OnlinePolicy::Never,
+            Owner::Monitor => false,
+            Owner::Foreign => {
+                scope == Scope::Start
+                    && !self.policy.unclean
+                    && self.lifts_after_start < LIFTS_AFTER_START
+                    && match self.policy.online {
+                        OnlinePolicy::Always => true,
+                        OnlinePolicy::Match => mark.matches,
+                        OnlinePolicy::Own | OnlinePolicy::Never => false,
+                    }
+            }
+        }
+    }
+
+    /// Numbers a request and takes note that it is under way.
+    pub(crate) fn send(&mut self, kind: RequestKind) -> RequestNumber {
+        self.last_number = RequestNumber(self.last_number.0.wrapping_add(1));
+        self.in_flight = Some((self.last_number, kind));
+        if kind != RequestKind::Read {
+            self.knowledge = Knowledge::Stale;
+            self.writes = self.writes.saturating_add(1);
+            if let RequestKind::Mark(_) = kind {
+                self.marked_by_us = true;
+                if self.was_marked {
+                    self.was_marked = false;
+                    self.reassertions += 1;
+                }
+            } else {
+                self.lifting = true;
+            }
+        }
+        self.last_number
+    }
+
+    /// Takes the answer to this request; `None` when it is not the one under way.
+    pub(crate) fn answered(&mut self, request: RequestNumber) -> Option<RequestKind> {
+        let (number, kind) = self.in_flight?;
+        if number != request {
+            return None;
+        }
+        self.in_flight = None;
+        Some(kind)
+    }
+
+    /// A read has brought the node.
+    pub(crate) fn seen(&mut self, view: NodeView) {
+        self.read_refusals = None;
+        self.failures = 0;
+        match &view.mark {
+            None => self.marked_by_us = false,
+            Some(mark) if mark.owner.is_ours() => self.marked_by_us = true,
+            Some(_) => {}
+        }
+        self.view = Some(view);
+        self.knowledge = Knowledge::Fresh;
+    }
+
+    /// The controller has accepted a write.
+    pub(crate) fn accepted(&mut self) {
+        self.write_refusals = None;
+        self.failures = 0;
+    }
+
+    /// This way of writing does not work here; true if there is another.
+    pub(crate) fn unsupported(&mut self, kind: RequestKind) -> bool {
+        match kind {
+            RequestKind::Lift(LiftMethod::Cli) => {
+                self.cli_broken = true;
+                self.policy.online_method == OnlineMethod::Auto
+            }
+            RequestKind::Mark(MarkMethod::ChangeCause) => {
+                self.cause_missing = true;
+                true
+            }
+            RequestKind::Read | RequestKind::Lift(LiftMethod::Toggle) | RequestKind::Mark(MarkMethod::Toggle) => false,
+        }
+    }
+
+    /// Nobody can tell whether this write was or will be carried out.
+    pub(crate) fn doubtful(&mut self, kind: RequestKind) {
+        match kind {
+            RequestKind::Lift(LiftMethod::Toggle) | RequestKind::Mark(MarkMethod::Toggle) => {
+                self.doubt = DOUBTFUL_READS;
+            }
+            // A proxy that buffers requests starves the CLI; the toggle gets through.
+            RequestKind::Lift(LiftMethod::Cli) => self.cli_broken = true,
+            RequestKind::Read | RequestKind::Mark(MarkMethod::ChangeCause) => {}
+        }
+    }
+
+    /// Counts a failure of a read or a write.
+    pub(crate) fn failed(&mut self, kind: RequestKind, failure: &Failure) -> Verdict {
+        self.knowledge = Knowledge::Stale;
+        self.failures = self.failures.saturating_add(1);
+        let refusals = if kind == RequestKind::Read { &mut self.read_refusals } else { &mut self.write_refusals };
+        if failure.kind == FailureKind::Unavailable {
+            *refusals = None;
+            return Verdict::Passing;
+        }
+        let counted = match refusals {
+            Some(counted) if counted.kind == failure.kind => {
+                counted.answers = counted.answers.saturating_add(1);
+                *counted
+            }
+            _ => Refusals { kind: failure.kind, answers: 1, window: FINAL_AFTER },
+        };
+        *refusals = Some(counted);
+        if counted.answers >= FINAL_AFTER_ANSWERS && counted.window.is_zero() {
+            Verdict::Final
+        } else {
+            Verdict::Passing
+        }
+    }
+
+    /// The mark that is wanted was seen, and the last read shows it gone.
+    pub(crate) fn mark_vanished(&self) -> bool {
+        self.was_marked && !self.is_marked()
+    }
+
+    /// Whether a lost race explains the mark that is about to be lifted: our own toggle has just set it.
+    pub(crate) fn race_lost(&self, mark: &Mark) -> bool {
+        self.lifting && mark.owner == Owner::ThisRun
+    }
+
+    /// The last thing that we know is that the node carries a mark.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.mark.is_some())
+    }
+
+    /// The pause before the next attempt at a write that has not done what it should.
+    pub(crate) fn write_pause(&self) -> Span {
+        let doublings = u32::from(self.writes.saturating_sub(UNPACED_WRITES)).min(3);
+        Span(500 << doublings)
+    }
+}

@@ -1,0 +1,377 @@
+//! Asking the controller: which request is sent next, and what its answer means.
+
+use alloc::string::String;
+
+use super::{Phase, Supervisor};
+use crate::agent::jittered;
+use crate::node::{Knowledge, RequestKind, Settlement, Step, Verdict};
+use crate::{
+    Action, Deadline, Desired, Failure, FailureKind, IfRefused, LiftMethod, NodeView, Note, Owner, RequestNumber,
+    Scope, Span, WriteOutcome,
+};
+
+/// The setter over the CLI answers at once or not at all.
+const CLI_TIME: Span = Span::seconds(3);
+
+impl Supervisor {
+    /// Takes the node's next steps until a request is under way, a pause is being made, or nothing is left to do.
+    pub(super) fn pump(&mut self) {
+        while self.may_ask() {
+            let Some(node) = &mut self.node else { break };
+            match node.step() {
+                Step::Nothing => break,
+                Step::Read => {
+                    let request = node.send(RequestKind::Read);
+                    let within = self.request_time();
+                    self.act(Action::ReadNode { request, within });
+                }
+                Step::Lift(method) => self.lift(method),
+                Step::Mark(method) => {
+                    let Desired::Offline(reason) = node.desired.clone() else { break };
+                    let request = node.send(RequestKind::Mark(method));
+                    let within = self.request_time();
+                    self.tell(Note::Marking { method });
+                    self.act(Action::MarkOffline { request, method, reason, within });
+                }
+                Step::Pause => {
+                    let pause = node.write_pause();
+                    self.timers.set(Deadline::NextLook, pause);
+                }
+                Step::Settled(settlement) => self.settled(settlement),
+            }
+        }
+        self.remember();
+    }
+
+    fn may_ask(&self) -> bool {
+        let Some(node) = &self.node else { return false };
+        let wants_mark = matches!(node.desired, Desired::Offline(_));
+        let active = match self.phase {
+            Phase::Evicting | Phase::Starting | Phase::Finished => false,
+            Phase::Enabling | Phase::Running | Phase::Landed | Phase::Marking | Phase::Draining | Phase::Closing => {
+                true
+            }
+            Phase::BackingOff | Phase::Terminating | Phase::Killing | Phase::Sweeping => wants_mark,
+        };
+        active
+            && !self.suspended
+            && node.in_flight.is_none()
+            && !self.timers.is_set(Deadline::NextLook)
+            && !self.timers.is_set(Deadline::RetryRequest)
+    }
+
+    fn lift(&mut self, method: LiftMethod) {
+        let within = match method {
+            LiftMethod::Cli => self.request_time().min(CLI_TIME),
+            LiftMethod::Toggle => self.request_time(),
+        };
+        let running = self.phase == Phase::Running;
+        let Some(node) = &mut self.node else { return };
+        let Some(mark) = node.view.as_ref().and_then(|view| view.mark.clone()) else { return };
+        let note = if node.race_lost(&mark) {
+            Note::RaceLost
+        } else if running && mark.owner.is_ours() {
+            Note::StrayMark(mark.clone())
+        } else {
+            Note::Lifting { mark: mark.clone(), method }
+        };
+        if running && mark.owner == Owner::Foreign {
+            node.lifts_after_start = node.lifts_after_start.saturating_add(1);
+        }
+        let request = node.send(RequestKind::Lift(method));
+        self.tell(note);
+        self.act(Action::LiftMark { request, method, within });
+    }
+
+    /// How long the next request may take: never so long that a stop could not try once more.
+    fn request_time(&self) -> Span {
+        let Some(node) = &self.node else { return Span::ZERO };
+        let full = node.policy.request_timeout;
+        let bound = match self.phase {
+            Phase::Marking => self.timers.left(Deadline::OfflineTimeout).map_or(full, Span::half),
+            Phase::Closing => self.timers.left(Deadline::LastLookTimeout).unwrap_or(full),
+            Phase::Draining | Phase::Terminating | Phase::Killing | Phase::Sweeping => Span::seconds(5),
+            Phase::Evicting
+            | Phase::Enabling
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Landed
+            | Phase::BackingOff
+            | Phase::Finished => full,
+        };
+        full.min(bound).max(Span::millis(100))
+    }
+
+    pub(super) fn node_read(&mut self, request: RequestNumber, outcome: Result<NodeView, Failure>) {
+        let Some(node) = &mut self.node else { return };
+        let Some(kind) = node.answered(request) else { return };
+        match outcome {
+            Ok(view) => {
+                node.seen(view);
+                if node.outage.take().is_some() {
+                    self.tell(Note::Answering);
+                }
+                self.observe();
+            }
+            Err(failure) => self.request_failed(kind, failure),
+        }
+    }
+
+    pub(super) fn node_written(&mut self, request: RequestNumber, outcome: WriteOutcome) {
+        let Some(node) = &mut self.node else { return };
+        let Some(kind) = node.answered(request) else { return };
+        match outcome {
+            WriteOutcome::Accepted => node.accepted(),
+            WriteOutcome::Unsupported { words } => {
+                if node.unsupported(kind) {
+                    self.tell(Note::WayChanged { words });
+                } else {
+                    self.request_failed(kind, Failure { kind: FailureKind::Unavailable, words });
+                }
+            }
+            WriteOutcome::Failed(failure) => self.request_failed(kind, failure),
+            WriteOutcome::Unknown(failure) => {
+                node.doubtful(kind);
+                self.tell(Note::OutcomeUnknown(failure));
+            }
+        }
+    }
+
+    fn request_failed(&mut self, kind: RequestKind, failure: Failure) {
+        let Some(node) = &mut self.node else { return };
+        let verdict = node.failed(kind, &failure);
+        let news = node.outage.as_ref() != Some(&failure);
+        node.outage = Some(failure.clone());
+        let retry = self.retry_delay(&failure, verdict);
+        self.timers.set(Deadline::RetryRequest, retry);
+        if failure.kind == FailureKind::Unavailable
+            && self.started_before
+            && matches!(self.phase, Phase::Enabling | Phase::BackingOff)
+        {
+            self.agent.excuse_failure();
+        }
+        if verdict == Verdict::Final && self.phase == Phase::Enabling {
+            self.refused(failure);
+        } else if news {
+            self.tell(Note::Waiting { failure, retry });
+        }
+    }
+
+    fn refused(&mut self, failure: Failure) {
+        let Some(node) = &self.node else { return };
+        match node.policy.if_refused {
+            IfRefused::Exit => self.finish(crate::Ending::Refused(failure)),
+            IfRefused::Start => {
+                let quiet = self.look_interval();
+                self.tell(Note::StartedUnmarked(failure));
+                self.start_agent();
+                self.timers.set(Deadline::RetryRequest, quiet);
+            }
+        }
+    }
+
+    fn retry_delay(&self, failure: &Failure, verdict: Verdict) -> Span {
+        let Some(node) = &self.node else { return Span::ZERO };
+        let step = node.failures.saturating_sub(1).min(6);
+        match self.phase {
+            Phase::Marking | Phase::Terminating | Phase::Killing | Phase::Sweeping => {
+                if step == 0 {
+                    Span::millis(500)
+                } else {
+                    Span::seconds(1)
+                }
+            }
+            Phase::Closing => Span::millis(250),
+            Phase::Draining => Span(1000 << step).min(Span::seconds(5)),
+            Phase::Running | Phase::Landed if verdict == Verdict::Final => self.look_interval(),
+            Phase::Evicting
+            | Phase::Enabling
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Landed
+            | Phase::BackingOff
+            | Phase::Finished => {
+                if failure.kind == FailureKind::Unavailable {
+                    jittered(Span(1000 << step).min(Span::seconds(15)), self.policy.seed, u32::from(step))
+                } else {
+                    crate::node::FINAL_AFTER.half()
+                }
+            }
+        }
+    }
+
+    /// Takes note of what a read shows besides the mark's being as wanted or not.
+    fn observe(&mut self) {
+        let Some(node) = &self.node else { return };
+        let Some(view) = &node.view else { return };
+        let (connected, marked) = (view.connected, view.mark.is_some());
+        if self.agent.is_alive() && self.phase != Phase::Evicting {
+            match connected {
+                Some(true) if !self.agent.connected => {
+                    self.agent.connected = true;
+                    self.agent.gone = false;
+                    self.memory.connected = true;
+                    self.tell(Note::AgentConnected { marked });
+                }
+                Some(true) => self.agent.gone = false,
+                Some(false) if self.agent.connected && !self.agent.gone => {
+                    self.agent.gone = true;
+                    self.tell(Note::AgentDisconnected);
+                }
+                Some(false) | None => {}
+            }
+        }
+        if self.phase == Phase::Enabling
+            && self.started_before
+            && connected == Some(true)
+            && self.agent.excuse_failure()
+        {
+            self.tell(Note::OldChannelHeld);
+        }
+        let vanished = self.node.as_ref().is_some_and(|node| node.mark_vanished());
+        if let Some(errand) = &mut self.errand
+            && vanished
+        {
+            errand.confirmed = false;
+            errand.idle_reads = 0;
+            self.tell(Note::MarkVanished);
+        }
+    }
+
+    fn settled(&mut self, settlement: Settlement) {
+        match self.phase {
+            Phase::Enabling => self.settled_enabling(settlement),
+            Phase::Running => self.settled_running(settlement),
+            Phase::Landed => self.settled_landed(settlement),
+            Phase::BackingOff => {
+                if settlement == Settlement::Marked {
+                    self.tell_marked();
+                }
+            }
+            Phase::Marking
+            | Phase::Draining
+            | Phase::Terminating
+            | Phase::Killing
+            | Phase::Sweeping
+            | Phase::Closing => self.settled_in_errand(settlement),
+            Phase::Evicting | Phase::Starting | Phase::Finished => {}
+        }
+    }
+
+    fn settled_enabling(&mut self, settlement: Settlement) {
+        self.tell_free_or_left(settlement);
+        self.start_agent();
+    }
+
+    fn settled_running(&mut self, settlement: Settlement) {
+        self.tell_free_or_left(settlement);
+        let settling = self.agent.connected && !self.agent.settled;
+        self.agent.settled = self.agent.connected;
+        if let Some(node) = &mut self.node
+            && self.agent.connected
+            && !settling
+            && settlement == Settlement::Free
+        {
+            // From now on a mark of somebody else is a wish, and no leftover of the past.
+            node.desired = Desired::Online(Scope::Own);
+        }
+        self.schedule_look(settling);
+    }
+
+    fn settled_landed(&mut self, settlement: Settlement) {
+        if settlement == Settlement::Lost {
+            self.landed = false;
+            self.phase = Phase::Running;
+            self.tell(Note::TakenBack);
+            self.wish(Desired::Online(Scope::Own));
+        } else {
+            self.schedule_look(false);
+        }
+    }
+
+    fn tell_free_or_left(&mut self, settlement: Settlement) {
+        let enabling = self.phase == Phase::Enabling;
+        let Some(node) = &mut self.node else { return };
+        let mark = node.view.as_ref().and_then(|view| view.mark.clone());
+        let told = node.told_foreign.take();
+        let lifted = core::mem::take(&mut node.lifting);
+        match (settlement, mark) {
+            (Settlement::Left, Some(mark)) => {
+                node.told_foreign = Some(mark.reason.clone());
+                if told.as_ref() != Some(&mark.reason) {
+                    let note = if enabling { Note::MarkLeft { mark } } else { Note::ForeignMark(mark) };
+                    self.tell(note);
+                }
+            }
+            (Settlement::Free, _) if lifted => self.tell(Note::Lifted),
+            (Settlement::Free, _) if told.is_some() => self.tell(Note::ForeignMarkGone),
+            (Settlement::Free, _) if enabling => self.tell(Note::NodeFree),
+            (Settlement::Free | Settlement::Left | Settlement::Marked | Settlement::Lost, _) => {}
+        }
+    }
+
+    /// Says who marked the node: we, or somebody else before us.
+    pub(super) fn tell_marked(&mut self) {
+        let Some(node) = &self.node else { return };
+        let Some(mark) = node.view.as_ref().and_then(|view| view.mark.clone()) else { return };
+        let note = if mark.owner == Owner::ThisRun { Note::Marked } else { Note::MarkedAlready(mark) };
+        self.tell(note);
+    }
+
+    /// Plans the next look: soon while the agent is connecting, seldom in quiet times.
+    fn schedule_look(&mut self, settling: bool) {
+        let delay = if settling {
+            Span::seconds(2)
+        } else if self.agent.connected && !self.agent.gone {
+            self.look_interval()
+        } else {
+            self.agent.looks = self.agent.looks.saturating_add(1);
+            Span(500 << (self.agent.looks.saturating_sub(1).min(6) / 2)).min(self.look_interval())
+        };
+        self.timers.set(Deadline::NextLook, delay);
+    }
+
+    /// The time between looks in quiet times: the poll interval, and never longer than the disconnect timeout.
+    pub(super) fn look_interval(&self) -> Span {
+        let Some(node) = &self.node else { return Span::ZERO };
+        let longest = node.policy.disconnect_timeout;
+        let interval = if node.policy.poll.is_zero() { longest } else { node.policy.poll.min(longest) };
+        jittered(interval, self.policy.seed, self.agent.generation.0).max(Span::seconds(1))
+    }
+
+    /// Changes what we want of the node; a read that was under way for the old wish is closed.
+    pub(super) fn wish(&mut self, desired: Desired) {
+        self.timers.clear(Deadline::NextLook);
+        self.timers.clear(Deadline::RetryRequest);
+        self.cancel_read();
+        if let Some(node) = &mut self.node {
+            node.wish(desired);
+        }
+    }
+
+    pub(super) fn cancel_read(&mut self) {
+        if let Some(node) = &mut self.node
+            && let Some((request, RequestKind::Read)) = node.in_flight
+        {
+            node.in_flight = None;
+            self.act(Action::CancelRequest { request });
+        }
+    }
+
+    /// Closes a write that was under way when the stop began; reads will show what became of it.
+    pub(super) fn abandon_write(&mut self) {
+        let Some(node) = &mut self.node else { return };
+        let Some((request, kind)) = node.in_flight else { return };
+        if kind == RequestKind::Read {
+            return;
+        }
+        node.in_flight = None;
+        node.doubtful(kind);
+        node.knowledge = Knowledge::Stale;
+        self.act(Action::CancelRequest { request });
+        self.tell(Note::OutcomeUnknown(Failure {
+            kind: FailureKind::Unavailable,
+            words: String::from("the controller has not answered a write in time for the stop"),
+        }));
+    }
+}

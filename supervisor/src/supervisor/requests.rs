@@ -1,0 +1,272 @@
+//! What people, signals and service managers ask for: admitted, taken as done already, or refused.
+
+use super::{Phase, Supervisor};
+use crate::errand::{Cause, Errand, Goal, INTERRUPT_GAP, Interrupts};
+use crate::{
+    Action, AgentSignal, AgentState, Desired, Effect, Note, OfflineReason, Policy, Request, Scope, StopSource,
+};
+
+impl Supervisor {
+    pub(super) fn requested(&mut self, request: Request) {
+        match request {
+            Request::Stop(source) => self.stop(request, source),
+            Request::StopNow => self.stop_now(request),
+            Request::Land => self.land(request),
+            Request::TakeOff => self.take_off(request),
+            Request::Restart => self.restart(request),
+            Request::Forward(signal) => self.forward(signal),
+            Request::Suspend => self.suspend(),
+        }
+    }
+
+    fn taken(&mut self, request: Request, effect: Effect) {
+        self.tell(Note::RequestTaken { request, effect });
+    }
+
+    fn stopping(&mut self) -> Option<&mut Errand> {
+        self.errand.as_mut().filter(|errand| errand.exits())
+    }
+
+    fn stop(&mut self, request: Request, source: StopSource) {
+        if self.stopping().is_some() {
+            if source == StopSource::Interrupt && self.policy.terminal {
+                self.interrupt(request);
+            } else {
+                self.taken(request, Effect::Already);
+            }
+            return;
+        }
+        let agent = self.agent.exists();
+        self.tell(Note::Stopping { source, agent });
+        self.begin_stop();
+        if source == StopSource::Interrupt {
+            self.count_interrupt();
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        let goal = Goal::Exit(Cause::Stopped);
+        if let Some(errand) = &mut self.errand
+            && matches!(self.phase, Phase::Terminating | Phase::Killing)
+        {
+            // The agent was being ended for its restart: only what comes then is another.
+            errand.goal = goal;
+            return;
+        }
+        self.begin_errand(goal);
+    }
+
+    fn count_interrupt(&mut self) {
+        if let Some(errand) = &mut self.errand {
+            errand.interrupts = errand.interrupts.next();
+            errand.gap = INTERRUPT_GAP;
+        }
+    }
+
+    /// Another interrupt from a terminal: the second skips the rest of the drain, the third kills.
+    fn interrupt(&mut self, request: Request) {
+        let Some(errand) = self.stopping() else { return };
+        if !errand.gap.is_zero() {
+            self.taken(request, Effect::Already);
+            return;
+        }
+        self.count_interrupt();
+        match self.errand.as_ref().map(|errand| errand.interrupts) {
+            Some(Interrupts::Twice) => self.skip_drain(request),
+            Some(Interrupts::Thrice) => self.kill_now(request),
+            Some(Interrupts::None | Interrupts::Once) | None => self.taken(request, Effect::Already),
+        }
+    }
+
+    fn skip_drain(&mut self, request: Request) {
+        let Some(errand) = self.stopping() else { return };
+        let skipped = core::mem::replace(&mut errand.skip_drain, true);
+        if skipped || !matches!(self.phase, Phase::Marking | Phase::Draining) {
+            self.taken(request, Effect::Already);
+            return;
+        }
+        self.taken(request, Effect::DrainSkipped);
+        self.cut_drain(false);
+    }
+
+    /// No waiting any more: KILL after the TERM that the agent may not have had yet, and no last look.
+    fn kill_now(&mut self, request: Request) {
+        let Some(errand) = self.stopping() else { return };
+        errand.skip_drain = true;
+        errand.hurry = true;
+        self.taken(request, Effect::Killed);
+        match self.phase {
+            Phase::Marking | Phase::Draining => {
+                if self.agent.is_alive() {
+                    self.ask_agent_to_end();
+                }
+                if self.agent.exists() {
+                    self.kill_agent();
+                } else {
+                    self.after_agent();
+                }
+            }
+            Phase::Terminating => self.kill_agent(),
+            Phase::Closing => self.finish_errand(),
+            Phase::Evicting
+            | Phase::Enabling
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Landed
+            | Phase::BackingOff
+            | Phase::Killing
+            | Phase::Sweeping
+            | Phase::Finished => {}
+        }
+    }
+
+    fn stop_now(&mut self, request: Request) {
+        if self.stopping().is_none() {
+            let agent = self.agent.exists();
+            self.tell(Note::Stopping { source: StopSource::Control, agent });
+            self.begin_stop();
+        }
+        self.skip_drain(request);
+    }
+
+    fn land(&mut self, request: Request) {
+        if self.node.is_none() {
+            self.taken(request, Effect::Meaningless);
+            return;
+        }
+        match self.errand.as_ref().map(|errand| errand.goal) {
+            Some(Goal::Exit(_) | Goal::Restart) => return self.taken(request, Effect::TooLate),
+            Some(Goal::Land) => return self.taken(request, Effect::Already),
+            None => {}
+        }
+        if self.landed {
+            return self.taken(request, Effect::Already);
+        }
+        self.taken(request, Effect::Done);
+        match self.phase {
+            Phase::Running => self.begin_errand(Goal::Land),
+            Phase::Evicting | Phase::Enabling | Phase::Starting | Phase::BackingOff => {
+                self.landed = true;
+                self.wish(Desired::Offline(OfflineReason::Landed));
+            }
+            Phase::Landed
+            | Phase::Marking
+            | Phase::Draining
+            | Phase::Terminating
+            | Phase::Killing
+            | Phase::Sweeping
+            | Phase::Closing
+            | Phase::Finished => {}
+        }
+    }
+
+    fn take_off(&mut self, request: Request) {
+        if self.node.is_none() {
+            return self.taken(request, Effect::Meaningless);
+        }
+        match self.errand.as_ref().map(|errand| errand.goal) {
+            Some(Goal::Exit(_)) => return self.taken(request, Effect::TooLate),
+            Some(Goal::Land | Goal::Restart) if matches!(self.phase, Phase::Marking | Phase::Draining) => {
+                self.taken(request, Effect::TakenBack);
+                return self.take_errand_back();
+            }
+            Some(Goal::Land | Goal::Restart) => return self.taken(request, Effect::TooLate),
+            None => {}
+        }
+        let effect = if core::mem::take(&mut self.landed) { Effect::Done } else { Effect::Already };
+        self.taken(request, effect);
+        if self.phase == Phase::Landed {
+            self.phase = Phase::Running;
+        }
+        match self.phase {
+            Phase::Running => self.wish(Desired::Online(Scope::Own)),
+            Phase::Enabling | Phase::Starting | Phase::BackingOff | Phase::Evicting if effect == Effect::Done => {
+                let scope = if self.started_before { Scope::Own } else { Scope::Start };
+                self.wish(Desired::Online(scope));
+            }
+            Phase::Enabling
+            | Phase::Starting
+            | Phase::BackingOff
+            | Phase::Evicting
+            | Phase::Landed
+            | Phase::Marking
+            | Phase::Draining
+            | Phase::Terminating
+            | Phase::Killing
+            | Phase::Sweeping
+            | Phase::Closing
+            | Phase::Finished => {}
+        }
+    }
+
+    fn restart(&mut self, request: Request) {
+        if self.stopping().is_some() {
+            return self.taken(request, Effect::TooLate);
+        }
+        match self.phase {
+            Phase::Running | Phase::Landed => {
+                self.taken(request, Effect::Done);
+                self.begin_errand(Goal::Restart);
+            }
+            Phase::BackingOff => {
+                self.taken(request, Effect::Done);
+                self.enable();
+            }
+            Phase::Evicting
+            | Phase::Enabling
+            | Phase::Starting
+            | Phase::Marking
+            | Phase::Draining
+            | Phase::Terminating
+            | Phase::Killing
+            | Phase::Sweeping
+            | Phase::Closing
+            | Phase::Finished => self.taken(request, Effect::Already),
+        }
+    }
+
+    /// Passes a signal on; one that comes while the agent is being started waits for it.
+    fn forward(&mut self, signal: i32) {
+        let generation = self.agent.generation;
+        match self.agent.state {
+            AgentState::Alive => {
+                self.act(Action::SignalAgent { generation, signal: AgentSignal::Forward(signal) });
+            }
+            AgentState::Spawning => self.agent.pending.push(signal),
+            AgentState::Absent | AgentState::Exited(_) => {
+                self.taken(Request::Forward(signal), Effect::Meaningless);
+            }
+        }
+    }
+
+    fn suspend(&mut self) {
+        if self.suspended {
+            return;
+        }
+        self.suspended = true;
+        if self.agent_state() == AgentState::Alive {
+            let generation = self.agent.generation;
+            self.act(Action::SignalGroup { generation, resume: false });
+        }
+        self.act(Action::StopSelf);
+    }
+
+    pub(super) fn resumed(&mut self) {
+        self.suspended = false;
+        if self.agent_state() == AgentState::Alive {
+            let generation = self.agent.generation;
+            self.act(Action::SignalGroup { generation, resume: true });
+        }
+    }
+
+    /// Other settings: they hold from the next decision on. Which node it is, and what was found at the start, stays.
+    pub(super) fn policy_changed(&mut self, policy: Policy) {
+        if let (Some(node), Some(changed)) = (&mut self.node, &policy.node) {
+            let (unclean, marked_before) = (node.policy.unclean, node.policy.marked_before);
+            node.policy = crate::NodePolicy { unclean, marked_before, ..changed.clone() };
+        }
+        let (survivor, seed, terminal) = (self.policy.survivor, self.policy.seed, self.policy.terminal);
+        self.policy = Policy { survivor, seed, terminal, ..policy };
+        self.tell(Note::PolicyChanged);
+    }
+}

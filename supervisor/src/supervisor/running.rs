@@ -1,0 +1,116 @@
+//! The end of an agent that nobody asked to end, and its restart.
+
+use super::{Phase, Supervisor};
+use crate::agent::restart_delay;
+use crate::{
+    Action, AgentState, Cause, Deadline, Desired, Exit, Generation, Goal, Note, OfflinePolicy, OfflineReason,
+    RestartMode,
+};
+
+impl Supervisor {
+    pub(super) fn agent_exited(&mut self, generation: Generation, exit: Exit) {
+        if generation != self.agent.generation || self.agent.state != AgentState::Alive {
+            return;
+        }
+        self.agent.state = AgentState::Exited(exit);
+        self.agent.exit = Some(exit);
+        self.timers.clear(Deadline::FailuresForgotten);
+        self.timers.clear(Deadline::GraceTimeout);
+        self.timers.clear(Deadline::KillTimeout);
+        if generation == Generation(0) {
+            self.tell(Note::SurvivorEnded);
+        } else {
+            let (asked, connected) = (self.agent.asked, self.agent.connected);
+            self.tell(Note::AgentExited { generation, exit, asked, connected });
+        }
+        match self.phase {
+            Phase::Evicting => {
+                self.reap();
+                self.enable();
+            }
+            Phase::Running | Phase::Landed => self.agent_ended(exit),
+            Phase::Marking => self.agent_ended_while_marking(exit),
+            Phase::Draining | Phase::Terminating | Phase::Killing => self.agent_gone(exit),
+            Phase::Enabling
+            | Phase::Starting
+            | Phase::BackingOff
+            | Phase::Sweeping
+            | Phase::Closing
+            | Phase::Finished => {}
+        }
+    }
+
+    fn agent_ended_while_marking(&mut self, exit: Exit) {
+        match self.errand.as_ref().map(|errand| errand.goal) {
+            // The node is marked first: nothing else is left to be done for the stop.
+            Some(Goal::Exit(_)) => {}
+            Some(Goal::Restart) => self.after_agent(),
+            Some(Goal::Land) | None => self.agent_gone(exit),
+        }
+    }
+
+    /// The agent ended in the course of an errand.
+    fn agent_gone(&mut self, exit: Exit) {
+        if let Some(errand) = &self.errand
+            && errand.goal == Goal::Land
+        {
+            self.errand = None;
+            self.landed = true;
+            self.agent_ended(exit);
+        } else {
+            self.after_agent();
+        }
+    }
+
+    /// The agent ended by itself: restart it, or end with it.
+    fn agent_ended(&mut self, exit: Exit) {
+        let again = match self.policy.restart {
+            RestartMode::Always => true,
+            RestartMode::OnFailure => self.agent.failed(exit),
+            RestartMode::No => false,
+        };
+        if again {
+            self.count_and_back_off();
+        } else {
+            self.begin_errand(Goal::Exit(Cause::AgentEnded(exit)));
+        }
+    }
+
+    pub(super) fn count_and_back_off(&mut self) {
+        self.agent.count_failure();
+        let failures = self.agent.failures;
+        if self.policy.backoff.limit.is_some_and(|limit| failures >= limit) {
+            self.tell(Note::GivingUp { failures });
+            self.begin_errand(Goal::Exit(Cause::GaveUp));
+            return;
+        }
+        self.reap();
+        self.phase = Phase::BackingOff;
+        self.timers.clear(Deadline::NextLook);
+        self.timers.clear(Deadline::RetryRequest);
+        self.cancel_read();
+        let delay = restart_delay(&self.policy.backoff, failures, self.policy.seed);
+        self.timers.set(Deadline::RestartDelay, delay);
+        self.tell(Note::RestartPlanned { delay, failures });
+        if failures < self.policy.backoff.slow_after {
+            return;
+        }
+        if failures == self.policy.backoff.slow_after {
+            self.tell(Note::Slowing { failures });
+        }
+        let marks = self.node.as_ref().is_some_and(|node| node.policy.offline == OfflinePolicy::Always);
+        if marks && !self.landed {
+            let last = self.agent.exit;
+            self.wish(Desired::Offline(OfflineReason::AgentFailing { failures, last }));
+        }
+    }
+
+    /// Frees the process id and group of the ended agent.
+    pub(super) fn reap(&mut self) {
+        if let AgentState::Exited(_) = self.agent.state {
+            self.agent.state = AgentState::Absent;
+            let generation = self.agent.generation;
+            self.act(Action::Reap { generation });
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! From nothing to a running agent.
+
+use alloc::string::String;
+
+use super::{Phase, Supervisor};
+use crate::{
+    Action, AgentSignal, AgentState, Cause, Deadline, Desired, Ending, Failure, FailureKind, Generation, Goal, Note,
+    OfflineReason, Scope, Span, SpawnFailure,
+};
+
+/// The first look after the agent's start.
+const FIRST_LOOK: Span = Span::millis(500);
+
+impl Supervisor {
+    /// The first decision: end a survivor, else bring the node online.
+    pub(super) fn begin(&mut self) {
+        if self.agent.is_alive() {
+            self.phase = Phase::Evicting;
+            self.agent.asked = true;
+            self.tell(Note::SurvivorFound);
+            self.act(Action::SignalAgent { generation: Generation(0), signal: AgentSignal::Terminate });
+            self.timers.set(Deadline::GraceTimeout, self.policy.grace);
+        } else {
+            self.enable();
+        }
+    }
+
+    /// Brings the node online, or sees that it is; the agent is started when that is settled.
+    pub(super) fn enable(&mut self) {
+        self.timers.clear(Deadline::RestartDelay);
+        self.started_before = self.agent.generation > Generation(0);
+        self.phase = Phase::Enabling;
+        let Some(node) = &self.node else {
+            self.start_agent();
+            return;
+        };
+        let start_timeout = node.policy.start_timeout;
+        if !self.started_before && !start_timeout.is_zero() {
+            self.timers.set(Deadline::StartTimeout, start_timeout);
+        }
+        let desired = if self.landed {
+            Desired::Offline(OfflineReason::Landed)
+        } else if self.started_before {
+            Desired::Online(Scope::Own)
+        } else {
+            Desired::Online(Scope::Start)
+        };
+        self.wish(desired);
+    }
+
+    pub(super) fn start_timeout(&mut self) {
+        if self.phase != Phase::Enabling {
+            return;
+        }
+        let outage = self.node.as_ref().and_then(|node| node.outage.clone());
+        let failure = outage.unwrap_or_else(|| Failure {
+            kind: FailureKind::Unavailable,
+            words: String::from(
+                "the node stays marked although the controller accepts that the mark is lifted; somebody or something \
+                 sets it again and again",
+            ),
+        });
+        self.finish(Ending::Unreachable(failure));
+    }
+
+    pub(super) fn start_agent(&mut self) {
+        self.timers.clear(Deadline::StartTimeout);
+        self.timers.clear(Deadline::NextLook);
+        self.timers.clear(Deadline::RetryRequest);
+        let generation = self.agent.begin();
+        self.phase = Phase::Starting;
+        self.memory.stopped = false;
+        self.memory.connected = false;
+        self.remember();
+        self.tell(Note::AgentStarting { generation });
+        self.act(Action::Spawn { generation });
+    }
+
+    pub(super) fn agent_spawned(&mut self, generation: Generation, pid: u32) {
+        if generation != self.agent.generation || self.agent.state != AgentState::Spawning {
+            return;
+        }
+        self.agent.state = AgentState::Alive;
+        self.agent.pid = pid;
+        self.tell(Note::AgentStarted { generation, pid });
+        for signal in core::mem::take(&mut self.agent.pending) {
+            self.act(Action::SignalAgent { generation, signal: AgentSignal::Forward(signal) });
+        }
+        match self.phase {
+            Phase::Starting => self.agent_runs(),
+            Phase::Terminating => self.ask_agent_to_end(),
+            Phase::Killing => {
+                self.ask_agent_to_end();
+                self.kill_agent();
+            }
+            // A stop that came during the spawn goes its way; the agent is not touched before its turn.
+            Phase::Marking | Phase::Draining => {}
+            // Nobody waits for this spawn any more: it must not outlive us.
+            Phase::Sweeping | Phase::Closing => {
+                self.ask_agent_to_end();
+                self.act(Action::SignalAgent { generation, signal: AgentSignal::Kill });
+            }
+            Phase::Evicting
+            | Phase::Enabling
+            | Phase::Running
+            | Phase::Landed
+            | Phase::BackingOff
+            | Phase::Finished => {}
+        }
+    }
+
+    fn agent_runs(&mut self) {
+        self.phase = if self.landed { Phase::Landed } else { Phase::Running };
+        self.agent.young = self.policy.backoff.quick;
+        if self.agent.failures > 0 {
+            self.timers.set(Deadline::FailuresForgotten, self.policy.backoff.forget_after);
+        }
+        if let Some(node) = &mut self.node {
+            node.knowledge = crate::node::Knowledge::Stale;
+            if self.landed {
+                node.reassertion_limit = 0;
+            }
+            if !self.timers.is_set(Deadline::RetryRequest) {
+                self.timers.set(Deadline::NextLook, FIRST_LOOK);
+            }
+        }
+    }
+
+    pub(super) fn spawn_failed(&mut self, generation: Generation, failure: SpawnFailure) {
+        if generation != self.agent.generation || self.agent.state != AgentState::Spawning {
+            return;
+        }
+        self.agent.state = AgentState::Absent;
+        self.agent.exit = None;
+        self.tell(Note::SpawnFailed(failure));
+        match self.phase {
+            Phase::Starting => match failure {
+                // What was there at the first start may be missing for a moment while it is upgraded.
+                SpawnFailure::Exhausted(_) => self.count_and_back_off(),
+                _ if generation > Generation(1) => self.count_and_back_off(),
+                SpawnFailure::NotFound | SpawnFailure::NotExecutable | SpawnFailure::Other(_) => {
+                    self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
+                }
+            },
+            Phase::Terminating | Phase::Killing => self.after_agent(),
+            Phase::Evicting
+            | Phase::Enabling
+            | Phase::Running
+            | Phase::Landed
+            | Phase::BackingOff
+            | Phase::Marking
+            | Phase::Draining
+            | Phase::Sweeping
+            | Phase::Closing
+            | Phase::Finished => {}
+        }
+    }
+}
