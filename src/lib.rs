@@ -1,1 +1,4 @@
-//! The shells around the supervisor.
+//! The shells around the supervisor: thin, and strangers to each other. Only the driver knows them all.
+
+pub mod clock;
+pub mod telemetry;

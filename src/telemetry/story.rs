@@ -1,0 +1,380 @@
+//! The story: each note of the supervisor as a line of text, with the times that people want to know.
+
+use agent_wrap_supervisor::{
+    Effect, Ending, Failure, LiftMethod, MarkMethod, Moment, Note, Owner, Request, Span, StopSource,
+};
+
+use super::format::Level;
+use super::words::{builds_words, exit_words, owner_words, signal_name, span_words, spawn_failure_words};
+
+/// One line: how loud, a stable name for programs, and words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How loud it is.
+    pub level: Level,
+    /// A stable name, for filters.
+    pub event: &'static str,
+    /// The words.
+    pub text: String,
+}
+
+/// Keeps the moments from which times are counted. It decides nothing.
+#[derive(Debug)]
+pub struct Story {
+    node: String,
+    enabling: Moment,
+    outage: Option<Moment>,
+    agent: Moment,
+    stopping: Option<Moment>,
+    draining: Option<Moment>,
+}
+
+impl Story {
+    /// The story of a wrapper for this node ("" without one), begun at `now`.
+    #[must_use]
+    pub fn new(node: &str, now: Moment) -> Self {
+        Self { node: node.to_owned(), enabling: now, outage: None, agent: now, stopping: None, draining: None }
+    }
+
+    /// Logs a note.
+    pub fn tell(&mut self, now: Moment, note: &Note) {
+        let line = self.line(now, note);
+        line.log(&self.node);
+    }
+
+    /// Logs how it ended, and with which exit code.
+    pub fn end(&mut self, now: Moment, ending: &Ending, code: u8) {
+        let line = self.ending_line(now, ending, code);
+        line.log(&self.node);
+    }
+
+    fn line(&mut self, now: Moment, note: &Note) -> Line {
+        match note {
+            Note::SurvivorFound => warn(
+                "survivor_found",
+                "an agent that an earlier wrapper left behind still runs; it is ended before another is started",
+            ),
+            Note::SurvivorEnded => info("survivor_ended", "the agent that was left behind has ended"),
+            Note::NodeFree => info("node_free", "the node carries no mark; nothing is to be done before the start"),
+            Note::Lifting { mark, method } => {
+                let text = format!(
+                    "the node is marked offline {} ({}); bringing it online by {}",
+                    owner_words(mark.owner),
+                    quoted(&mark.reason),
+                    lift_words(*method)
+                );
+                if mark.owner == Owner::Foreign { warn("lifting", text) } else { info("lifting", text) }
+            }
+            Note::Lifted => {
+                info("lifted", format!("the node is online: the mark is gone, after {}", self.enabled(now)))
+            }
+            Note::RaceLost => warn(
+                "race_lost",
+                "somebody cleared the mark in the same moment, so that our toggle set it; toggling once more",
+            ),
+            Note::MarkLeft { mark } => warn(
+                "mark_left",
+                format!(
+                    "the node stays marked offline {} ({}), as --online says; the agent is started all the same and \
+                     gets no builds",
+                    owner_words(mark.owner),
+                    quoted(&mark.reason)
+                ),
+            ),
+            Note::WayChanged { words } => info("way_changed", format!("{words}; going on another way")),
+            Note::OutcomeUnknown(failure) => warn(
+                "outcome_unknown",
+                format!("{}; whether it was carried out, the next read will show", failure.words),
+            ),
+            Note::Waiting { failure, retry } => {
+                self.outage.get_or_insert(now);
+                warn("waiting", format!("{}; asking again in {}", failure.words, span_words(*retry)))
+            }
+            Note::Answering => {
+                let after = self.outage.take().map_or(Span::ZERO, |since| now.since(since));
+                info("answering", format!("the controller answers again, after {}", span_words(after)))
+            }
+            Note::StartedUnmarked(failure) => warn(
+                "started_unmarked",
+                format!("{}; the agent is started all the same, as --if-refused=start says", failure.words),
+            ),
+            Note::AgentStarting { generation } => {
+                self.agent = now;
+                debug("agent_starting", format!("starting the agent (run {})", generation.0))
+            }
+            Note::AgentStarted { generation, pid } => {
+                let again = if generation.0 > 1 { format!(" again (run {})", generation.0) } else { String::new() };
+                info("agent_started", format!("the agent is started{again}, pid {pid}"))
+            }
+            Note::AgentConnected { marked } => {
+                let took = span_words(now.since(self.agent));
+                if *marked {
+                    warn(
+                        "agent_connected",
+                        format!("the agent is connected after {took}, but its node is marked offline"),
+                    )
+                } else {
+                    info("agent_connected", format!("the agent is connected after {took} and takes builds"))
+                }
+            }
+            Note::AgentDisconnected => {
+                warn("agent_disconnected", "the agent runs, but the controller reports it disconnected")
+            }
+            Note::AgentExited { exit, asked, connected, .. } => {
+                self.enabling = now;
+                let ran = span_words(now.since(self.agent));
+                let exit = exit_words(*exit);
+                if *asked {
+                    return info("agent_exited", format!("the agent {exit}, as it was asked to end"));
+                }
+                let never = if *connected {
+                    ""
+                } else {
+                    " without ever having been seen connected; its own log above should say why"
+                };
+                warn("agent_exited", format!("the agent {exit} by itself after {ran}{never}"))
+            }
+            Note::SpawnFailed(failure) => {
+                error("spawn_failed", format!("the agent could not be started: {}", spawn_failure_words(*failure)))
+            }
+            Note::RestartPlanned { delay, failures } => info(
+                "restart_planned",
+                format!("starting the agent again in {} (attempt {})", span_words(*delay), failures + 1),
+            ),
+            Note::OldChannelHeld => warn(
+                "old_channel_held",
+                "the controller still holds the connection of the agent that is gone and may refuse the new one for \
+                 some minutes; such refusals do not count as failures",
+            ),
+            Note::Slowing { failures } => error(
+                "slowing",
+                format!(
+                    "the agent failed {failures} times in a row; the node is marked offline and the pace slows down, \
+                     for as long as it takes"
+                ),
+            ),
+            Note::GivingUp { failures } => error(
+                "giving_up",
+                format!("the agent failed {failures} times in a row: giving up, as --restart-limit says"),
+            ),
+            Note::ForeignMark(mark) => warn(
+                "foreign_mark",
+                format!(
+                    "the node was marked offline {} ({}); it is theirs to lift",
+                    owner_words(mark.owner),
+                    quoted(&mark.reason)
+                ),
+            ),
+            Note::ForeignMarkGone => info("foreign_mark_gone", "the mark that somebody else had set is gone"),
+            Note::StrayMark(mark) => warn(
+                "stray_mark",
+                format!(
+                    "the node carries a mark {} although it should be online ({}); lifting it",
+                    owner_words(mark.owner),
+                    quoted(&mark.reason)
+                ),
+            ),
+            Note::PolicyChanged => info("policy_changed", "the settings were read again and hold from now on"),
+            Note::Stopping { source, agent } => {
+                self.stopping = Some(now);
+                let what = if *agent { "" } else { " (no agent runs)" };
+                info("stopping", format!("stopping: {}{what}", source_words(*source)))
+            }
+            Note::RequestTaken { request, effect } => request_line(*request, *effect),
+            Note::Marking { method } => {
+                debug("marking", format!("marking the node offline by {}", mark_words(*method)))
+            }
+            Note::Marked => info(
+                "marked",
+                match self.stopping {
+                    Some(since) => {
+                        format!("the node is marked offline, read back after {}", span_words(now.since(since)))
+                    }
+                    None => "the node is marked offline, read back".to_owned(),
+                },
+            ),
+            Note::MarkedAlready(mark) => info(
+                "marked_already",
+                format!(
+                    "the node is already marked offline {} ({}); that reason stays",
+                    owner_words(mark.owner),
+                    quoted(&mark.reason)
+                ),
+            ),
+            Note::MarkUnconfirmed { after, failure } => error(
+                "mark_unconfirmed",
+                format!(
+                    "the node could not be marked offline within {} (--offline-timeout){}; going on without",
+                    span_words(*after),
+                    failure.as_ref().map(|failure| format!(": {}", failure.words)).unwrap_or_default()
+                ),
+            ),
+            Note::LastLookUnsettled => error(
+                "last_look_unsettled",
+                "it is not known that the node is marked offline; look at it on the controller, builds may be sent to it",
+            ),
+            Note::MarkVanished => warn("mark_vanished", "the mark has vanished from the node; setting it again"),
+            Note::MarkLost => warn("mark_lost", "the mark keeps vanishing; it is not set again"),
+            Note::Draining { builds, left } => {
+                self.draining.get_or_insert(now);
+                let left = left.map(|left| format!(", up to {}", span_words(left))).unwrap_or_default();
+                info("draining", format!("draining{left}: {}", builds_words(builds)))
+            }
+            Note::Drained => {
+                let took = self.draining.take().map_or(Span::ZERO, |since| now.since(since));
+                info("drained", format!("no build runs any more, after {}", span_words(took)))
+            }
+            Note::DrainCut { builds, timeout } => {
+                let why = if *timeout { "the time for draining (--drain) is over" } else { "not waiting any longer" };
+                let text = if builds.is_empty() {
+                    why.to_owned()
+                } else {
+                    format!("{why}; cut off: {}", builds_words(builds))
+                };
+                warn("drain_cut", text)
+            }
+            Note::NotDrained => {
+                warn("not_drained", "not waiting for builds: an unmarked node would be sent new ones all the time")
+            }
+            Note::Landed => {
+                info("landed", "landed: the node is marked and idle, the agent stays up (USR2 takes off again)")
+            }
+            Note::TakenBack => {
+                info("taken_back", "somebody lifted our mark on the controller: taken as a wish to take off")
+            }
+            Note::Terminating { grace } => {
+                info("terminating", format!("asking the agent to end (TERM); KILL after {}", span_words(*grace)))
+            }
+            Note::Killing => warn("killing", "the agent did not end in time: KILL"),
+            Note::Unkillable => error(
+                "unkillable",
+                "the agent does not go away even after KILL; is its disk or network file system stuck?",
+            ),
+            Note::LeftoversFound { alive, ended } => {
+                let what = if *ended { "ending them" } else { "leaving them, as --leftovers=leave says" };
+                warn("leftovers_found", format!("the agent left {} behind; {what}", processes(*alive)))
+            }
+            Note::LeftoversRemain { alive } => {
+                warn("leftovers_remain", format!("{} could not be ended", processes(*alive)))
+            }
+        }
+    }
+
+    fn enabled(&self, now: Moment) -> String {
+        span_words(now.since(self.enabling))
+    }
+
+    fn ending_line(&mut self, now: Moment, ending: &Ending, code: u8) -> Line {
+        let took = self.stopping.map(|since| format!(" after {}", span_words(now.since(since)))).unwrap_or_default();
+        match ending {
+            Ending::Stopped { killed: false, confirmed: true } => {
+                info("stopped", format!("stopped{took}; exit code {code}"))
+            }
+            Ending::Stopped { killed, confirmed } => {
+                let mut why = Vec::new();
+                if *killed {
+                    why.push("the agent had to be killed");
+                }
+                if !confirmed {
+                    why.push("the mark is not confirmed");
+                }
+                warn("stopped", format!("stopped{took}, but {}; exit code {code}", why.join(" and ")))
+            }
+            Ending::AgentEnded { exit, confirmed } => {
+                let mark = if *confirmed { "" } else { ", and the mark is not confirmed" };
+                info(
+                    "agent_ended",
+                    format!("ending with the agent, which {}{mark}; exit code {code}", exit_words(*exit)),
+                )
+            }
+            Ending::GaveUp => error("gave_up", format!("gave up; exit code {code}")),
+            Ending::SpawnFailed(failure) => {
+                error("spawn_failed", format!("{}; exit code {code}", spawn_failure_words(*failure)))
+            }
+            Ending::Unreachable(failure) => unusable("unreachable", failure, "for the whole --start-timeout", code),
+            Ending::Refused(failure) => unusable("refused", failure, "again and again over some seconds", code),
+        }
+    }
+}
+
+fn unusable(event: &'static str, failure: &Failure, how_long: &str, code: u8) -> Line {
+    error(event, format!("{}, {how_long}; the agent was not started, exit code {code}", failure.words))
+}
+
+fn request_line(request: Request, effect: Effect) -> Line {
+    let what = match request {
+        Request::Stop(source) => source_words(source),
+        Request::StopNow => "stop without draining",
+        Request::Land => "land",
+        Request::TakeOff => "take off",
+        Request::Restart => "restart the agent",
+        Request::Suspend => "suspend",
+        Request::Forward(signal) => {
+            return debug("forward", format!("{} came, but there is no agent to pass it on to", signal_name(signal)));
+        }
+    };
+    let text = match effect {
+        Effect::Already => format!("{what}: is being done already"),
+        Effect::DrainSkipped => format!("{what}: not waiting for builds any longer"),
+        Effect::Killed => format!("{what}: ending at once, with KILL"),
+        Effect::TooLate => format!("{what}: too late, a stop is under way"),
+        Effect::Meaningless => format!("{what}: has no meaning without a controller"),
+        Effect::TakenBack => format!("{what}: the drain is taken back"),
+        Effect::Done => format!("asked to {what}"),
+    };
+    info("request", text)
+}
+
+fn source_words(source: StopSource) -> &'static str {
+    match source {
+        StopSource::Terminate => "TERM was received",
+        StopSource::Interrupt => "INT (Ctrl-C) was received",
+        StopSource::Hangup => "the terminal has hung up",
+        StopSource::Control => "a request was received",
+    }
+}
+
+fn lift_words(method: LiftMethod) -> &'static str {
+    match method {
+        LiftMethod::Cli => "the command online-node",
+        LiftMethod::Toggle => "a toggle",
+    }
+}
+
+fn mark_words(method: MarkMethod) -> &'static str {
+    match method {
+        MarkMethod::ChangeCause => "changeOfflineCause",
+        MarkMethod::Toggle => "a toggle",
+    }
+}
+
+fn processes(count: u32) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
+}
+
+/// A reason in quotes, on one line and of a bearable length: it is somebody else's text.
+fn quoted(reason: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut text: String =
+        reason.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect();
+    if reason.chars().count() > LONGEST {
+        text.push('…');
+    }
+    if text.is_empty() { "no reason given".to_owned() } else { format!("\"{text}\"") }
+}
+
+fn debug(event: &'static str, text: impl Into<String>) -> Line {
+    Line { level: Level::Debug, event, text: text.into() }
+}
+
+fn info(event: &'static str, text: impl Into<String>) -> Line {
+    Line { level: Level::Info, event, text: text.into() }
+}
+
+fn warn(event: &'static str, text: impl Into<String>) -> Line {
+    Line { level: Level::Warn, event, text: text.into() }
+}
+
+fn error(event: &'static str, text: impl Into<String>) -> Line {
+    Line { level: Level::Error, event, text: text.into() }
+}

@@ -1,0 +1,152 @@
+//! Words for times, exits and reasons.
+
+use agent_wrap_supervisor::{Build, Exit, OfflineReason, Owner, Span, SpawnFailure};
+
+/// A span as people write it: "340 ms", "4.2 s", "5m", "1h 30m".
+#[must_use]
+pub fn span_words(span: Span) -> String {
+    let millis = span.0;
+    match millis {
+        0 => "0 s".to_owned(),
+        1..1_000 => format!("{millis} ms"),
+        1_000..10_000 if !millis.is_multiple_of(1_000) => {
+            let tenths = millis / 100;
+            format!("{}.{} s", tenths / 10, tenths % 10)
+        }
+        1_000..120_000 => format!("{} s", millis / 1_000),
+        _ => {
+            let minutes = millis / 60_000;
+            let seconds = millis / 1_000 % 60;
+            match (minutes / 60, minutes % 60, seconds) {
+                (0, minutes, 0) => format!("{minutes}m"),
+                (0, minutes, seconds) => format!("{minutes}m {seconds}s"),
+                (hours, 0, _) => format!("{hours}h"),
+                (hours, minutes, _) => format!("{hours}h {minutes}m"),
+            }
+        }
+    }
+}
+
+/// How a process ended, in words: "exited with code 7", "was killed by SIGKILL".
+#[must_use]
+pub fn exit_words(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exited with code {code}"),
+        Exit::Signal(signal) => format!("was killed by {}", signal_name(signal)),
+        Exit::Unknown => "ended".to_owned(),
+    }
+}
+
+/// SIGTERM for 15, "signal 42" for one without a name.
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
+    nix::sys::signal::Signal::try_from(signal)
+        .map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
+}
+
+pub(super) fn spawn_failure_words(failure: SpawnFailure) -> String {
+    match failure {
+        SpawnFailure::NotFound => {
+            "the command was not found; is it installed, and is its directory in PATH?".to_owned()
+        }
+        SpawnFailure::NotExecutable => {
+            "the command cannot be executed; has it the executable bit, and is its file system mounted with exec?"
+                .to_owned()
+        }
+        SpawnFailure::Exhausted(errno) => format!(
+            "the system has no process or memory to spare ({}); is a build using them up, or is a limit (TasksMax=, \
+             ulimit -u) too low?",
+            errno_words(errno)
+        ),
+        SpawnFailure::Other(errno) => format!("the system refused to start it ({})", errno_words(errno)),
+    }
+}
+
+fn errno_words(errno: i32) -> &'static str {
+    nix::errno::Errno::from_raw(errno).desc()
+}
+
+pub(super) fn owner_words(owner: Owner) -> &'static str {
+    match owner {
+        Owner::ThisRun => "by this wrapper",
+        Owner::EarlierRun => "by an earlier run of agent-wrap",
+        Owner::Monitor => "by a monitor of the controller",
+        Owner::Foreign => "by somebody else",
+    }
+}
+
+pub(super) fn builds_words(builds: &[Build]) -> String {
+    let list = builds
+        .iter()
+        .map(|build| {
+            let name = build.name.as_deref().unwrap_or("job not visible to this account");
+            match build.progress {
+                Some(progress) => format!("{name} ({progress}%)"),
+                None => name.to_owned(),
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(", ");
+    match builds.len() {
+        0 => "a build that the controller does not name".to_owned(),
+        1 => format!("1 build: {list}"),
+        count => format!("{count} builds: {list}"),
+    }
+}
+
+/// The reason that the controller's page shows, without the marker. `template` is the user's text for a stop, with
+/// `{host}`, `{node}` and `{cause}` filled in; the characters that a controller escapes are replaced, so that the text
+/// reads the same everywhere.
+#[must_use]
+pub fn offline_reason(reason: &OfflineReason, template: &str, host: &str, node: &str, cause: &str) -> String {
+    let text = match reason {
+        OfflineReason::Stopping => template.replace("{host}", host).replace("{node}", node).replace("{cause}", cause),
+        OfflineReason::Landed => format!("landed by request on {host}: no new builds until it takes off again"),
+        OfflineReason::Restarting => format!("the agent on {host} is about to be restarted"),
+        OfflineReason::AgentEnded(exit) => {
+            format!("the agent on {host} {} and is not to be started again", exit_words(*exit))
+        }
+        OfflineReason::AgentMissing(failure) => {
+            format!("the agent on {host} could not be started: {}", spawn_failure_words(*failure))
+        }
+        OfflineReason::AgentFailing { failures, last } => {
+            let last = last.map_or_else(|| "could not be started".to_owned(), exit_words);
+            format!("the agent on {host} keeps failing: {failures} times in a row, last it {last}; see its log there")
+        }
+    };
+    text.chars()
+        .map(|character| match character {
+            '<' | '>' | '&' | '"' | '\'' => '-',
+            control if control.is_control() => ' ',
+            other => other,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_like_people_write_them() {
+        for (millis, words) in [
+            (0, "0 s"),
+            (340, "340 ms"),
+            (1_000, "1 s"),
+            (4_260, "4.2 s"),
+            (90_000, "90 s"),
+            (300_000, "5m"),
+            (340_000, "5m 40s"),
+            (5_400_000, "1h 30m"),
+            (7_200_000, "2h"),
+        ] {
+            assert_eq!(span_words(Span(millis)), words);
+        }
+    }
+
+    #[test]
+    fn a_reason_has_no_character_that_a_controller_escapes() {
+        let text = offline_reason(&OfflineReason::Stopping, "<{node}> \"stops\" & {cause}\n", "h", "n'1", "TERM");
+        assert_eq!(text, "-n-1- -stops- - TERM ");
+    }
+}
