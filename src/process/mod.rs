@@ -212,11 +212,11 @@ impl Processes {
             }
             return;
         }
+        let mut sweep = Sweep { generation, signal, signalled: BTreeSet::new(), alive: 0 };
+        self.advance(&mut sweep);
         if signal == LeftoverSignal::Kill {
             self.kill_group_at_once(generation);
         }
-        let mut sweep = Sweep { generation, signal, signalled: BTreeSet::new(), alive: 0 };
-        self.advance(&mut sweep);
         self.report(&sweep);
         self.sweep = Some(sweep);
     }
