@@ -401,7 +401,9 @@ async fn orphans_are_reaped_behind_an_unreaped_agent() {
 #[tokio::test]
 async fn orphans_of_a_running_agent_are_reaped() {
     let mut bench = Bench::new();
-    bench.processes.spawn(FIRST, &bench.shell("(sh -c 'echo $$ > orphan.new; mv orphan.new orphan' &); exec sleep 1000"));
+    bench
+        .processes
+        .spawn(FIRST, &bench.shell("(sh -c 'echo $$ > orphan.new; mv orphan.new orphan' &); exec sleep 1000"));
     let pid = bench.spawned(FIRST).await;
     let file = bench.file("orphan");
     until("the orphan", || file.exists()).await;

@@ -45,7 +45,6 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use identity::AgentIdentity;
 pub use resolve::resolve;
-pub(crate) use spawn::is_ignored;
 pub use spawn::{Command, User};
 
 use leftovers::Key;
@@ -264,9 +263,8 @@ impl Processes {
 
     /// Counts, and signals those that have not had the signal yet.
     fn advance(&self, sweep: &mut Sweep) {
-        let spared = |stat: &procfs::Stat| {
-            self.elders.contains(&leftovers::key(stat)) || self.is_unreaped_agent(stat.pid)
-        };
+        let spared =
+            |stat: &procfs::Stat| self.elders.contains(&leftovers::key(stat)) || self.is_unreaped_agent(stat.pid);
         let found = procfs::all().map(|all| leftovers::below(&all, getpid().as_raw(), spared)).unwrap_or_default();
         sweep.alive = found.len();
         for key in found.iter().map(leftovers::key) {

@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = parse(LINE.as_bytes()).unwrap();
-        let expected = Stat { pid: 42, state: b'S', parent: 7, group: 40, session: 39, threads: 3, start_time: 987_654 };
+        let expected =
+            Stat { pid: 42, state: b'S', parent: 7, group: 40, session: 39, threads: 3, start_time: 987_654 };
         assert_eq!(stat, expected);
     }
 

@@ -20,6 +20,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::unistd::{self, ForkResult, Gid, Pid, Uid};
 
 use super::procfs;
+use crate::signals::{HIGHEST_SIGNAL, is_ignored};
 
 /// What the agent is started with. Standard input, output and error are the wrapper's own; every other descriptor is
 /// closed. A standard input that is our controlling terminal is replaced by `/dev/null`: the agent is not in the
@@ -70,9 +71,6 @@ const ALWAYS_DEFAULT: [i32; 11] = [
     libc::SIGTTIN,
     libc::SIGTTOU,
 ];
-
-/// The highest signal number of any Linux architecture we run on.
-const HIGHEST_SIGNAL: i32 = 64;
 
 /// The step that failed, which decides what its errno means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,15 +298,6 @@ fn reset_dispositions() -> Result<(), Errno> {
         }
     }
     Ok(())
-}
-
-/// Whether the signal's disposition is to be ignored.
-pub(crate) fn is_ignored(signal: i32) -> bool {
-    // SAFETY: a sigaction is plain data, for which all zeroes are a value.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: a null new action only asks; the old one is written to valid memory.
-    let asked = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
-    asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 /// What we open ourselves is closed on exec anyway; this is for what our own parent has left open.
