@@ -2,3 +2,8 @@
 
 pub mod clock;
 pub mod telemetry;
+//! The shells around the supervisor.
+
+pub mod process;
+pub mod signals;
+pub mod state;

@@ -1,0 +1,285 @@
+//! The process shell: starts the agent, signals it, and owns every wait of this program.
+//!
+//! ```text
+//!             fork            exec              exit                    reap
+//!  (nothing) ─────> forked ─────────> running ────────> ended, unreaped ─────> (nothing)
+//!                     │ AgentSpawned            AgentExited
+//!                     └─ SpawnFailed, already reaped
+//! ```
+//!
+//! *One owner of all waits.* An ended agent stays a zombie until [`Processes::reap`], so that its pid and its group
+//! mean nobody else while they may still be signalled; every other child is reaped as soon as it has ended. Nothing
+//! else in this program may wait for children: it would steal what is awaited here.
+//!
+//! *Signals go by pidfd*, which never means a later process with the same number.
+//!
+//! *The agent gets a group of its own and never the terminal's foreground:* what is typed (Ctrl-C, Ctrl-Z) is for us,
+//! who pass on what is right, and the builds are not interrupted by it. An agent that reads its terminal would be
+//! stopped; its standard input is therefore `/dev/null` where ours is the controlling terminal. It may write there
+//! (unless `stty tostop` is set).
+//!
+//! Needs Linux 5.4; from 5.11 on foreign descriptors are kept from the agent without a list of them.
+
+mod identity;
+mod leftovers;
+mod pidfd;
+mod procfs;
+mod resolve;
+mod spawn;
+mod survivor;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use agent_wrap_supervisor::{AgentSignal, Event, Generation, LeftoverSignal, SpawnFailure};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getpid};
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc::UnboundedSender;
+
+pub use identity::AgentIdentity;
+pub use resolve::resolve;
+pub use spawn::{Command, User};
+
+use leftovers::Key;
+use pidfd::{Whose, Zombie};
+use watch::{Watch, Watched};
+
+/// Keeps other processes of the same user, builds above all, from reading this one's memory and environment, and
+/// leaves no core file. An exec undoes it, so the agent is not concerned.
+///
+/// # Errors
+/// Those of `prctl`, which has none on Linux.
+pub fn forbid_dumps() -> io::Result<()> {
+    Ok(prctl::set_dumpable(false)?)
+}
+
+/// All processes that are ours, and the only place that waits for them. There is one in a program; it lives in the
+/// main thread, because the agent dies with the thread that has forked it.
+pub struct Processes {
+    facts: UnboundedSender<Event>,
+    agents: Vec<Agent>,
+    /// Children we had before we were this program (a script that did `helper & exec agent-wrap`): reaped, never
+    /// signalled.
+    elders: Vec<Key>,
+    sweep: Option<Sweep>,
+}
+
+struct Agent {
+    generation: Generation,
+    pid: i32,
+    identity: Option<AgentIdentity>,
+    watched: Arc<Watched>,
+}
+
+/// The leftovers of a generation that are being counted down.
+struct Sweep {
+    generation: Generation,
+    signal: LeftoverSignal,
+    signalled: BTreeSet<Key>,
+    alive: usize,
+}
+
+impl Processes {
+    /// Makes this process inherit every orphan below it. What it finds out later goes to `facts`.
+    ///
+    /// # Errors
+    /// When the kernel or the container lacks pidfd or does not let us be a subreaper.
+    pub fn new(facts: UnboundedSender<Event>) -> io::Result<Self> {
+        pidfd::probe()?;
+        prctl::set_child_subreaper(true)?;
+        let children = procfs::children().unwrap_or_default();
+        let elders = children.into_iter().filter_map(procfs::stat).map(|stat| leftovers::key(&stat)).collect();
+        Ok(Self { facts, agents: Vec::new(), elders, sweep: None })
+    }
+
+    /// Starts the agent, now and in the calling thread; to be called inside the runtime. `AgentSpawned` or
+    /// `SpawnFailed` follows when the exec has been tried, `AgentExited` when it has ended.
+    pub fn spawn(&mut self, generation: Generation, command: &Command) {
+        self.agents.retain(|agent| agent.watched.is_held());
+        // What the run before has left is left: it is counted again when this one is over.
+        self.sweep = None;
+        if let Err(failure) = self.try_spawn(generation, command) {
+            let _ = self.facts.send(Event::SpawnFailed { generation, failure });
+        }
+    }
+
+    fn try_spawn(&mut self, generation: Generation, command: &Command) -> Result<(), SpawnFailure> {
+        let forked = spawn::fork(command)?;
+        let prepared = pidfd::open(forked.pid).map_err(io::Error::from).and_then(|pidfd| {
+            let watched = Watched::new(pidfd, true);
+            Ok((Watch::new(generation, &watched, &self.facts)?, pipe::Receiver::from_owned_fd(forked.report)?, watched))
+        });
+        let (watch, report, watched) = prepared.map_err(|error| {
+            spawn::discard(forked.pid);
+            spawn::parent_failure(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+        })?;
+        let pid = forked.pid.unsigned_abs();
+        self.agents.push(Agent { generation, pid: forked.pid, identity: AgentIdentity::of(pid).ok(), watched });
+        tokio::spawn(watch.follow_child(report, command.program.clone(), pid));
+        Ok(())
+    }
+
+    /// Takes up an agent that an earlier wrapper has left, as generation 0. Its end is told as `AgentExited` with an
+    /// unknown exit, at once if it is not there any more. To be called inside the runtime.
+    ///
+    /// # Errors
+    /// When it lives and cannot be watched: no descriptor to be had.
+    pub fn adopt_survivor(&mut self, identity: AgentIdentity) -> io::Result<()> {
+        let generation = Generation(0);
+        let Some(pidfd) = survivor::open(&identity)? else {
+            let exit = agent_wrap_supervisor::Exit::Unknown;
+            let _ = self.facts.send(Event::AgentExited { generation, exit });
+            return Ok(());
+        };
+        let pid = i32::try_from(identity.pid).unwrap_or_default();
+        let watched = Watched::new(pidfd, false);
+        let watch = Watch::new(generation, &watched, &self.facts)?;
+        self.agents.push(Agent { generation, pid, identity: Some(identity), watched });
+        tokio::spawn(watch.follow_stranger());
+        Ok(())
+    }
+
+    /// Who the agent of this generation is, for the state file; `None` when there is none, or `/proc` did not tell.
+    #[must_use]
+    pub fn identity(&self, generation: Generation) -> Option<AgentIdentity> {
+        self.agent(generation)?.identity.clone()
+    }
+
+    /// Signals the agent and nobody else. One that is not there, or not any more, gets nothing.
+    ///
+    /// # Errors
+    /// `EPERM` when it belongs to another user and we lack CAP_KILL; `EINVAL` for a number that is no signal.
+    pub fn signal_agent(&mut self, generation: Generation, signal: AgentSignal) -> io::Result<()> {
+        let Some(agent) = self.agent(generation) else { return Ok(()) };
+        let signals: &[i32] = match signal {
+            // A stopped process does not handle a TERM until it is continued.
+            AgentSignal::Terminate => &[libc::SIGTERM, libc::SIGCONT],
+            AgentSignal::Kill => &[libc::SIGKILL],
+            AgentSignal::Forward(number) => &[number],
+        };
+        for &number in signals {
+            pidfd::send(agent.watched.pidfd.as_fd(), number)?;
+        }
+        Ok(())
+    }
+
+    /// Stops or continues the agent's process group, for job control. Builds that have left the group go on, as the
+    /// background jobs of a shell would.
+    ///
+    /// # Errors
+    /// `EPERM` when nobody in it may be signalled by us.
+    pub fn signal_group(&mut self, generation: Generation, resume: bool) -> io::Result<()> {
+        // STOP and not TSTP, which anything in the group may ignore.
+        let signal = if resume { Signal::SIGCONT } else { Signal::SIGSTOP };
+        match self.agent(generation) {
+            Some(agent) if agent.watched.is_held() => match killpg(Pid::from_raw(agent.pid), signal) {
+                Ok(()) | Err(Errno::ESRCH) => Ok(()),
+                Err(errno) => Err(errno.into()),
+            },
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes the zombie of an ended agent away; its pid and group may then be anybody's. Nothing for one that runs.
+    pub fn reap(&mut self, generation: Generation) {
+        if let Some(agent) = self.agent(generation) {
+            agent.watched.reap();
+        }
+        // A survivor is not ours to reap, and its group is asked for when it is over.
+        self.agents.retain(|agent| agent.watched.is_held() || agent.generation == Generation(0));
+        self.child_changed();
+    }
+
+    /// Counts what the agent has left behind (everything below us that is no living agent and was not there before
+    /// us), answers with `LeftoversCounted`, and signals it. What turns up later gets the same signal, and
+    /// `LeftoversCounted` comes once more when nothing is left.
+    ///
+    /// A survivor's leftovers are those of its group, the rest of them is not below us.
+    pub fn signal_leftovers(&mut self, generation: Generation, signal: LeftoverSignal) {
+        if generation == Generation(0) {
+            if let Some(identity) = self.identity(generation) {
+                survivor::sweep(&identity, signal, &self.facts);
+            } else {
+                let _ = self.facts.send(Event::LeftoversCounted { generation, alive: 0 });
+            }
+            return;
+        }
+        let mut sweep = Sweep { generation, signal, signalled: BTreeSet::new(), alive: 0 };
+        self.advance(&mut sweep);
+        if signal == LeftoverSignal::Kill {
+            self.kill_group_at_once(generation);
+        }
+        self.report(&sweep);
+        self.sweep = Some(sweep);
+    }
+
+    /// To be called at every SIGCHLD: takes away every zombie but the agent's, and looks whether the leftovers are
+    /// gone.
+    pub fn child_changed(&mut self) {
+        self.reap_orphans();
+        let Some(mut sweep) = self.sweep.take() else { return };
+        if sweep.alive > 0 {
+            self.advance(&mut sweep);
+            if sweep.alive == 0 {
+                self.report(&sweep);
+            }
+        }
+        self.sweep = Some(sweep);
+    }
+
+    /// The fast way takes zombies in the kernel's order. An ended agent would come first for ever, so while there is
+    /// one the others are asked by name.
+    fn reap_orphans(&self) {
+        while let Some((pid, _)) = pidfd::wait(Whose::Any, Zombie::Kept) {
+            if self.is_unreaped_agent(pid) {
+                for pid in procfs::children().unwrap_or_default() {
+                    if !self.is_unreaped_agent(pid) {
+                        pidfd::wait(Whose::Pid(pid), Zombie::Reaped);
+                    }
+                }
+                return;
+            }
+            pidfd::wait(Whose::Pid(pid), Zombie::Reaped);
+        }
+    }
+
+    fn is_unreaped_agent(&self, pid: i32) -> bool {
+        self.agents.iter().any(|agent| agent.pid == pid && agent.watched.is_held())
+    }
+
+    /// In one go for the whole group, so that no fork within it slips through. The unreaped leader keeps the number.
+    fn kill_group_at_once(&self, generation: Generation) {
+        if let Some(agent) = self.agent(generation).filter(|agent| agent.watched.ended().is_some()) {
+            let _ = killpg(Pid::from_raw(agent.pid), Signal::SIGKILL);
+        }
+    }
+
+    /// Counts, and signals those that have not had the signal yet.
+    fn advance(&self, sweep: &mut Sweep) {
+        let spared =
+            |stat: &procfs::Stat| self.elders.contains(&leftovers::key(stat)) || self.is_unreaped_agent(stat.pid);
+        let found = procfs::all().map(|all| leftovers::below(&all, getpid().as_raw(), spared)).unwrap_or_default();
+        sweep.alive = found.len();
+        for key in found.iter().map(leftovers::key) {
+            if sweep.signalled.insert(key) {
+                leftovers::signal(key, sweep.signal);
+            }
+        }
+    }
+
+    fn report(&self, sweep: &Sweep) {
+        let alive = u32::try_from(sweep.alive).unwrap_or(u32::MAX);
+        let _ = self.facts.send(Event::LeftoversCounted { generation: sweep.generation, alive });
+    }
+
+    fn agent(&self, generation: Generation) -> Option<&Agent> {
+        self.agents.iter().find(|agent| agent.generation == generation)
+    }
+}

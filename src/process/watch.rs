@@ -1,0 +1,98 @@
+//! One task beside the driver for each agent: it reports the exec, then the end.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use agent_wrap_supervisor::{Event, Exit, Generation};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::pidfd::{self, End, Whose, Zombie};
+use super::spawn::Report;
+
+/// A process whose end is awaited, and whether its pid and group are still its own.
+pub(super) struct Watched {
+    pub(super) pidfd: OwnedFd,
+    held: AtomicBool,
+}
+
+impl Watched {
+    /// `held`: it is a child of ours, so that its pid stays its own until it is reaped.
+    pub(super) fn new(pidfd: OwnedFd, held: bool) -> Arc<Self> {
+        Arc::new(Self { pidfd, held: AtomicBool::new(held) })
+    }
+
+    /// Whether it is an unreaped child of ours.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// How it ended, if it has; its zombie stays.
+    pub(super) fn ended(&self) -> Option<Exit> {
+        self.wait(Zombie::Kept)
+    }
+
+    /// Takes the zombie away, if it is one; from then on its pid means nothing.
+    pub(super) fn reap(&self) {
+        if self.wait(Zombie::Reaped).is_some() {
+            self.held.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn wait(&self, zombie: Zombie) -> Option<Exit> {
+        pidfd::wait(Whose::Pidfd(self.pidfd.as_fd()), zombie).map(|(_, exit)| exit)
+    }
+}
+
+/// The part of an agent's life that is awaited. Made in the runtime's thread, before the agent is known to anybody, so
+/// that a lack of descriptors is a failed spawn and not an agent nobody watches.
+pub(super) struct Watch {
+    generation: Generation,
+    watched: Arc<Watched>,
+    end: End,
+    facts: UnboundedSender<Event>,
+}
+
+impl Watch {
+    pub(super) fn new(
+        generation: Generation,
+        watched: &Arc<Watched>,
+        facts: &UnboundedSender<Event>,
+    ) -> io::Result<Self> {
+        let end = End::of(watched.pidfd.try_clone()?)?;
+        Ok(Self { generation, watched: Arc::clone(watched), end, facts: facts.clone() })
+    }
+
+    /// A child of ours: its exec first, then its end.
+    pub(super) async fn follow_child(self, mut report: pipe::Receiver, program: PathBuf, pid: u32) {
+        let mut bytes = Vec::with_capacity(Report::SIZE);
+        let read = report.read_to_end(&mut bytes).await;
+        let generation = self.generation;
+        if let (Ok(_), Some(report)) = (read, Report::decode(&bytes)) {
+            // A failed exec is not an exit: nothing of it is left when the failure is told.
+            self.end.come().await;
+            self.watched.reap();
+            self.tell(Event::SpawnFailed { generation, failure: report.failure(program.exists()) });
+            return;
+        }
+        self.tell(Event::AgentSpawned { generation, pid });
+        self.end.come().await;
+        let exit = self.watched.ended().unwrap_or(Exit::Unknown);
+        self.tell(Event::AgentExited { generation, exit });
+    }
+
+    /// A process that is nobody's child here: only that it has ended can be known.
+    pub(super) async fn follow_stranger(self) {
+        self.end.come().await;
+        self.tell(Event::AgentExited { generation: self.generation, exit: Exit::Unknown });
+    }
+
+    fn tell(&self, event: Event) {
+        // The driver may have finished.
+        let _ = self.facts.send(event);
+    }
+}

@@ -1,0 +1,94 @@
+//! Where the state is, and under which name.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The folder for what outlives a run. It may not exist yet, nor be writable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// This folder.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// The first of `$STATE_DIRECTORY` (systemd's; its first, if it names several), `/var/lib/agent-wrap` for root,
+    /// `$XDG_STATE_HOME/agent-wrap`, `~/.local/state/agent-wrap`. Paths that are not absolute do not count.
+    #[must_use]
+    pub fn find(variable: impl Fn(&str) -> Option<OsString>, root: bool) -> Option<Self> {
+        let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+        let first = |list: OsString| std::env::split_paths(&list).next().and_then(absolute);
+        let named =
+            |name: &str, below: &str| variable(name).map(PathBuf::from).and_then(absolute).map(|path| path.join(below));
+        variable("STATE_DIRECTORY")
+            .and_then(first)
+            .or_else(|| root.then(|| PathBuf::from("/var/lib/agent-wrap")))
+            .or_else(|| named("XDG_STATE_HOME", "agent-wrap"))
+            .or_else(|| named("HOME", ".local/state/agent-wrap"))
+            .map(Self)
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// A name that a person recognises, that is a safe file name, and that no other controller and node have.
+pub(super) fn file_name(controller: &str, node: &str) -> String {
+    let controller = controller.trim_end_matches('/');
+    let host = controller.split_once("://").map_or(controller, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    let hash = fnv(&[controller.as_bytes(), b"\n", node.as_bytes()]);
+    format!("{}+{}+{hash:016x}", readable(host), readable(node))
+}
+
+fn readable(text: &str) -> String {
+    let safe = |letter: char| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '_' };
+    // The first letter is no dot, so that the file is not hidden.
+    text.trim_start_matches('.').chars().map(safe).take(60).collect()
+}
+
+/// FNV-1a with 64 bits: the name of a file must not change with the version of a library.
+fn fnv(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_places_in_their_order() {
+        let find = |variables: &[(&str, &str)], root| {
+            let variable =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+            StateDir::find(variable, root).map(|dir| dir.path().to_str().unwrap().to_owned())
+        };
+        let all = [("STATE_DIRECTORY", "/s/a:/s/b"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")];
+        assert_eq!(find(&all, true).unwrap(), "/s/a");
+        assert_eq!(find(&all[1..], true).unwrap(), "/var/lib/agent-wrap");
+        assert_eq!(find(&all[1..], false).unwrap(), "/x/agent-wrap");
+        assert_eq!(find(&all[2..], false).unwrap(), "/h/.local/state/agent-wrap");
+        assert_eq!(find(&[], false), None);
+        let relative = [("STATE_DIRECTORY", "s"), ("XDG_STATE_HOME", ""), ("HOME", "/h")];
+        assert_eq!(find(&relative, false).unwrap(), "/h/.local/state/agent-wrap");
+    }
+
+    #[test]
+    fn names_are_safe_readable_and_different() {
+        let name = file_name("https://user@ci.example.org:8443/jenkins/", "../build #1/ü");
+        assert!(name.starts_with("ci.example.org_8443+_build__1__+"), "{name}");
+        assert_eq!(name, file_name("https://user@ci.example.org:8443/jenkins", "../build #1/ü"));
+        assert_ne!(file_name("https://ci/", "a b"), file_name("https://ci/", "a_b"));
+        assert_ne!(file_name("https://ci/a", "n"), file_name("https://ci/b", "n"));
+        assert!(file_name(&"x".repeat(1000), &"y".repeat(1000)).len() < 200);
+        // The name must stay what it is, or an update would lose the state.
+        assert_eq!(file_name("https://ci", "n"), "ci+n+ce89a96837d26d0a");
+    }
+}

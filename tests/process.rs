@@ -1,0 +1,567 @@
+//! The process shell with real processes. Waits for children, the subreaper and dispositions belong to the whole
+//! process, so these tests have a program of their own and run one at a time.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agent_wrap::process::{AgentIdentity, Command, Processes, User};
+use agent_wrap_supervisor::{AgentSignal, Event, Exit, Generation, LeftoverSignal, SpawnFailure};
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::unistd::Pid;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
+
+/// A bound that is only met by a test that has failed.
+const HANG: Duration = Duration::from_secs(60);
+const FIRST: Generation = Generation(1);
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// The driver's part: facts come out, and every SIGCHLD is passed on.
+struct Bench {
+    processes: Processes,
+    facts: UnboundedReceiver<Event>,
+    child_changed: UnixStream,
+    handler: signal_hook::SigId,
+    folder: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read, write) = UnixStream::pair().expect("a pair of sockets");
+        let write = write.into_std().expect("a socket of the standard library");
+        let handler = signal_hook::low_level::pipe::register(libc::SIGCHLD, write).expect("a handler");
+        let (sender, facts) = unbounded_channel();
+        let processes = Processes::new(sender).expect("a kernel with pidfd");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { processes, facts, child_changed: read, handler, folder, _alone: alone }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a script with the folder as its working directory.
+    fn shell(&self, script: &str) -> Command {
+        Command { directory: Some(self.folder.path().to_owned()), ..command("/bin/sh", &["-c", script]) }
+    }
+
+    async fn next(&mut self) -> Event {
+        timeout(HANG, async {
+            loop {
+                let mut bytes = [0; 64];
+                tokio::select! {
+                    fact = self.facts.recv() => break fact.expect("a fact"),
+                    _ = self.child_changed.read(&mut bytes) => self.processes.child_changed(),
+                }
+            }
+        })
+        .await
+        .expect("a fact in time")
+    }
+
+    async fn spawned(&mut self, generation: Generation) -> i32 {
+        match self.next().await {
+            Event::AgentSpawned { generation: told, pid } if told == generation => i32::try_from(pid).expect("a pid"),
+            other => panic!("not spawned: {other:?}"),
+        }
+    }
+
+    async fn exited(&mut self, generation: Generation) -> Exit {
+        match self.next().await {
+            Event::AgentExited { generation: told, exit } if told == generation => exit,
+            other => panic!("not exited: {other:?}"),
+        }
+    }
+
+    async fn counted(&mut self, generation: Generation) -> u32 {
+        match self.next().await {
+            Event::LeftoversCounted { generation: told, alive } if told == generation => alive,
+            other => panic!("not counted: {other:?}"),
+        }
+    }
+
+    /// Waits until every child has ended and been reaped.
+    async fn childless(&mut self) {
+        until("no children", || {
+            self.processes.child_changed();
+            children().is_empty()
+        })
+        .await;
+    }
+
+    /// Starts it, and waits until it has ended and been reaped.
+    async fn run(&mut self, command: &Command) -> Exit {
+        self.processes.spawn(FIRST, command);
+        self.spawned(FIRST).await;
+        let exit = self.exited(FIRST).await;
+        self.processes.reap(FIRST);
+        exit
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // What a failed test has left would make the next ones fail as well.
+        for pid in children().into_iter().map(Pid::from_raw) {
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = nix::sys::wait::waitpid(pid, None);
+        }
+        signal_hook::low_level::unregister(self.handler);
+    }
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    Command {
+        program: program.into(),
+        argv: [program].iter().chain(arguments).map(OsString::from).collect(),
+        env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("COLOUR".into(), "green".into())],
+        directory: None,
+        user: None,
+    }
+}
+
+/// The fields of `/proc/PID/stat` behind the name: the state first.
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = text.rsplit_once(')')?;
+    Some(fields.split_ascii_whitespace().map(str::to_owned).collect())
+}
+
+fn state(pid: i32) -> Option<char> {
+    stat(pid)?.first()?.chars().next()
+}
+
+fn children() -> Vec<i32> {
+    let me = std::process::id().to_string();
+    let mut children: Vec<i32> = fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|&pid| stat(pid).is_some_and(|fields| fields[1] == me))
+        .collect();
+    children.sort_unstable();
+    children
+}
+
+/// Looks again and again, letting others run, until it is so.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let looking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(HANG, looking).await.unwrap_or_else(|_| panic!("never came: {what}"));
+}
+
+fn identity(pid: i32) -> AgentIdentity {
+    AgentIdentity::of(pid.unsigned_abs()).expect("a living process")
+}
+
+#[tokio::test]
+async fn an_exit_is_told_and_the_zombie_stays_until_it_is_reaped() {
+    let mut bench = Bench::new();
+    let table = [
+        ("exit 0", Exit::Code(0)),
+        ("exit 7", Exit::Code(7)),
+        ("exit 255", Exit::Code(255)),
+        ("kill -KILL $$", Exit::Signal(libc::SIGKILL)),
+        ("kill -s RTMIN+4 $$ 2>/dev/null || /bin/kill -s RTMIN+4 $$", Exit::Signal(libc::SIGRTMIN() + 4)),
+        (r#"test "$COLOUR" = green && test "$(/bin/pwd)" = "$(cd .; pwd -P)" && test -z "$HOME""#, Exit::Code(0)),
+    ];
+    for (number, (script, expected)) in (1..).zip(table) {
+        let generation = Generation(number);
+        let command = bench.shell(script);
+        bench.processes.spawn(generation, &command);
+        let pid = bench.spawned(generation).await;
+        assert_eq!(bench.exited(generation).await, expected, "{script}");
+        bench.processes.child_changed();
+        assert_eq!(state(pid), Some('Z'), "{script}");
+        bench.processes.reap(generation);
+        assert_eq!(state(pid), None, "{script}");
+        assert_eq!(bench.processes.identity(generation), None);
+    }
+    assert_eq!(Exit::Signal(libc::SIGKILL).shell_code(), 137);
+}
+
+#[tokio::test]
+async fn a_failed_exec_is_no_exit() {
+    let mut bench = Bench::new();
+    let script = bench.file("script");
+    fs::write(&script, "#!/nowhere/interpreter\n").expect("a script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("permissions");
+    let garbage = bench.file("garbage");
+    fs::write(&garbage, "\u{1}\u{2}\u{3}").expect("a file");
+    fs::set_permissions(&garbage, fs::Permissions::from_mode(0o755)).expect("permissions");
+    let at = |path: &Path| command(path.to_str().expect("text"), &[]);
+    let nowhere = Command { directory: Some("/nowhere".into()), ..command("/bin/true", &[]) };
+    let table = [
+        (at(&bench.file("missing")), SpawnFailure::NotFound),
+        (at(bench.folder.path()), SpawnFailure::NotExecutable),
+        (at(&script), SpawnFailure::NotExecutable),
+        (at(&garbage), SpawnFailure::NotExecutable),
+        (nowhere, SpawnFailure::Other(libc::ENOENT)),
+        (command("/bin/true", &["\0"]), SpawnFailure::Other(libc::EINVAL)),
+    ];
+    for (command, failure) in table {
+        bench.processes.spawn(FIRST, &command);
+        assert_eq!(bench.next().await, Event::SpawnFailed { generation: FIRST, failure }, "{command:?}");
+        assert_eq!(children(), [], "{command:?}");
+        bench.processes.signal_agent(FIRST, AgentSignal::Kill).expect("a signal that goes nowhere");
+        bench.processes.reap(FIRST);
+    }
+    // Had one of them told an exit as well, it would come before this one's facts.
+    assert_eq!(bench.run(&command("/bin/true", &[])).await, Exit::Code(0));
+}
+
+#[tokio::test]
+async fn without_descriptors_the_spawn_fails_and_may_be_tried_again() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let mut bench = Bench::new();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    // From none to spare up to the first number with which it works: each of them fails cleanly or not at all.
+    let mut failures = 0;
+    for limit in 3.. {
+        setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("a lower limit");
+        bench.processes.spawn(FIRST, &command("/bin/true", &[]));
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("the limit as before");
+        match bench.next().await {
+            Event::SpawnFailed { failure, .. } => assert_eq!(failure, SpawnFailure::Exhausted(libc::EMFILE)),
+            Event::AgentSpawned { .. } => break,
+            other => panic!("neither: {other:?}"),
+        }
+        assert_eq!(children(), []);
+        failures += 1;
+    }
+    assert!(failures > 0);
+    assert_eq!(bench.exited(FIRST).await, Exit::Code(0));
+    bench.processes.reap(FIRST);
+}
+
+#[tokio::test]
+async fn the_agent_starts_with_a_clean_mask_and_default_dispositions() {
+    let mut bench = Bench::new();
+    let set = |signal: Signal, handler: SigHandler| {
+        let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+        // SAFETY: neither ignoring nor the default runs any code.
+        unsafe { sigaction(signal, &action) }.expect("a disposition")
+    };
+    let ignored = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGTTOU, Signal::SIGUSR1];
+    for signal in ignored {
+        set(signal, SigHandler::SigIgn);
+    }
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGUSR2);
+    blocked.add(Signal::SIGTERM);
+    blocked.thread_block().expect("a mask");
+    let exit = bench.run(&bench.shell("cat /proc/self/status > status")).await;
+    assert!(SigSet::thread_get_mask().expect("a mask").contains(Signal::SIGUSR2), "the parent's mask is put back");
+    blocked.thread_unblock().expect("a mask");
+    for signal in ignored {
+        set(signal, SigHandler::SigDfl);
+    }
+    assert_eq!(exit, Exit::Code(0));
+    let status = fs::read_to_string(bench.file("status")).expect("a status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).expect("a mask")
+    };
+    assert_eq!(field("SigBlk"), 0);
+    // The C library keeps 32 and 33 to itself: what our own parent did to them nobody can undo through it.
+    let internal = 0b11 << 31;
+    assert_eq!(field("SigIgn") & !internal, 1 << (libc::SIGHUP - 1), "only what was ignored before and may stay so");
+    assert_eq!(field("SigCgt"), 0);
+}
+
+#[tokio::test]
+async fn the_agent_leads_a_group_of_its_own_with_three_descriptors() {
+    let mut bench = Bench::new();
+    let open = fs::File::open("/dev/null").expect("a file");
+    // SAFETY: it takes integers, and the descriptor is open.
+    let inheritable = unsafe { libc::fcntl(open.as_raw_fd(), libc::F_SETFD, 0) };
+    assert_eq!(inheritable, 0);
+    bench.processes.spawn(FIRST, &command("/bin/sleep", &["1000"]));
+    let pid = bench.spawned(FIRST).await;
+    let fields = stat(pid).expect("a living agent");
+    assert_eq!(fields[2], pid.to_string(), "its group");
+    assert_ne!(nix::unistd::getpgrp().as_raw(), pid);
+    assert_eq!(bench.processes.identity(FIRST), Some(identity(pid)));
+    let mut descriptors: Vec<i32> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("descriptors")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    descriptors.sort_unstable();
+    assert_eq!(descriptors, [0, 1, 2]);
+    bench.processes.signal_agent(FIRST, AgentSignal::Forward(libc::SIGHUP)).expect("a signal");
+    assert_eq!(bench.exited(FIRST).await, Exit::Signal(libc::SIGHUP));
+    bench.processes.reap(FIRST);
+}
+
+#[tokio::test]
+async fn a_signal_right_after_the_spawn_is_not_lost() {
+    let mut bench = Bench::new();
+    for number in 1..=200 {
+        let generation = Generation(number);
+        bench.processes.spawn(generation, &command("/bin/sleep", &["1000"]));
+        bench.processes.signal_agent(generation, AgentSignal::Terminate).expect("a signal");
+        bench.spawned(generation).await;
+        assert_eq!(bench.exited(generation).await, Exit::Signal(libc::SIGTERM), "run {number}");
+        bench.processes.reap(generation);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_for_an_earlier_agent_goes_nowhere() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.run(&command("/bin/true", &[])).await, Exit::Code(0));
+    let second = Generation(2);
+    bench.processes.spawn(second, &command("/bin/sleep", &["1000"]));
+    let pid = bench.spawned(second).await;
+    for generation in [Generation(0), FIRST, Generation(3)] {
+        bench.processes.signal_agent(generation, AgentSignal::Kill).expect("nothing");
+        bench.processes.signal_group(generation, false).expect("nothing");
+        bench.processes.reap(generation);
+    }
+    bench.processes.reap(second);
+    assert!(matches!(state(pid), Some('S' | 'R')), "it runs, and a running one is not reaped");
+    bench.processes.signal_agent(second, AgentSignal::Terminate).expect("a signal");
+    assert_eq!(bench.exited(second).await, Exit::Signal(libc::SIGTERM));
+    bench.processes.reap(second);
+}
+
+#[tokio::test]
+async fn a_stopped_agent_is_continued_for_its_term() {
+    let mut bench = Bench::new();
+    bench.processes.spawn(FIRST, &bench.shell("trap 'exit 9' TERM; echo > ready; while :; do read x < ready; done"));
+    let pid = bench.spawned(FIRST).await;
+    let ready = bench.file("ready");
+    until("the trap", || ready.metadata().is_ok_and(|file| file.len() > 0)).await;
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("a stop");
+    until("the stop", || state(pid) == Some('T')).await;
+    bench.processes.signal_agent(FIRST, AgentSignal::Terminate).expect("a signal");
+    assert_eq!(bench.exited(FIRST).await, Exit::Code(9));
+    bench.processes.reap(FIRST);
+}
+
+#[tokio::test]
+async fn the_group_stops_and_goes_on() {
+    let mut bench = Bench::new();
+    bench.processes.spawn(FIRST, &bench.shell("sleep 1000 & echo $! > build.new; mv build.new build; wait"));
+    let pid = bench.spawned(FIRST).await;
+    let file = bench.file("build");
+    until("the build", || file.exists()).await;
+    let build: i32 = fs::read_to_string(&file).expect("a file").trim().parse().expect("a pid");
+    bench.processes.signal_group(FIRST, false).expect("a signal");
+    until("both stopped", || state(pid) == Some('T') && state(build) == Some('T')).await;
+    bench.processes.signal_group(FIRST, true).expect("a signal");
+    until("both going on", || state(pid) == Some('S') && state(build) == Some('S')).await;
+    bench.processes.signal_agent(FIRST, AgentSignal::Kill).expect("a signal");
+    assert_eq!(bench.exited(FIRST).await, Exit::Signal(libc::SIGKILL));
+    assert!(matches!(state(build), Some('S')), "the agent alone was meant");
+    bench.processes.signal_leftovers(FIRST, LeftoverSignal::Kill);
+    assert_eq!(bench.counted(FIRST).await, 1);
+    assert_eq!(bench.counted(FIRST).await, 0);
+    bench.processes.reap(FIRST);
+}
+
+#[tokio::test]
+async fn orphans_are_reaped_behind_an_unreaped_agent() {
+    let mut bench = Bench::new();
+    let script = "mkfifo gate; n=0; while [ $n -lt 50 ]; do (sh -c 'read x < gate' &); n=$((n+1)); done; exit 3";
+    let command = bench.shell(script);
+    bench.processes.spawn(FIRST, &command);
+    let pid = bench.spawned(FIRST).await;
+    assert_eq!(bench.exited(FIRST).await, Exit::Code(3));
+    bench.processes.signal_leftovers(FIRST, LeftoverSignal::Count);
+    assert_eq!(bench.counted(FIRST).await, 50);
+    // Each reader ends with the line it gets or with the end of the file, and one that opens late gets the next.
+    let gate = fs::OpenOptions::new().read(true).write(true).open(bench.file("gate")).expect("the gate");
+    std::io::Write::write_all(&mut &gate, "go\n".repeat(50).as_bytes()).expect("an open gate");
+    assert_eq!(bench.counted(FIRST).await, 0);
+    until("the agent alone", || {
+        bench.processes.child_changed();
+        children() == [pid]
+    })
+    .await;
+    assert_eq!(state(pid), Some('Z'));
+    bench.processes.reap(FIRST);
+    assert_eq!(children(), []);
+}
+
+#[tokio::test]
+async fn orphans_of_a_running_agent_are_reaped() {
+    let mut bench = Bench::new();
+    bench
+        .processes
+        .spawn(FIRST, &bench.shell("(sh -c 'echo $$ > orphan.new; mv orphan.new orphan' &); exec sleep 1000"));
+    let pid = bench.spawned(FIRST).await;
+    let file = bench.file("orphan");
+    until("the orphan", || file.exists()).await;
+    let orphan: i32 = fs::read_to_string(&file).expect("a file").trim().parse().expect("a pid");
+    // Nothing but the reaper takes it away.
+    timeout(HANG, async {
+        while state(orphan).is_some() {
+            let mut bytes = [0; 64];
+            let _ = bench.child_changed.read(&mut bytes).await;
+            bench.processes.child_changed();
+        }
+    })
+    .await
+    .expect("a reaped orphan");
+    assert_eq!(children(), [pid]);
+    bench.processes.signal_agent(FIRST, AgentSignal::Kill).expect("a signal");
+    bench.exited(FIRST).await;
+    bench.processes.reap(FIRST);
+}
+
+#[tokio::test]
+async fn leftovers_that_ignore_term_in_a_session_of_their_own_are_killed() {
+    let mut bench = Bench::new();
+    let script = "setsid sh -c 'trap \"\" TERM; sleep 1000 & echo > ready; wait; sleep 1000' & exit 0";
+    let command = bench.shell(script);
+    bench.processes.spawn(FIRST, &command);
+    bench.spawned(FIRST).await;
+    assert_eq!(bench.exited(FIRST).await, Exit::Code(0));
+    let ready = bench.file("ready");
+    until("the leftover", || ready.exists()).await;
+    for signal in [LeftoverSignal::Count, LeftoverSignal::Terminate] {
+        bench.processes.signal_leftovers(FIRST, signal);
+        assert_eq!(bench.counted(FIRST).await, 2, "{signal:?}");
+    }
+    bench.processes.reap(FIRST);
+    bench.processes.signal_leftovers(FIRST, LeftoverSignal::Kill);
+    assert_eq!(bench.counted(FIRST).await, 2);
+    assert_eq!(bench.counted(FIRST).await, 0);
+    bench.childless().await;
+}
+
+#[tokio::test]
+async fn a_leftover_that_handles_term_is_gone_without_a_kill() {
+    let mut bench = Bench::new();
+    // Stopped, so that only TERM with CONT ends it.
+    let command = bench.shell("(sh -c 'kill -STOP $$' &); exit 0");
+    bench.processes.spawn(FIRST, &command);
+    bench.spawned(FIRST).await;
+    bench.exited(FIRST).await;
+    bench.processes.reap(FIRST);
+    until("the stop", || children().iter().any(|&pid| state(pid) == Some('T'))).await;
+    bench.processes.signal_leftovers(FIRST, LeftoverSignal::Terminate);
+    assert_eq!(bench.counted(FIRST).await, 1);
+    assert_eq!(bench.counted(FIRST).await, 0);
+}
+
+#[tokio::test]
+async fn children_from_before_are_not_leftovers() {
+    let mut bench = Bench::new();
+    let mut elder = std::process::Command::new("/bin/sleep").arg("1000").spawn().expect("an elder");
+    let (sender, facts) = unbounded_channel();
+    bench.processes = Processes::new(sender).expect("a kernel with pidfd");
+    bench.facts = facts;
+    assert_eq!(bench.run(&command("/bin/true", &[])).await, Exit::Code(0));
+    bench.processes.signal_leftovers(FIRST, LeftoverSignal::Kill);
+    assert_eq!(bench.counted(FIRST).await, 0);
+    elder.kill().expect("it lives");
+    bench.childless().await;
+}
+
+#[tokio::test]
+async fn a_survivor_is_watched_and_ended_with_its_group() {
+    let mut bench = Bench::new();
+    let mut start = std::process::Command::new("/bin/sh");
+    start.args(["-c", "sleep 1000 & echo > ready; exec sleep 1000"]).current_dir(bench.folder.path()).process_group(0);
+    let pid = i32::try_from(start.spawn().expect("a survivor").id()).expect("a pid");
+    let ready = bench.file("ready");
+    until("the survivor", || ready.exists()).await;
+    bench.processes.adopt_survivor(identity(pid)).expect("a descriptor");
+    assert_eq!(bench.processes.identity(Generation(0)), Some(identity(pid)));
+    bench.processes.signal_agent(Generation(0), AgentSignal::Terminate).expect("a signal");
+    assert_eq!(bench.exited(Generation(0)).await, Exit::Unknown);
+    bench.processes.reap(Generation(0));
+    bench.processes.signal_leftovers(Generation(0), LeftoverSignal::Kill);
+    assert_eq!(bench.counted(Generation(0)).await, 1);
+    assert_eq!(bench.counted(Generation(0)).await, 0);
+    bench.childless().await;
+}
+
+#[tokio::test]
+async fn a_survivor_whose_pid_was_reused_is_over_and_its_heir_is_let_alone() {
+    let mut bench = Bench::new();
+    let mut heir = std::process::Command::new("/bin/sleep").arg("1000").process_group(0).spawn().expect("an heir");
+    let pid = i32::try_from(heir.id()).expect("a pid");
+    let survivor = AgentIdentity { start_time: identity(pid).start_time - 1, ..identity(pid) };
+    bench.processes.adopt_survivor(survivor).expect("no need of a descriptor");
+    assert_eq!(bench.exited(Generation(0)).await, Exit::Unknown);
+    bench.processes.signal_agent(Generation(0), AgentSignal::Kill).expect("nothing");
+    bench.processes.signal_leftovers(Generation(0), LeftoverSignal::Kill);
+    assert_eq!(bench.counted(Generation(0)).await, 0);
+    assert!(matches!(state(pid), Some('S' | 'R')));
+    heir.kill().expect("it lives");
+    heir.wait().expect("nobody else waits now");
+}
+
+#[tokio::test]
+async fn the_agent_runs_as_another_user_and_still_dies_with_us() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let user = Some(User { uid: 65534, gid: 65534, groups: vec![65534, 60000] });
+    bench.processes.spawn(FIRST, &Command { user, ..command("/bin/sleep", &["1000"]) });
+    let pid = bench.spawned(FIRST).await;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
+    let ids = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("Uid:"), ["65534"; 4]);
+    assert_eq!(ids("Gid:"), ["65534"; 4]);
+    assert_eq!(ids("Groups:"), ["60000", "65534"]);
+    bench.processes.signal_agent(FIRST, AgentSignal::Kill).expect("a signal");
+    assert_eq!(bench.exited(FIRST).await, Exit::Signal(libc::SIGKILL));
+    bench.processes.reap(FIRST);
+}
+
+/// Not a test by itself: the wrapper that [`the_agent_dies_with_its_wrapper`] kills.
+#[tokio::test]
+#[ignore = "the part of another test that runs in a process of its own"]
+async fn a_wrapper_to_be_killed() {
+    let Some(file) = std::env::var_os("AGENT_PID_FILE").map(PathBuf::from) else { return };
+    let user = nix::unistd::geteuid().is_root().then(|| User { uid: 65534, gid: 65534, groups: Vec::new() });
+    let mut bench = Bench::new();
+    bench.processes.spawn(FIRST, &Command { user, ..command("/bin/sleep", &["1000"]) });
+    let pid = bench.spawned(FIRST).await;
+    fs::write(file.with_extension("new"), pid.to_string()).expect("a file");
+    fs::rename(file.with_extension("new"), &file).expect("a file");
+    bench.exited(FIRST).await;
+}
+
+#[tokio::test]
+async fn the_agent_dies_with_its_wrapper() {
+    let bench = Bench::new();
+    let file = bench.file("pid");
+    let mut wrapper = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "a_wrapper_to_be_killed", "--ignored", "--quiet"])
+        .env("AGENT_PID_FILE", &file)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("a wrapper");
+    until("its agent", || file.exists()).await;
+    let agent: i32 = fs::read_to_string(&file).expect("a file").parse().expect("a pid");
+    assert!(matches!(state(agent), Some('S' | 'R')));
+    wrapper.kill().expect("it lives");
+    wrapper.wait().expect("nobody else waits now");
+    // It is an orphan now, and ours, as we are the subreaper; not reaped here, so that its fate can be read.
+    until("the agent's end", || state(agent) == Some('Z')).await;
+    let status = nix::sys::wait::waitpid(Pid::from_raw(agent), None).expect("our orphan");
+    assert_eq!(status, nix::sys::wait::WaitStatus::Signaled(Pid::from_raw(agent), Signal::SIGKILL, false));
+}
