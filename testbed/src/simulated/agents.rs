@@ -70,22 +70,28 @@ async fn channel(
     mut changes: watch::Receiver<u64>,
 ) -> io::Result<bool> {
     let name = received.node.as_deref().unwrap_or_default();
+    let become_up = || {
+        shared.with(|world| {
+            world.agent_up(name, id);
+            carried_out(world, received.number);
+            shared.call_hook(world, received.number, Moment::AgentConnected);
+        });
+    };
+    let connect_time = shared.look(|world| world.options.connect_time);
+    let mut up = connect_time.is_zero();
+    if up {
+        become_up();
+    }
     shared.with(|world| answered(world, received.number, 200));
     writer.head(200, &[("Transfer-Encoding".to_owned(), "chunked".to_owned())]).await?;
     writer.chunk(b"connected\n").await?;
-    let connect_time = shared.look(|world| world.options.connect_time);
     let connecting = tokio::time::sleep(connect_time);
     tokio::pin!(connecting);
-    let mut up = false;
     loop {
         tokio::select! {
             () = &mut connecting, if !up => {
                 up = true;
-                shared.with(|world| {
-                    world.agent_up(name, id);
-                    carried_out(world, received.number);
-                    shared.call_hook(world, received.number, Moment::AgentConnected);
-                });
+                become_up();
             }
             piece = reader.piece() => {
                 if piece?.is_none() {

@@ -57,6 +57,13 @@ impl World {
         })
     }
 
+    /// How many builds sit on an executor of this node that still looks idle.
+    #[must_use]
+    pub fn assigned(&self, node: &str) -> usize {
+        let builds = self.builds.iter().filter(|build| build.node == node);
+        builds.filter(|build| matches!(build.stage, Stage::Assigned(_))).count()
+    }
+
     /// Lets builds start and end; whether anything has changed.
     pub(crate) fn advance_builds(&mut self) -> bool {
         let mut changed = false;

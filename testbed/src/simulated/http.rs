@@ -57,13 +57,13 @@ pub(crate) struct Reader {
 
 /// The writing side of a connection.
 pub(crate) struct Writer {
-    half: OwnedWriteHalf,
+    half: Option<OwnedWriteHalf>,
 }
 
 /// Both sides of a fresh connection.
 pub(crate) fn connection(stream: TcpStream) -> (Reader, Writer) {
     let (read, write) = stream.into_split();
-    (Reader { half: read, buffer: Vec::new(), framing: Framing::Done }, Writer { half: write })
+    (Reader { half: read, buffer: Vec::new(), framing: Framing::Done }, Writer { half: Some(write) })
 }
 
 impl Reader {
@@ -214,7 +214,10 @@ fn invalid(words: &str) -> io::Error {
 impl Writer {
     /// Sends bytes as they are.
     pub(crate) async fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.half.write_all(bytes).await
+        match &mut self.half {
+            Some(half) => half.write_all(bytes).await,
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 
     /// Sends a status line and headers.
@@ -238,10 +241,14 @@ impl Writer {
         self.raw(b"0\r\n\r\n").await
     }
 
-    /// Makes the coming close a reset.
-    pub(crate) fn reset_on_close(&self) {
-        // A socket that is already gone needs no reset.
-        drop(self.half.as_ref().set_zero_linger());
+    /// Makes the coming close a reset; nothing can be written any more.
+    pub(crate) fn reset_on_close(&mut self) {
+        if let Some(half) = self.half.take() {
+            // A socket that is already gone needs no reset.
+            drop(half.as_ref().set_zero_linger());
+            // Dropped, the half would end the stream properly first.
+            half.forget();
+        }
     }
 }
 

@@ -161,7 +161,8 @@ pub struct Options {
     pub startup: Vec<(Refusal, Lasting)>,
     /// Whether agents can connect over TCP; without it `tcpSlaveAgentListener` is 404.
     pub agent_port: bool,
-    /// From the moment the agent believes itself connected to the moment the controller does.
+    /// From the moment the agent believes itself connected to the moment the controller does; zero for none, then the
+    /// controller is first.
     pub connect_time: Duration,
     /// How long the channel of an agent that died uncleanly is still taken for alive.
     pub stale_channel: Duration,

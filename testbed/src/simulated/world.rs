@@ -70,6 +70,18 @@ impl World {
         &mut self.options
     }
 
+    /// All requests in the order of their arrival, agents' connections included.
+    #[must_use]
+    pub fn requests(&self) -> &[RequestInfo] {
+        &self.requests
+    }
+
+    /// Everything that has happened, in order.
+    #[must_use]
+    pub fn timeline(&self) -> &[Entry] {
+        &self.timeline
+    }
+
     /// Creates an inbound node, or changes how many executors it has.
     pub fn add_node(&mut self, name: &str, executors: u32) {
         self.nodes.entry(name.to_owned()).or_insert_with(|| Node::new(name, executors)).executors = executors;
