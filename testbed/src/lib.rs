@@ -1,3 +1,4 @@
 //! What agent-wrap is tested with: the simulated controller, the driver of a real one, and an agent that misbehaves.
 
+pub mod simulated;
 pub mod stage;
