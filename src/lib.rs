@@ -1,9 +1,7 @@
 //! The shells around the supervisor: thin, and strangers to each other. Only the driver knows them all.
 
 pub mod clock;
-pub mod telemetry;
-//! The shells around the supervisor.
-
 pub mod process;
 pub mod signals;
 pub mod state;
+pub mod telemetry;
