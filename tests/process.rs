@@ -129,6 +129,7 @@ fn command(program: &str, arguments: &[&str]) -> Command {
         env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("COLOUR".into(), "green".into())],
         directory: None,
         user: None,
+        guarded: false,
     }
 }
 

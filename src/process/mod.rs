@@ -20,6 +20,7 @@
 //!
 //! Needs Linux 5.4; from 5.11 on foreign descriptors are kept from the agent without a list of them.
 
+mod guard;
 mod identity;
 mod leftovers;
 mod pidfd;
@@ -47,6 +48,7 @@ pub use identity::AgentIdentity;
 pub use resolve::resolve;
 pub use spawn::{Command, User};
 
+use guard::Guard;
 use leftovers::Key;
 use pidfd::{Whose, Zombie};
 use watch::{Watch, Watched};
@@ -76,6 +78,7 @@ struct Agent {
     pid: i32,
     identity: Option<AgentIdentity>,
     watched: Arc<Watched>,
+    guard: Option<Guard>,
 }
 
 /// The leftovers of a generation that are being counted down.
@@ -114,14 +117,17 @@ impl Processes {
         let forked = spawn::fork(command)?;
         let prepared = pidfd::open(forked.pid).map_err(io::Error::from).and_then(|pidfd| {
             let watched = Watched::new(pidfd, true);
-            Ok((Watch::new(generation, &watched, &self.facts)?, pipe::Receiver::from_owned_fd(forked.report)?, watched))
+            let guard = command.guarded.then(|| guard::fork(watched.pidfd.as_fd())).transpose()?;
+            let watch = Watch::new(generation, &watched, &self.facts)?;
+            Ok((watch, pipe::Receiver::from_owned_fd(forked.report)?, watched, guard))
         });
-        let (watch, report, watched) = prepared.map_err(|error| {
+        let (watch, report, watched, guard) = prepared.map_err(|error| {
             spawn::discard(forked.pid);
             spawn::parent_failure(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
         })?;
         let pid = forked.pid.unsigned_abs();
-        self.agents.push(Agent { generation, pid: forked.pid, identity: AgentIdentity::of(pid).ok(), watched });
+        let identity = AgentIdentity::of(pid).ok();
+        self.agents.push(Agent { generation, pid: forked.pid, identity, watched, guard });
         tokio::spawn(watch.follow_child(report, command.program.clone(), pid));
         Ok(())
     }
@@ -141,7 +147,7 @@ impl Processes {
         let pid = i32::try_from(identity.pid).unwrap_or_default();
         let watched = Watched::new(pidfd, false);
         let watch = Watch::new(generation, &watched, &self.facts)?;
-        self.agents.push(Agent { generation, pid, identity: Some(identity), watched });
+        self.agents.push(Agent { generation, pid, identity: Some(identity), watched, guard: None });
         tokio::spawn(watch.follow_stranger());
         Ok(())
     }
@@ -254,6 +260,10 @@ impl Processes {
         self.agents.iter().any(|agent| agent.pid == pid && agent.watched.is_held())
     }
 
+    fn is_guard(&self, pid: i32) -> bool {
+        self.agents.iter().any(|agent| agent.guard.as_ref().is_some_and(|guard| guard.pid.as_raw() == pid))
+    }
+
     /// In one go for the whole group, so that no fork within it slips through. The unreaped leader keeps the number.
     fn kill_group_at_once(&self, generation: Generation) {
         if let Some(agent) = self.agent(generation).filter(|agent| agent.watched.ended().is_some()) {
@@ -263,8 +273,9 @@ impl Processes {
 
     /// Counts, and signals those that have not had the signal yet.
     fn advance(&self, sweep: &mut Sweep) {
-        let spared =
-            |stat: &procfs::Stat| self.elders.contains(&leftovers::key(stat)) || self.is_unreaped_agent(stat.pid);
+        let spared = |stat: &procfs::Stat| {
+            self.elders.contains(&leftovers::key(stat)) || self.is_unreaped_agent(stat.pid) || self.is_guard(stat.pid)
+        };
         let found = procfs::all().map(|all| leftovers::below(&all, getpid().as_raw(), spared)).unwrap_or_default();
         sweep.alive = found.len();
         for key in found.iter().map(leftovers::key) {

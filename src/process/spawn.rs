@@ -4,8 +4,6 @@
 //! handler: everything that allocates is done before.
 
 use std::ffi::{CString, OsString, c_char};
-use std::fs::File;
-use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
@@ -23,8 +21,7 @@ use super::procfs;
 use crate::signals::{HIGHEST_SIGNAL, is_ignored};
 
 /// What the agent is started with. Standard input, output and error are the wrapper's own; every other descriptor is
-/// closed. A standard input that is our controlling terminal is replaced by `/dev/null`: the agent is not in the
-/// foreground, so a read from the terminal would stop it.
+/// closed.
 #[derive(Clone, Debug)]
 pub struct Command {
     /// The file to execute, as [`resolve`](super::resolve) found it.
@@ -37,6 +34,8 @@ pub struct Command {
     pub directory: Option<PathBuf>,
     /// The user to become; `None` for the wrapper's.
     pub user: Option<User>,
+    /// Whether it may re-execute itself, which loses the parent-death signal: a guard then watches over it.
+    pub guarded: bool,
 }
 
 /// Whom the agent runs as. Becoming it takes root, or CAP_SETUID and CAP_SETGID; to signal it later, CAP_KILL.
@@ -138,10 +137,10 @@ pub(super) fn parent_failure(errno: Errno) -> SpawnFailure {
 }
 
 /// Every signal blocked in this thread until dropped.
-struct AllBlocked(SigSet);
+pub(super) struct AllBlocked(SigSet);
 
 impl AllBlocked {
-    fn new() -> Result<Self, Errno> {
+    pub(super) fn new() -> Result<Self, Errno> {
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
         Ok(Self(before))
@@ -180,7 +179,6 @@ struct Prepared {
     env: Pointers,
     directory: Option<CString>,
     user: Option<(Uid, Gid, Vec<Gid>)>,
-    stdin: Option<File>,
     highest_descriptor: i32,
     parent: Pid,
 }
@@ -221,7 +219,6 @@ impl Prepared {
             env: Pointers::new(env)?,
             directory: command.directory.as_ref().map(c_string).transpose()?,
             user,
-            stdin: stdin_is_our_terminal().then(|| File::open("/dev/null")).transpose().map_err(errno_of)?,
             highest_descriptor: procfs::highest_descriptor(),
             parent: unistd::getpid(),
         })
@@ -242,9 +239,6 @@ impl Prepared {
     fn set_up(&self) -> Result<(), Errno> {
         unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         reset_dispositions()?;
-        if let Some(null) = &self.stdin {
-            unistd::dup2_stdin(null)?;
-        }
         if let Some((uid, gid, groups)) = &self.user {
             unistd::setgroups(groups)?;
             unistd::setresgid(*gid, *gid, *gid)?;
@@ -269,15 +263,6 @@ impl Prepared {
         unsafe { libc::execve(self.program.as_ptr(), self.argv.array.as_ptr(), self.env.array.as_ptr()) };
         Errno::last()
     }
-}
-
-fn errno_of(error: io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-fn stdin_is_our_terminal() -> bool {
-    let stdin = io::stdin();
-    stdin.is_terminal() && nix::sys::termios::tcgetsid(&stdin).is_ok_and(|owner| Ok(owner) == unistd::getsid(None))
 }
 
 /// No handler of ours may run in the child once its mask is lifted: it would write to the pipe it shares with us. What
