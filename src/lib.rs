@@ -1,1 +1,4 @@
 //! The shells around the supervisor.
+pub mod cli;
+pub mod config;
+pub mod exit;
