@@ -72,7 +72,9 @@ pub(crate) fn parse(text: &str, source: &Source<'_>, problems: &mut Vec<Problem>
             return values;
         }
     };
-    for (key, value) in table.get_ref() {
+    let mut entries: Vec<_> = table.get_ref().iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
         let name: &str = key.get_ref();
         let origin = source.origin(line_of(key.span().start), name);
         match Setting::named(name) {

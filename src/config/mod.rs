@@ -17,6 +17,8 @@ mod print;
 mod quote;
 mod reason;
 mod table;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::ffi::OsString;
