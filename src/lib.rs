@@ -5,3 +5,7 @@ pub mod process;
 pub mod signals;
 pub mod state;
 pub mod telemetry;
+//! The shells around the supervisor.
+pub mod cli;
+pub mod config;
+pub mod exit;

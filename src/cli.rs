@@ -1,0 +1,129 @@
+//! The command line. Everything up to the agent's command is ours; from its first word on, or after `--`, every byte
+//! is the agent's.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+
+use crate::config::{self, Flags};
+use crate::exit::ExitCode;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Cli {
+    /// The settings given by flags.
+    pub flags: Flags,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--print-config`: show the settings in force and exit.
+    pub print_config: bool,
+    /// The agent's command; empty only with `--print-config`.
+    pub command: Vec<OsString>,
+}
+
+/// There is nothing to run: a text to print, and how to exit then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// What to print, with its line ends.
+    pub text: String,
+    /// To stderr, else to stdout.
+    pub to_stderr: bool,
+    /// How to exit.
+    pub code: ExitCode,
+}
+
+/// What `agent-wrap` alone prints at a terminal.
+pub const GREETING: &str = "\
+agent-wrap brings a Jenkins or Hudson node online, runs its agent, and marks
+the node offline before the agent stops, so that no build is cut off.
+
+  agent-wrap [OPTIONS] COMMAND [ARGUMENT...]
+
+For example, with the account's API token in a file:
+
+  agent-wrap --url https://jenkins.example.org/ --node linux-7 \\
+      --user keeper --token-file ~/.jenkins-token java -jar agent.jar
+
+`agent-wrap --help` lists the options, `man agent-wrap` explains them.
+";
+
+/// Parses a command line, the program's own name first. `terminal`: whether stderr is one.
+///
+/// # Errors
+/// Help, version, or a wrong use: the text to print and the exit code.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: bool) -> Result<Cli, Farewell> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.len() <= 1 && terminal {
+        return Err(Farewell { text: GREETING.to_owned(), to_stderr: true, code: ExitCode::Usage });
+    }
+    let mut matches = command().try_get_matches_from(arguments).map_err(|error| {
+        let asked_for = !error.use_stderr();
+        let text = if asked_for && !error.to_string().is_empty() || !terminal {
+            error.render().to_string()
+        } else {
+            error.render().ansi().to_string()
+        };
+        let code = if asked_for { ExitCode::Stopped } else { ExitCode::Usage };
+        Farewell { text, to_stderr: !asked_for, code }
+    })?;
+    let words: Vec<OsString> = matches.remove_many("command").map(Iterator::collect).unwrap_or_default();
+    let print_config = matches.get_flag("print-config");
+    if words.is_empty() && !print_config {
+        let text = "error: the agent's command is missing\n\n\
+                    Write it after the options, as in: agent-wrap --node linux-7 java -jar agent.jar\n";
+        return Err(Farewell { text: text.to_owned(), to_stderr: true, code: ExitCode::Usage });
+    }
+    let config = matches.remove_one("config");
+    Ok(Cli { flags: Flags::from_matches(&mut matches), config, print_config, command: words })
+}
+
+/// The definition of the command line, for parsing, help and shell completion.
+#[must_use]
+pub fn command() -> Command {
+    Command::new("agent-wrap")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(
+            "Brings a Jenkins or Hudson node online, runs its agent, and marks the node offline before the agent stops",
+        )
+        .override_usage("agent-wrap [OPTIONS] COMMAND [ARGUMENT...]")
+        .max_term_width(100)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("command")
+                .value_name("COMMAND")
+                .help("The agent, as in: java -jar agent.jar; how to connect is added where it does not say")
+                .value_parser(value_parser!(OsString))
+                .num_args(0..)
+                .trailing_var_arg(true),
+        )
+        .args(config::flag_arguments())
+        .next_help_heading("Other")
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help(format!("Settings file [default: {}, if it is there]", config::DEFAULT_PATH)),
+        )
+        .arg(
+            Arg::new("print-config")
+                .long("print-config")
+                .action(ArgAction::SetTrue)
+                .help("Print each setting with where it came from, secrets masked, and exit"),
+        )
+        .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print this help and exit"))
+        .arg(
+            Arg::new("version")
+                .short('V')
+                .long("version")
+                .action(ArgAction::Version)
+                .help("Print the version and exit"),
+        )
+        .after_help(
+            "TIME is written like 90s, 5m or 1h 30m, or as whole seconds. Every option is also a key of the settings \
+             file (drain = \"5m\") and a variable of the environment (AGENT_WRAP_DRAIN). agent-wrap(1) lists signals \
+             and exit codes.",
+        )
+}

@@ -1,0 +1,354 @@
+//! The agent's own command line, as agent.jar reads it.
+//!
+//! Java's options end with `-jar FILE`; what follows is read by agent.jar: every argument that begins with `@` is
+//! replaced by the lines of that file, `-opt value` and `-opt=value` are the same, the last of a repeated option wins
+//! (`-url` collects), and what is no option is `SECRET NAME`, in the old way.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// What a command line says about the connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AgentCommand {
+    /// It runs an agent, so its options mean what they seem to mean.
+    pub(crate) is_agent: bool,
+    /// The index of the jar, where there is one that looks like an agent's.
+    pub(crate) jar: Option<usize>,
+    /// The options after the jar, `@file` expanded.
+    options: Vec<AgentOption>,
+    /// What is no option.
+    positional: Vec<Word>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct AgentOption {
+    name: String,
+    value: Option<Word>,
+}
+
+/// One value, and where in the command it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) text: OsString,
+    pub(crate) place: Place,
+}
+
+/// Where a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// An argument of its own, at this index.
+    Whole(usize),
+    /// After the `=` of the argument at this index.
+    AfterEquals(usize),
+    /// In a file that an argument names with `@`.
+    InFile,
+}
+
+/// Options of agent.jar that take a value.
+const WITH_VALUE: [&str; 25] = [
+    "-agentLog",
+    "-auth",
+    "-cert",
+    "-classpath",
+    "-connectTo",
+    "-cp",
+    "-credentials",
+    "-direct",
+    "-directConnection",
+    "-instanceIdentity",
+    "-internalDir",
+    "-jar-cache",
+    "-jnlpCredentials",
+    "-jnlpUrl",
+    "-loggingConfig",
+    "-name",
+    "-noReconnectAfter",
+    "-protocols",
+    "-proxyCredentials",
+    "-secret",
+    "-slaveLog",
+    "-tcp",
+    "-tunnel",
+    "-url",
+    "-webSocketHeader",
+];
+
+/// Also with a value, but the only one that is no text of a line.
+const WORK_DIR: &str = "-workDir";
+
+fn takes_value(name: &str) -> bool {
+    name == WORK_DIR || WITH_VALUE.contains(&name)
+}
+
+/// Whether a file of this name is an agent: agent.jar, slave.jar, remoting.jar, and with versions in their names.
+pub(crate) fn is_agent_jar(path: &OsStr) -> bool {
+    let Some(name) = Path::new(path).file_name().and_then(OsStr::to_str) else { return false };
+    let name = name.to_ascii_lowercase();
+    let Some(stem) = name.strip_suffix(".jar") else { return false };
+    let stem = stem.strip_prefix("jenkins-").or_else(|| stem.strip_prefix("hudson-")).unwrap_or(stem);
+    ["agent", "slave", "remoting"].iter().any(|known| {
+        stem.strip_prefix(known).is_some_and(|rest| {
+            rest.is_empty()
+                || rest.strip_prefix(['-', '_', '.']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        })
+    })
+}
+
+impl AgentCommand {
+    /// Reads a command line; `read_lines` gives the lines of a file that an argument names with `@`.
+    pub(crate) fn read(command: &[OsString], read_lines: &dyn Fn(&Path) -> Option<Vec<OsString>>) -> Self {
+        let mut this = Self::default();
+        let jar = command.iter().position(|word| word == "-jar").map(|at| at + 1).filter(|at| *at < command.len());
+        let main_class = command
+            .iter()
+            .position(|word| matches!(word.as_bytes(), b"hudson.remoting.jnlp.Main" | b"hudson.remoting.Launcher"));
+        let script = command.first().and_then(|program| Path::new(program).file_name());
+        let script = script.is_some_and(|name| name == "jenkins-agent" || name == "jenkins-slave");
+        this.jar = jar.filter(|at| is_agent_jar(&command[*at]));
+        let start = jar.or(main_class).map_or(1, |at| at + 1);
+        this.read_options(command, start.min(command.len()), read_lines);
+        let fingerprint = this.option("-jnlpUrl").is_some() || (this.has("-url") && this.has("-name"));
+        this.is_agent = this.jar.is_some() || main_class.is_some() || script || fingerprint;
+        this
+    }
+
+    fn read_options(
+        &mut self,
+        command: &[OsString],
+        start: usize,
+        read_lines: &dyn Fn(&Path) -> Option<Vec<OsString>>,
+    ) {
+        let mut words = Vec::new();
+        for (index, word) in command.iter().enumerate().skip(start) {
+            let lines = word
+                .as_bytes()
+                .strip_prefix(b"@")
+                .filter(|path| !path.is_empty())
+                .and_then(|path| read_lines(Path::new(OsStr::from_bytes(path))));
+            match lines {
+                Some(lines) => words.extend(lines.into_iter().map(|text| Word { text, place: Place::InFile })),
+                None => words.push(Word { text: word.clone(), place: Place::Whole(index) }),
+            }
+        }
+        let mut words = words.into_iter().peekable();
+        while let Some(word) = words.next() {
+            let bytes = word.text.as_bytes();
+            if bytes.len() < 2 || bytes[0] != b'-' {
+                self.positional.push(word);
+                continue;
+            }
+            let equals = bytes.iter().position(|byte| *byte == b'=');
+            let name = String::from_utf8_lossy(&bytes[..equals.unwrap_or(bytes.len())]).into_owned();
+            let value = match equals {
+                Some(at) => Some(Word {
+                    text: OsStr::from_bytes(&bytes[at + 1..]).to_owned(),
+                    place: match word.place {
+                        Place::Whole(index) => Place::AfterEquals(index),
+                        Place::AfterEquals(_) | Place::InFile => Place::InFile,
+                    },
+                }),
+                None if takes_value(&name) => words.next(),
+                None => None,
+            };
+            let collects = name == "-protocols" && equals.is_none();
+            self.options.push(AgentOption { name, value });
+            while collects && words.peek().is_some_and(|word| !word.text.as_bytes().starts_with(b"-")) {
+                words.next();
+            }
+        }
+    }
+
+    /// Whether an option is there, with or without a value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.options.iter().any(|option| option.name == name)
+    }
+
+    /// The value of an option that wins.
+    pub(crate) fn option(&self, name: &str) -> Option<&Word> {
+        self.options.iter().rev().find(|option| option.name == name).and_then(|option| option.value.as_ref())
+    }
+
+    fn words(&self, name: &str) -> Option<&str> {
+        self.option(name).and_then(|word| word.text.to_str()).filter(|text| !text.is_empty())
+    }
+
+    /// It is told without a controller's URL where to connect to, so that none can be inferred.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.has("-direct") || self.has("-directConnection")
+    }
+
+    /// It is told how to connect, in whichever way, or to wait for a connection.
+    pub(crate) fn has_connection(&self) -> bool {
+        self.is_direct()
+            || ["-url", "-jnlpUrl", "-connectTo", "-tcp"].iter().any(|name| self.has(name))
+            || !self.positional.is_empty()
+    }
+
+    /// Every root URL it names, and by which option.
+    pub(crate) fn urls(&self) -> Vec<(String, &'static str)> {
+        let urls = self.options.iter().filter(|option| option.name == "-url");
+        let urls = urls.filter_map(|option| option.value.as_ref()?.text.to_str());
+        let mut urls: Vec<_> = urls.map(|url| (url.to_owned(), "-url")).collect();
+        urls.extend(self.jnlp().map(|(root, _)| (root, "-jnlpUrl")));
+        urls
+    }
+
+    /// The name of the node it names, and by which option.
+    pub(crate) fn node(&self) -> Option<(String, &'static str)> {
+        if let Some(name) = self.words("-name") {
+            return Some((name.to_owned(), "-name"));
+        }
+        if let Some((_, name)) = self.jnlp() {
+            return Some((name, "-jnlpUrl"));
+        }
+        let name = self.positional.get(1).and_then(|word| word.text.to_str());
+        name.filter(|name| !name.is_empty()).map(|name| (name.to_owned(), "the name after the secret"))
+    }
+
+    /// Where it names the node's secret: an option's value or the first word that is none.
+    pub(crate) fn secret(&self) -> Option<&Word> {
+        self.option("-secret").or_else(|| self.positional.first())
+    }
+
+    /// Root and node of `-jnlpUrl ROOT/computer/NAME/jenkins-agent.jnlp`.
+    fn jnlp(&self) -> Option<(String, String)> {
+        let url = self.words("-jnlpUrl")?;
+        let url = &url[..url.find(['?', '#']).unwrap_or(url.len())];
+        let (page, file) = url.rsplit_once('/')?;
+        if !matches!(file, "jenkins-agent.jnlp" | "slave-agent.jnlp") {
+            return None;
+        }
+        let (folder, name) = page.rsplit_once('/')?;
+        let root = folder.strip_suffix("computer").filter(|root| root.ends_with('/'))?;
+        Some((root.to_owned(), percent_decode(name)?))
+    }
+}
+
+/// Decodes one path segment; `None` if it is not UTF-8 afterwards.
+fn percent_decode(segment: &str) -> Option<String> {
+    let bytes = segment.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = segment.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if bytes[at] == b'%' => {
+                decoded.push(byte);
+                at += 3;
+            }
+            Some(_) | None => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// The lines of a file that an argument names with `@`; `None` if it cannot be read.
+pub(crate) fn lines_of(path: &Path) -> Option<Vec<OsString>> {
+    let text = std::fs::read(path).ok()?;
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    Some(
+        text.split(|byte| *byte == b'\n')
+            .map(|line| OsStr::from_bytes(line.strip_suffix(b"\r").unwrap_or(line)).to_owned())
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    fn read(line: &str) -> AgentCommand {
+        AgentCommand::read(&words(line), &|path| {
+            (path == Path::new("args")).then(|| words("-url https://filed/ -name filed"))
+        })
+    }
+
+    #[test]
+    fn urls_and_names_are_found_where_the_agent_would_find_them() {
+        let jnlp = "java -jar agent.jar -jnlpUrl";
+        for (line, url, node) in [
+            ("java -jar agent.jar -url https://ci/ -name a", Some("https://ci/"), Some("a")),
+            ("java -Xmx1g -jar /opt/agent.jar -url=https://ci/x -name=a", Some("https://ci/x"), Some("a")),
+            ("nice -n 5 java -jar agent.jar -url https://ci/ -name a", Some("https://ci/"), Some("a")),
+            ("java -jar agent.jar -name a -name b -secret x", None, Some("b")),
+            ("java -jar agent.jar @args", Some("https://filed/"), Some("filed")),
+            ("java -jar agent.jar @missing -name a", None, Some("a")),
+            ("java -jar agent.jar -secret -name -name a", None, Some("a")),
+            ("java -jar agent.jar -webSocket -url u -protocols JNLP4 JNLP3 -name a", Some("u"), Some("a")),
+            ("java -cp agent.jar hudson.remoting.jnlp.Main -headless -url u SECRET a", Some("u"), Some("a")),
+            ("/usr/local/bin/jenkins-agent -url u SECRET a", Some("u"), Some("a")),
+            ("java -jar agent.jar", None, None),
+            ("java -name x -jar agent.jar", None, None),
+        ] {
+            let command = read(line);
+            assert!(command.is_agent, "{line}");
+            assert_eq!(command.urls().first().map(|(url, _)| url.as_str()), url, "{line}");
+            assert_eq!(command.node().as_ref().map(|(name, _)| name.as_str()), node, "{line}");
+        }
+        for (url, root, node) in [
+            ("https://ci/computer/a/jenkins-agent.jnlp", "https://ci/", "a"),
+            ("http://ci:8080/hudson/computer/a%20b%2Bc+d/slave-agent.jnlp", "http://ci:8080/hudson/", "a b+c+d"),
+            ("https://ci/computer/Z%C3%BCrich/jenkins-agent.jnlp?x=y", "https://ci/", "Zürich"),
+            ("https://ci/computer/computer/jenkins-agent.jnlp", "https://ci/", "computer"),
+        ] {
+            let command = read(&format!("{jnlp} {url}"));
+            assert_eq!(command.urls(), [(root.to_owned(), "-jnlpUrl")]);
+            assert_eq!(command.node(), Some((node.to_owned(), "-jnlpUrl")));
+        }
+        for url in [
+            "https://ci/jenkins-agent.jnlp",
+            "https://ci/computer/a/other.jnlp",
+            "https://ci/xcomputer/a/slave-agent.jnlp",
+            "x",
+        ] {
+            assert_eq!(read(&format!("{jnlp} {url}")).urls(), [], "{url}");
+        }
+    }
+
+    #[test]
+    fn other_programs_options_mean_nothing_to_us() {
+        assert!(!read("find / -name core").is_agent);
+        assert!(!read("java -jar server.jar -name x").is_agent);
+        assert!(read("./start.sh -url https://ci/ -name a").is_agent);
+        assert!(!AgentCommand::read(&[], &|_| None).is_agent);
+        assert!(!read("java -jar").is_agent);
+    }
+
+    #[test]
+    fn connections() {
+        for line in ["-url u", "-direct h:1", "-jnlpUrl u", "secret name", "-connectTo h:1", "-tcp f", "@args"] {
+            assert!(read(&format!("java -jar agent.jar {line}")).has_connection(), "{line}");
+        }
+        for line in ["", "-webSocket", "-workDir /w", "-name a -secret s", "-cert c -noReconnect"] {
+            assert!(!read(&format!("java -jar agent.jar {line}")).has_connection(), "{line}");
+        }
+    }
+
+    #[test]
+    fn names_of_agents_jars() {
+        for name in
+            ["agent.jar", "/opt/slave.jar", "remoting-3206.v1.jar", "Agent.JAR", "jenkins-agent.jar", "agent_4.13.jar"]
+        {
+            assert!(is_agent_jar(OsStr::new(name)), "{name}");
+        }
+        for name in ["agent", "agents.jar", "my-agent.jar", "agent-smith.jar", "swarm-client.jar", ".jar", ""] {
+            assert!(!is_agent_jar(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn percent_signs_that_encode_nothing_stay() {
+        assert_eq!(percent_decode("100%").as_deref(), Some("100%"));
+        assert_eq!(percent_decode("%zz%41").as_deref(), Some("%zzA"));
+        assert_eq!(percent_decode("%+1é").as_deref(), Some("%+1é"));
+        assert_eq!(percent_decode("%ff"), None);
+    }
+}

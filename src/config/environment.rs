@@ -1,0 +1,142 @@
+//! The environment: which variables are settings, and which of them the agent may see.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use super::error::Problem;
+use super::nearest::nearest;
+use super::table::{Kind, SETTINGS};
+use super::values::{Given, Origin, Values};
+
+/// What the settings depend on besides files and flags.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The variables of the environment.
+    pub variables: Vec<(OsString, OsString)>,
+    /// The settings file that is read when `--config` names none; it need not be there.
+    pub default_file: PathBuf,
+    /// Whether we are root.
+    pub root: bool,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self {
+            variables: std::env::vars_os().collect(),
+            default_file: PathBuf::from(super::DEFAULT_PATH),
+            root: nix::unistd::geteuid().is_root(),
+        }
+    }
+
+    /// A variable that is set and not empty: container tools pass on unset ones as empty.
+    pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
+        let found = self.variables.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
+    }
+}
+
+/// The environment as a layer.
+pub(crate) fn read(surroundings: &Surroundings, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) -> Values {
+    let mut values = Values::default();
+    for setting in &SETTINGS {
+        let own = (setting.variable(), false);
+        let aliases = setting.aliases.iter().map(|alias| (alias.name.to_owned(), alias.literal));
+        let given = std::iter::once(own).chain(aliases).find_map(|(name, literal)| {
+            let text = surroundings.variable(&name)?.to_owned();
+            Some(Given { text, origin: Origin::Environment(name), literal })
+        });
+        let Some(mut given) = given else { continue };
+        if setting.kind == Kind::Signals {
+            if let Err(words) = values.set_signals(&given.text, &given.origin) {
+                problems.push(Problem::of(&given.origin, words));
+            }
+            continue;
+        }
+        if setting.name == "state-dir" {
+            given.text = first_of_list(&given);
+        }
+        values.set(setting.key, given);
+    }
+    for (name, _) in &surroundings.variables {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("AGENT_WRAP_")) else { continue };
+        if !is_known(name) {
+            let variables: Vec<String> = SETTINGS.iter().map(|setting| setting.variable()).collect();
+            let hint = nearest(name, variables.iter().map(String::as_str));
+            let hint = hint.map_or_else(String::new, |known| format!("; is {known} meant?"));
+            warnings.push(format!("{name} in the environment is no setting and is ignored{hint}"));
+        }
+    }
+    values
+}
+
+/// systemd separates several state directories with colons; the first is ours.
+fn first_of_list(given: &Given) -> OsString {
+    use std::os::unix::ffi::OsStrExt as _;
+    if given.origin != Origin::Environment("STATE_DIRECTORY".to_owned()) {
+        return given.text.clone();
+    }
+    let first = given.text.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+    OsStr::from_bytes(first).to_owned()
+}
+
+fn is_known(name: &str) -> bool {
+    name == "AGENT_WRAP_CONFIG"
+        || SETTINGS
+            .iter()
+            .any(|setting| setting.variable() == name || setting.aliases.iter().any(|alias| alias.name == name))
+}
+
+/// The environment for the agent, and thereby for every build: without what belongs to the service manager and to us,
+/// and without the API token. `JENKINS_SECRET` goes too when `secret_is_handed_over`, that is when the agent gets its
+/// secret in a file; a start script of the user's own may still need the variable.
+#[must_use]
+pub fn child_environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    secret_is_handed_over: bool,
+) -> Vec<(OsString, OsString)> {
+    variables.into_iter().filter(|(name, _)| !is_withheld(name, secret_is_handed_over)).collect()
+}
+
+fn is_withheld(name: &OsStr, secret_is_handed_over: bool) -> bool {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = name.as_bytes();
+    matches!(name, b"NOTIFY_SOCKET" | b"CREDENTIALS_DIRECTORY" | b"JENKINS_API_TOKEN")
+        || name.starts_with(b"WATCHDOG_")
+        || name.starts_with(b"LISTEN_")
+        || name.starts_with(b"AGENT_WRAP_")
+        || (secret_is_handed_over && name == b"JENKINS_SECRET")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_child_sees_neither_the_service_managers_variables_nor_ours() {
+        let kept = ["PATH", "JENKINS_URL", "JENKINS_HOME", "LISTENER", "WATCHDOG", "XAGENT_WRAP_TOKEN"];
+        let withheld = [
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
+            "WATCHDOG_PID",
+            "CREDENTIALS_DIRECTORY",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "AGENT_WRAP_TOKEN",
+            "AGENT_WRAP_ANYTHING",
+            "JENKINS_API_TOKEN",
+        ];
+        let all = kept.iter().chain(&withheld).map(|name| (OsString::from(name), OsString::from("x")));
+        let names: Vec<OsString> = child_environment(all, false).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, kept.map(OsString::from));
+    }
+
+    #[test]
+    fn the_secret_stays_for_a_script_that_needs_it() {
+        let secret = || [(OsString::from("JENKINS_SECRET"), OsString::from("x"))];
+        assert_eq!(child_environment(secret(), false), secret());
+        assert_eq!(child_environment(secret(), true), []);
+    }
+}

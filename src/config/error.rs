@@ -1,0 +1,64 @@
+//! What is wrong with the settings: every fault that was found, not only the first.
+
+use std::fmt;
+
+use super::values::Origin;
+use crate::exit::ExitCode;
+
+/// The faults, and with them the exit code: 64 when only flags are wrong, else 78.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError {
+    problems: Vec<Problem>,
+    known: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    words: String,
+    usage: bool,
+}
+
+impl Problem {
+    /// A fault that no flag alone is to blame for.
+    pub(crate) fn new(words: impl Into<String>) -> Self {
+        Self { words: words.into(), usage: false }
+    }
+
+    /// A fault of one value; a wrong flag is a wrong use.
+    pub(crate) fn of(origin: &Origin, words: impl fmt::Display) -> Self {
+        Self { words: format!("{origin}: {words}"), usage: matches!(origin, Origin::Flag(_)) }
+    }
+}
+
+impl SettingsError {
+    pub(crate) fn new(problems: Vec<Problem>, known: String) -> Self {
+        Self { problems, known }
+    }
+
+    /// The settings as far as they are known, as [`Loaded::print`](super::Loaded::print) shows them: for
+    /// `--print-config`, which is asked for most when something is missing.
+    #[must_use]
+    pub fn print(&self) -> &str {
+        &self.known
+    }
+
+    /// The exit code that tells them apart from other failures.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        if self.problems.iter().all(|problem| problem.usage) { ExitCode::Usage } else { ExitCode::Configuration }
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            f.write_str(&problem.words)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SettingsError {}

@@ -1,0 +1,62 @@
+//! The flags, made from the table of settings.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use super::file;
+use super::table::{Key, Kind, SETTINGS};
+use super::values::{Given, Origin, Values};
+
+/// The settings that were given by flags.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub(super) values: Values,
+    /// `--signal` as it was written; taken apart with the other layers, so that faults are reported together.
+    pub(super) signals: Vec<OsString>,
+}
+
+impl Flags {
+    pub(crate) fn from_matches(matches: &mut ArgMatches) -> Self {
+        let mut flags = Self::default();
+        for setting in &SETTINGS {
+            let origin = Origin::Flag(setting.name);
+            if setting.kind == Kind::Signals {
+                flags.signals = matches.remove_many(setting.name).map(Iterator::collect).unwrap_or_default();
+            } else if let Some(text) = matches.remove_one::<OsString>(setting.name) {
+                flags.values.set(setting.key, Given::new(text, origin));
+            }
+        }
+        flags
+    }
+}
+
+/// One argument a setting. The defaults in their help come from the defaults file.
+pub(crate) fn flag_arguments() -> Vec<Arg> {
+    let defaults = file::defaults(&mut Vec::new());
+    let argument = |(order, setting): (usize, &super::table::Setting)| {
+        let default = defaults.get(setting.key).filter(|_| setting.kind != Kind::Switch);
+        let help = match default {
+            Some(given) if setting.key == Key::OfflineReason => {
+                format!("{} [default: {:?}]", setting.help, given.text.to_string_lossy())
+            }
+            Some(given) => format!("{} [default: {}]", setting.help, given.text.to_string_lossy()),
+            None => setting.help.to_owned(),
+        };
+        let argument = Arg::new(setting.name)
+            .long(setting.name)
+            .help(help)
+            .help_heading(setting.group.heading())
+            .display_order(order)
+            .value_parser(value_parser!(OsString))
+            .value_name(setting.value);
+        match setting.kind {
+            Kind::Switch => {
+                argument.num_args(0..=1).require_equals(true).default_missing_value("true").hide_possible_values(true)
+            }
+            Kind::Signals => argument.action(ArgAction::Append).num_args(1),
+            Kind::Text | Kind::Path | Kind::Time | Kind::Count => argument.num_args(1),
+        }
+    };
+    SETTINGS.iter().enumerate().map(argument).collect()
+}

@@ -1,0 +1,388 @@
+//! Layers to settings.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use agent_wrap_supervisor::{Backoff, IfRefused, Leftovers, OfflinePolicy, OnlineMethod, OnlinePolicy, RestartMode};
+use secrecy::SecretString;
+
+use super::agent_command::{AgentCommand, lines_of};
+use super::error::{Problem, SettingsError};
+use super::print::print;
+use super::table::{Key, SETTINGS, Setting};
+use super::values::{Given, Origin, Values, places};
+use super::{
+    ControllerSettings, Credentials, LogFormat, LogLevel, ReasonTemplate, SecretSource, Settings, Surroundings,
+    environment, file, parse,
+};
+use crate::cli::Cli;
+
+/// Settings that are complete and right.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// What is odd about them, for the log.
+    pub warnings: Vec<String>,
+    /// The winning words with their origins, for `--print-config`.
+    pub(super) values: Values,
+}
+
+/// Reads all layers and resolves them. Called again with the same arguments at a reload.
+///
+/// # Errors
+/// Every fault that was found, with its place.
+pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsError> {
+    let mut resolver = Resolver::default();
+    let asked_for = cli.config.clone().or_else(|| surroundings.variable("AGENT_WRAP_CONFIG").map(PathBuf::from));
+    let path = asked_for.as_deref().unwrap_or(&surroundings.default_file);
+    resolver.values = file::defaults(&mut resolver.problems);
+    let from_file = file::read(path, asked_for.is_some(), &mut resolver.problems);
+    resolver.values.overlay(from_file);
+    let from_environment = environment::read(surroundings, &mut resolver.problems, &mut resolver.warnings);
+    resolver.values.overlay(from_environment);
+    resolver.values.overlay(cli.flags.values.clone());
+    for text in &cli.flags.signals {
+        let origin = Origin::Flag("signal");
+        if let Err(words) = resolver.values.set_signals(text, &origin) {
+            resolver.problems.push(Problem::of(&origin, words));
+        }
+    }
+    resolver.infer_from_surroundings(surroundings);
+
+    let standalone = resolver.required(Key::Standalone, parse::switch).unwrap_or_default();
+    let command = AgentCommand::read(&cli.command, &lines_of);
+    if !standalone && command.is_agent {
+        resolver.infer_from_command(&command);
+    }
+    let controller = if standalone { None } else { resolver.controller(&command, path) };
+    let settings = resolver.settings(controller, &cli.command);
+    match settings {
+        Some(settings) if resolver.problems.is_empty() => {
+            Ok(Loaded { settings, warnings: resolver.warnings, values: resolver.values })
+        }
+        Some(_) | None => Err(SettingsError::new(resolver.problems, print(&resolver.values, &cli.command))),
+    }
+}
+
+#[derive(Default)]
+struct Resolver {
+    values: Values,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl Resolver {
+    /// What systemd and the usual places of a user add.
+    fn infer_from_surroundings(&mut self, surroundings: &Surroundings) {
+        if let Some(folder) = surroundings.variable("CREDENTIALS_DIRECTORY") {
+            for setting in &SETTINGS {
+                let path = setting.credential.map(|name| Path::new(folder).join(name));
+                if let Some(path) = path.filter(|path| self.values.get(setting.key).is_none() && path.exists()) {
+                    self.values.set(setting.key, Given::new(path.clone(), Origin::Credential(path)));
+                }
+            }
+        }
+        if self.values.get(Key::StateDir).is_none() {
+            let folder = if surroundings.root {
+                Some(PathBuf::from("/var/lib/agent-wrap"))
+            } else if let Some(state) = surroundings.variable("XDG_STATE_HOME") {
+                Some(Path::new(state).join("agent-wrap"))
+            } else {
+                surroundings.variable("HOME").map(|home| Path::new(home).join(".local/state/agent-wrap"))
+            };
+            if let Some(folder) = folder {
+                self.values.set(Key::StateDir, Given::new(folder, Origin::Default));
+            }
+        }
+    }
+
+    /// What the agent is told, the wrapper need not be told again; where both are told, they have to agree.
+    fn infer_from_command(&mut self, command: &AgentCommand) {
+        let urls = command.urls();
+        match (self.values.get(Key::Url), urls.first()) {
+            (None, Some((url, option))) => {
+                self.values.set(Key::Url, Given::new(url, Origin::Command(option)));
+                if urls.len() > 1 {
+                    self.warnings.push(format!(
+                        "the agent's command names {} controllers; agent-wrap asks the first, {} (--url chooses another)",
+                        urls.len(),
+                        shown(url)
+                    ));
+                }
+            }
+            (Some(ours), Some((theirs, option))) => {
+                let root = |text: &str| parse::root_url(text).ok();
+                let known = ours.text.to_str().and_then(root);
+                if known.is_some() && !urls.iter().any(|(url, _)| root(url) == known) {
+                    self.warnings.push(format!(
+                        "{} is {}, but the agent connects to {} ({option}); this is right only if both are the same controller",
+                        ours.origin,
+                        ours.text.display(),
+                        shown(theirs)
+                    ));
+                }
+            }
+            (_, None) => {}
+        }
+        match (self.values.get(Key::Node), command.node()) {
+            (None, Some((node, option))) => self.values.set(Key::Node, Given::new(node, Origin::Command(option))),
+            (Some(ours), Some((theirs, option))) if ours.text != *theirs => {
+                self.problems.push(Problem::new(format!(
+                    "the node is {:?} ({}), but the agent's command says {theirs:?} ({option}); agent-wrap would mark \
+                     another node than the agent's: make them equal, or leave one out",
+                    ours.text, ours.origin
+                )));
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn controller(&mut self, command: &AgentCommand, file: &Path) -> Option<ControllerSettings> {
+        // A fault that is known already may well be the reason why nothing was found.
+        if self.problems.is_empty() {
+            for (key, noun) in [(Key::Url, "controller"), (Key::Node, "node")] {
+                if self.values.get(key).is_none() {
+                    self.missing(key, noun, command, file);
+                }
+            }
+        }
+        let url = self.optional(Key::Url, parse::root_url);
+        let node = self.optional(Key::Node, parse::node_name);
+        let credentials = self.credentials();
+        let ca_file = self.path(Key::CaFile);
+        let request_timeout = self.required(Key::RequestTimeout, parse::positive_time);
+        Some(ControllerSettings { url: url?, node: node?, credentials, ca_file, request_timeout: request_timeout? })
+    }
+
+    /// Says of a missing URL or node where it was looked for.
+    fn missing(&mut self, key: Key, noun: &str, command: &AgentCommand, file: &Path) {
+        let mut places = places(key);
+        let there = if file.exists() { "" } else { " (there is no such file)" };
+        places.push(format!("{} in {}{there}", Setting::of(key).name, file.display()));
+        let options = if key == Key::Url { "-url and -jnlpUrl" } else { "-name and -jnlpUrl" };
+        places.push(match () {
+            () if !command.is_agent => format!("{options} of the agent's command, which does not look like agent.jar"),
+            () if key == Key::Url && command.is_direct() => {
+                format!("{options} of the agent's command, which has -direct, and that names no controller")
+            }
+            () => format!("{options} of the agent's command"),
+        });
+        self.problems.push(Problem::new(format!(
+            "no {noun} is given. Looked for in: {}. Give it in one of these places, or --standalone to run without a controller",
+            places.join("; ")
+        )));
+    }
+
+    fn credentials(&mut self) -> Option<Credentials> {
+        let user = self.optional(Key::User, |text| match parse::line(text)? {
+            user if user.contains(':') => Err(format!("{user:?} has a colon in it, which no user name can have")),
+            user => Ok(user),
+        });
+        let token = self.secret(Key::TokenFile);
+        if let (Some(user), None) = (&user, &token) {
+            self.problems.push(Problem::new(format!(
+                "the user {user} is given, but no token. Looked for in: {}; token-file in the settings file; \
+                 agent-wrap.token in $CREDENTIALS_DIRECTORY",
+                places(Key::TokenFile).join("; ")
+            )));
+        }
+        token.map(|token| Credentials { user, token })
+    }
+
+    fn secret(&mut self, key: Key) -> Option<SecretSource> {
+        let given = self.values.get(key)?;
+        if !given.literal {
+            return self.path(key).inspect(|path| self.warn_if_open(path)).map(SecretSource::File);
+        }
+        match given.text.to_str() {
+            Some(text) => Some(match text.strip_prefix('@') {
+                Some(path) => SecretSource::File(PathBuf::from(path)),
+                None => SecretSource::Literal(SecretString::from(text)),
+            }),
+            None => {
+                self.problems.push(Problem::of(&given.origin, "is not UTF-8"));
+                None
+            }
+        }
+    }
+
+    fn warn_if_open(&mut self, path: &Path) {
+        use std::os::unix::fs::PermissionsExt as _;
+        if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
+            self.warnings.push(format!("{} can be read by everybody, builds included; chmod 600 it", path.display()));
+        }
+    }
+
+    fn settings(&mut self, controller: Option<ControllerSettings>, command: &[OsString]) -> Option<Settings> {
+        let online = self.required(Key::Online, online);
+        let backoff = self.backoff();
+        let online_method = self.required(Key::OnlineMethod, |text| {
+            let choices = [("auto", OnlineMethod::Auto), ("cli", OnlineMethod::Cli), ("toggle", OnlineMethod::Toggle)];
+            parse::choice(text, &choices)
+        });
+        let start_timeout = self.required(Key::StartTimeout, parse::time);
+        let if_refused = self.required(Key::IfRefused, |text| {
+            parse::choice(text, &[("exit", IfRefused::Exit), ("start", IfRefused::Start)])
+        });
+        let offline = self.required(Key::Offline, |text| {
+            parse::choice(text, &[("always", OfflinePolicy::Always), ("never", OfflinePolicy::Never)])
+        });
+        let offline_reason = self.required(Key::OfflineReason, ReasonTemplate::parse);
+        let offline_timeout = self.required(Key::OfflineTimeout, parse::positive_time);
+        let drain = self.required(Key::Drain, parse::time);
+        let grace = self.required(Key::Grace, parse::time);
+        let leftovers = self.required(Key::Leftovers, |text| {
+            parse::choice(text, &[("kill", Leftovers::Kill), ("leave", Leftovers::Leave)])
+        });
+        let restart = self.required(Key::Restart, |text| {
+            let choices =
+                [("always", RestartMode::Always), ("on-failure", RestartMode::OnFailure), ("no", RestartMode::No)];
+            parse::choice(text, &choices)
+        });
+        let stdio = self.required(Key::Stdio, parse::switch);
+        let poll = self.required(Key::Poll, parse::time);
+        let disconnect_timeout = self.required(Key::DisconnectTimeout, parse::positive_time);
+        let log_format = self.required(Key::LogFormat, |text| {
+            parse::choice(text, &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
+        });
+        let log_level = self.required(Key::LogLevel, |text| {
+            let choices = [
+                ("error", LogLevel::Error),
+                ("warn", LogLevel::Warn),
+                ("info", LogLevel::Info),
+                ("debug", LogLevel::Debug),
+                ("trace", LogLevel::Trace),
+            ];
+            parse::choice(text, &choices)
+        });
+        let secret = self.secret(Key::SecretFile);
+        let agent_user = self.optional(Key::AgentUser, parse::line);
+        let state_dir = self.path(Key::StateDir);
+        let signals = self.signals();
+        let (online, online_match) = online?;
+        Some(Settings {
+            controller,
+            online,
+            online_match,
+            online_method: online_method?,
+            start_timeout: start_timeout?,
+            if_refused: if_refused?,
+            offline: offline?,
+            offline_reason: offline_reason?,
+            offline_timeout: offline_timeout?,
+            drain: drain?,
+            grace: grace?,
+            leftovers: leftovers?,
+            restart: restart?,
+            backoff: backoff?,
+            secret,
+            agent_user,
+            stdio: stdio?,
+            poll: poll?,
+            disconnect_timeout: disconnect_timeout?,
+            log_format: log_format?,
+            log_level: log_level?,
+            state_dir,
+            signals,
+            command: command.to_vec(),
+        })
+    }
+
+    fn backoff(&mut self) -> Option<Backoff> {
+        let first = self.required(Key::RestartDelay, parse::positive_time);
+        let max = self.required(Key::RestartDelayMax, parse::positive_time);
+        let forget_after = self.required(Key::RestartResetAfter, parse::positive_time);
+        let quick = self.required(Key::RestartQuick, parse::time);
+        let slow_after = self.required(Key::RestartSlowAfter, |text| match parse::count(text)? {
+            0 => Err("must be at least 1".to_owned()),
+            count => Ok(count),
+        });
+        let slow = self.required(Key::RestartSlowDelay, parse::positive_time);
+        let limit = self.required(Key::RestartLimit, parse::count);
+        let (first, max) = (first?, max?);
+        if first > max {
+            let [delay, longest] = [Key::RestartDelay, Key::RestartDelayMax].map(|key| self.values.get(key));
+            if let (Some(delay), Some(longest)) = (delay, longest) {
+                let words =
+                    format!("{} is longer than restart-delay-max, {}", delay.text.display(), longest.text.display());
+                self.problems.push(Problem::of(&delay.origin, words));
+            }
+        }
+        Some(Backoff {
+            first,
+            max,
+            forget_after: forget_after?,
+            quick: quick?,
+            slow_after: slow_after?,
+            slow: slow?,
+            limit: Some(limit?).filter(|limit| *limit > 0),
+        })
+    }
+
+    fn signals(&mut self) -> Vec<(String, String)> {
+        let mut signals = Vec::new();
+        for (name, given) in &self.values.signals {
+            match parse::signal(name, &given.text.to_string_lossy()) {
+                Ok(pair) => signals.push(pair),
+                Err(words) => self.problems.push(Problem::of(&given.origin, words)),
+            }
+        }
+        signals
+    }
+
+    /// The value of a setting that has a default.
+    fn required<T>(&mut self, key: Key, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        if self.values.get(key).is_none() {
+            self.problems.push(Problem::new(format!("{} has no value and no default", Setting::of(key).name)));
+        }
+        self.optional(key, parse)
+    }
+
+    /// The value of a setting, if it is given and right.
+    fn optional<T>(&mut self, key: Key, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let given = self.values.get(key)?;
+        let parsed = given.text.to_str().ok_or_else(|| "is not UTF-8".to_owned()).and_then(parse);
+        match parsed {
+            Ok(value) => Some(value),
+            Err(words) => {
+                self.problems.push(Problem::of(&given.origin, words));
+                None
+            }
+        }
+    }
+
+    fn path(&mut self, key: Key) -> Option<PathBuf> {
+        let given = self.values.get(key)?;
+        if given.text.is_empty() {
+            self.problems.push(Problem::of(&given.origin, "is empty; it must be a path"));
+            return None;
+        }
+        Some(PathBuf::from(&given.text))
+    }
+}
+
+/// A URL for the log: one that is no proper root may have a password in it.
+fn shown(url: &str) -> String {
+    parse::root_url(url).unwrap_or_else(|_| "another URL".to_owned())
+}
+
+fn online(text: &str) -> Result<(OnlinePolicy, Option<String>), String> {
+    if let Some(expression) = text.strip_prefix("match=") {
+        if expression.is_empty() {
+            return Err(
+                "the regular expression after match= is empty, and would match every reason; write always".to_owned()
+            );
+        }
+        regex_lite::Regex::new(expression)
+            .map_err(|error| format!("{expression:?} is not a regular expression: {error}"))?;
+        return Ok((OnlinePolicy::Match, Some(expression.to_owned())));
+    }
+    if text == "match" {
+        return Err("match needs a regular expression; write it like match=^maintenance".to_owned());
+    }
+    let choices = [("always", OnlinePolicy::Always), ("own", OnlinePolicy::Own), ("never", OnlinePolicy::Never)];
+    parse::choice(text, &choices)
+        .map(|policy| (policy, None))
+        .map_err(|words| words.replace("own, never", "own, match=REGEX, never"))
+}

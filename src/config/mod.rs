@@ -1,0 +1,164 @@
+//! Settings: from defaults, file, environment, flags and the agent's own command line to one typed value.
+//!
+//! Each source is read into a layer of words with their origins; the layers are laid over each other; what is still
+//! missing is inferred; and only then words become values, so that a fault is reported in the same way and with its
+//! place wherever it was made.
+
+mod agent_command;
+mod credentials;
+mod environment;
+mod error;
+mod file;
+mod flags;
+mod load;
+mod nearest;
+mod parse;
+mod print;
+mod quote;
+mod reason;
+mod table;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use agent_wrap_supervisor::{
+    Backoff, IfRefused, Leftovers, NodePolicy, OfflinePolicy, OnlineMethod, OnlinePolicy, Policy, RestartMode, Span,
+};
+
+pub use credentials::{Credentials, SecretError, SecretSource};
+pub use environment::{Surroundings, child_environment};
+pub use error::SettingsError;
+pub use file::{DEFAULT_PATH, DEFAULTS};
+pub use flags::Flags;
+pub(crate) use flags::flag_arguments;
+pub use load::{Loaded, load};
+pub use quote::shell_quote;
+pub use reason::{ReasonFacts, ReasonTemplate};
+
+/// The settings in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The controller and the node on it; `None` for `--standalone`.
+    pub controller: Option<ControllerSettings>,
+    /// Which marks are lifted before the agent's first start.
+    pub online: OnlinePolicy,
+    /// The regular expression of `--online match=REGEX`, which has been seen to compile.
+    pub online_match: Option<String>,
+    /// How a mark is lifted.
+    pub online_method: OnlineMethod,
+    /// How long the controller may be out of reach at the first start; zero for ever.
+    pub start_timeout: Span,
+    /// What happens when the controller refuses us at the start.
+    pub if_refused: IfRefused,
+    /// Whether the node is marked at a stop.
+    pub offline: OfflinePolicy,
+    /// The reason for it.
+    pub offline_reason: ReasonTemplate,
+    /// How long marking may take.
+    pub offline_timeout: Span,
+    /// How long running builds may take at a stop; zero does not wait.
+    pub drain: Span,
+    /// From TERM to KILL.
+    pub grace: Span,
+    /// What becomes of what the agent leaves behind.
+    pub leftovers: Leftovers,
+    /// Whether an ended agent is started again.
+    pub restart: RestartMode,
+    /// The pauses between starts.
+    pub backoff: Backoff,
+    /// The node's own secret, for a completed command; `None`: the controller is asked for it.
+    pub secret: Option<SecretSource>,
+    /// The user, and after a colon the group, to run the agent as; names or numbers.
+    pub agent_user: Option<String>,
+    /// The agent speaks over stdin and stdout: its command is not completed.
+    pub stdio: bool,
+    /// How often the node is looked at.
+    pub poll: Span,
+    /// The longest time between two looks.
+    pub disconnect_timeout: Span,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// How much is logged.
+    pub log_level: LogLevel,
+    /// Where the state file and the lock are; `None` when no place for them is known (no home directory).
+    pub state_dir: Option<PathBuf>,
+    /// Signals that mean something else than by default: name in capitals without `SIG`, and verb, sorted by name.
+    pub signals: Vec<(String, String)>,
+    /// The agent's command, byte for byte as it was given.
+    pub command: Vec<OsString>,
+}
+
+/// The controller, and the node on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControllerSettings {
+    /// Its root, with a slash at the end.
+    pub url: String,
+    /// The name of the node, not encoded.
+    pub node: String,
+    /// Who we are there; `None` for anonymous.
+    pub credentials: Option<Credentials>,
+    /// Certificates to trust besides the system's own.
+    pub ca_file: Option<PathBuf>,
+    /// How long one request may take; never zero.
+    pub request_timeout: Span,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogFormat {
+    /// Chosen by where stderr goes.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `--log-level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// Only what has failed.
+    Error,
+    /// And what may fail.
+    Warn,
+    /// And what happens.
+    Info,
+    /// And why.
+    Debug,
+    /// And every exchange.
+    Trace,
+}
+
+impl Settings {
+    /// The part that decisions depend on. What is a fact of this run and no setting (terminal, survivor, seed, unclean)
+    /// has its default; the driver fills it in.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let node = self.controller.as_ref().map(|controller| NodePolicy {
+            online: self.online,
+            offline: self.offline,
+            online_method: self.online_method,
+            if_refused: self.if_refused,
+            start_timeout: self.start_timeout,
+            offline_timeout: self.offline_timeout,
+            request_timeout: controller.request_timeout,
+            poll: self.poll,
+            disconnect_timeout: self.disconnect_timeout,
+            unclean: false,
+        });
+        Policy {
+            node,
+            restart: self.restart,
+            backoff: self.backoff,
+            drain: self.drain,
+            grace: self.grace,
+            leftovers: self.leftovers,
+            terminal: false,
+            survivor: false,
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `--print-config`: the settings in force as a settings file, each with where it came from.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use super::load::Loaded;
+use super::table::{Key, Kind, SETTINGS};
+use super::values::{Given, Origin, Values};
+
+impl Loaded {
+    /// The settings as a file that would bring them about again, secrets masked.
+    #[must_use]
+    pub fn print(&self) -> String {
+        print(&self.values, &self.settings.command)
+    }
+}
+
+/// Values that need not be complete or right.
+pub(super) fn print(values: &Values, command: &[OsString]) -> String {
+    let mut text = String::from("# The settings in force, and where each came from.\n");
+    let mut group = None;
+    for setting in SETTINGS.iter().filter(|setting| setting.kind != Kind::Signals) {
+        if group != Some(setting.group) {
+            group = Some(setting.group);
+            let _ = write!(text, "\n# --- {} ---\n", setting.group.heading());
+        }
+        let _ = match values.get(setting.key) {
+            None => writeln!(text, "#{} is not set", setting.name),
+            Some(given) if is_secret(setting.key, given) => {
+                writeln!(text, "#{} is not shown: ********  # {}", setting.name, origin(given))
+            }
+            Some(given) => line(&mut text, setting.name, &value(setting.kind, given), given),
+        };
+    }
+    if !command.is_empty() {
+        let _ = write!(text, "\n# The agent's command:\n#   {}\n", super::shell_quote(command));
+    }
+    text.push_str("\n[signal]\n");
+    for (name, given) in &values.signals {
+        let _ = line(&mut text, &toml_key(name), &value(Kind::Signals, given), given);
+    }
+    text
+}
+
+/// A secret itself, or a URL that is refused because it has a password in it.
+fn is_secret(key: Key, given: &Given) -> bool {
+    given.literal || (key == Key::Url && given.text.to_string_lossy().contains('@'))
+}
+
+fn toml_key(name: &str) -> String {
+    let bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if bare { name.to_owned() } else { toml::Value::from(name).to_string() }
+}
+
+fn line(text: &mut String, name: &str, value: &str, given: &Given) -> std::fmt::Result {
+    let assignment = format!("{name} = {value}");
+    writeln!(text, "{assignment:<48} # {}", origin(given))
+}
+
+fn value(kind: Kind, given: &Given) -> String {
+    let words = given.text.to_string_lossy();
+    let bare = match kind {
+        Kind::Switch => super::parse::switch(&words).ok().map(|on| on.to_string()),
+        Kind::Count => super::parse::count(&words).ok().map(|count| count.to_string()),
+        Kind::Text | Kind::Path | Kind::Time | Kind::Signals => None,
+    };
+    bare.unwrap_or_else(|| toml::Value::from(words.as_ref()).to_string())
+}
+
+fn origin(given: &Given) -> String {
+    match &given.origin {
+        Origin::File { path, line, .. } => format!("{}:{line}", path.display()),
+        other @ (Origin::Default
+        | Origin::Environment(_)
+        | Origin::Flag(_)
+        | Origin::Command(_)
+        | Origin::Credential(_)) => other.to_string(),
+    }
+}

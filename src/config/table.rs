@@ -1,0 +1,264 @@
+//! The table of all settings. One row is the flag, the key of the file, the name in the environment and the line of
+//! `--help`; the default values are in `defaults.toml` and nowhere else.
+
+/// A setting. The order is that of [`SETTINGS`], of the help and of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Key {
+    Url,
+    Node,
+    User,
+    TokenFile,
+    CaFile,
+    RequestTimeout,
+    Standalone,
+    Online,
+    OnlineMethod,
+    StartTimeout,
+    IfRefused,
+    Offline,
+    OfflineReason,
+    OfflineTimeout,
+    Drain,
+    Grace,
+    Leftovers,
+    Restart,
+    RestartLimit,
+    RestartDelay,
+    RestartDelayMax,
+    RestartResetAfter,
+    RestartQuick,
+    RestartSlowAfter,
+    RestartSlowDelay,
+    SecretFile,
+    AgentUser,
+    Stdio,
+    Poll,
+    DisconnectTimeout,
+    LogFormat,
+    LogLevel,
+    StateDir,
+    Signal,
+}
+
+/// What kind of value a setting takes: decides which TOML types are right for it, and whether its flag needs a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A string.
+    Text,
+    /// The path of a file or directory; in a file, relative to that file.
+    Path,
+    /// A length of time: a string such as `5m`, or whole seconds.
+    Time,
+    /// A whole number.
+    Count,
+    /// True or false.
+    Switch,
+    /// Pairs of a signal and a verb.
+    Signals,
+}
+
+/// The headings of the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    Controller,
+    Start,
+    Stop,
+    Agent,
+    Watch,
+    Running,
+}
+
+impl Group {
+    pub(crate) fn heading(self) -> &'static str {
+        match self {
+            Self::Controller => "Controller and node",
+            Self::Start => "Before the agent starts",
+            Self::Stop => "At a stop",
+            Self::Agent => "The agent",
+            Self::Watch => "While the agent runs",
+            Self::Running => "agent-wrap itself",
+        }
+    }
+}
+
+/// A further name in the environment, looked at after `AGENT_WRAP_<KEY>`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alias {
+    pub(crate) name: &'static str,
+    /// The variable holds the secret itself and not the path of a file.
+    pub(crate) literal: bool,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) key: Key,
+    /// The long flag without its dashes, and the key of the file.
+    pub(crate) name: &'static str,
+    pub(crate) group: Group,
+    pub(crate) kind: Kind,
+    /// The name of the value in the help.
+    pub(crate) value: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) aliases: &'static [Alias],
+    /// The name of a systemd credential that is used when nothing else is given.
+    pub(crate) credential: Option<&'static str>,
+}
+
+const fn alias(name: &'static str) -> Alias {
+    Alias { name, literal: false }
+}
+
+const fn literal(name: &'static str) -> Alias {
+    Alias { name, literal: true }
+}
+
+const fn row(
+    key: Key,
+    name: &'static str,
+    group: Group,
+    kind: Kind,
+    value: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, name, group, kind, value, help, aliases: &[], credential: None }
+}
+
+impl Setting {
+    const fn or(mut self, aliases: &'static [Alias]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    const fn or_credential(mut self, name: &'static str) -> Self {
+        self.credential = Some(name);
+        self
+    }
+
+    /// The first name in the environment.
+    pub(crate) fn variable(&self) -> String {
+        format!("AGENT_WRAP_{}", self.name.replace('-', "_").to_ascii_uppercase())
+    }
+
+    pub(crate) fn of(key: Key) -> &'static Self {
+        &SETTINGS[key as usize]
+    }
+
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+}
+
+pub(crate) const COUNT: usize = Key::Signal as usize + 1;
+
+#[rustfmt::skip]
+pub(crate) static SETTINGS: [Setting; COUNT] = [
+    row(Key::Url, "url", Group::Controller, Kind::Text, "URL",
+        "Root of the controller, unless the command names it")
+        .or(&[alias("JENKINS_URL")]),
+    row(Key::Node, "node", Group::Controller, Kind::Text, "NAME",
+        "Name of the node, unless the command names it")
+        .or(&[alias("JENKINS_NAME"), alias("JENKINS_AGENT_NAME")]),
+    row(Key::User, "user", Group::Controller, Kind::Text, "NAME",
+        "Account that may connect and disconnect the node")
+        .or(&[alias("JENKINS_USER_ID")]),
+    row(Key::TokenFile, "token-file", Group::Controller, Kind::Path, "FILE",
+        "Its API token, in a file; or USER:TOKEN")
+        .or(&[literal("AGENT_WRAP_TOKEN"), literal("JENKINS_API_TOKEN")])
+        .or_credential("agent-wrap.token"),
+    row(Key::CaFile, "ca-file", Group::Controller, Kind::Path, "FILE",
+        "PEM certificates to trust besides the system's own"),
+    row(Key::RequestTimeout, "request-timeout", Group::Controller, Kind::Time, "TIME",
+        "How long one request may take"),
+    row(Key::Standalone, "standalone", Group::Controller, Kind::Switch, "BOOL",
+        "Only supervise: ask no controller, mark no node"),
+
+    row(Key::Online, "online", Group::Start, Kind::Text, "WHICH",
+        "Marks to lift: always, own, match=REGEX or never"),
+    row(Key::OnlineMethod, "online-method", Group::Start, Kind::Text, "HOW",
+        "How to lift them: auto, cli or toggle"),
+    row(Key::StartTimeout, "start-timeout", Group::Start, Kind::Time, "TIME",
+        "How long to wait for the controller; 0 is for ever"),
+    row(Key::IfRefused, "if-refused", Group::Start, Kind::Text, "WHAT",
+        "When the controller refuses us: exit, or start anyway"),
+
+    row(Key::Offline, "offline", Group::Stop, Kind::Text, "WHEN",
+        "Mark the node and drain it: always or never"),
+    row(Key::OfflineReason, "offline-reason", Group::Stop, Kind::Text, "TEXT",
+        "What people read beside the node"),
+    row(Key::OfflineTimeout, "offline-timeout", Group::Stop, Kind::Time, "TIME",
+        "How long marking the node may take"),
+    row(Key::Drain, "drain", Group::Stop, Kind::Time, "TIME",
+        "How long running builds may take; 0 does not wait"),
+    row(Key::Grace, "grace", Group::Stop, Kind::Time, "TIME",
+        "How long the agent has from TERM to KILL"),
+    row(Key::Leftovers, "leftovers", Group::Stop, Kind::Text, "WHAT",
+        "Processes that the agent leaves behind: kill or leave"),
+
+    row(Key::Restart, "restart", Group::Agent, Kind::Text, "WHEN",
+        "Start it again: always, on-failure or no"),
+    row(Key::RestartLimit, "restart-limit", Group::Agent, Kind::Count, "N",
+        "Give up after N failures in a row; 0 is never"),
+    row(Key::RestartDelay, "restart-delay", Group::Agent, Kind::Time, "TIME",
+        "Pause after a failure; doubles with each further one"),
+    row(Key::RestartDelayMax, "restart-delay-max", Group::Agent, Kind::Time, "TIME",
+        "Longest such pause"),
+    row(Key::RestartResetAfter, "restart-reset-after", Group::Agent, Kind::Time, "TIME",
+        "A run this long wipes out earlier failures"),
+    row(Key::RestartQuick, "restart-quick", Group::Agent, Kind::Time, "TIME",
+        "A shorter, never connected run is a failure"),
+    row(Key::RestartSlowAfter, "restart-slow-after", Group::Agent, Kind::Count, "N",
+        "Mark the node and slow down after N failures"),
+    row(Key::RestartSlowDelay, "restart-slow-delay", Group::Agent, Kind::Time, "TIME",
+        "Pause between slow restarts"),
+    row(Key::SecretFile, "secret-file", Group::Agent, Kind::Path, "FILE",
+        "The node's own secret; else the controller is asked for it")
+        .or(&[literal("AGENT_WRAP_SECRET"), literal("JENKINS_SECRET")])
+        .or_credential("agent-wrap.secret"),
+    row(Key::AgentUser, "agent-user", Group::Agent, Kind::Text, "USER[:GROUP]",
+        "Run it as this user, who cannot read the token"),
+    row(Key::Stdio, "stdio", Group::Agent, Kind::Switch, "BOOL",
+        "It speaks over stdin and stdout: add no arguments"),
+
+    row(Key::Poll, "poll", Group::Watch, Kind::Time, "TIME",
+        "How often to look at the node; 0 is as seldom as allowed"),
+    row(Key::DisconnectTimeout, "disconnect-timeout", Group::Watch, Kind::Time, "TIME",
+        "Longest time between two looks"),
+
+    row(Key::LogFormat, "log-format", Group::Running, Kind::Text, "FORM",
+        "Log on stderr as text or json; auto is text"),
+    row(Key::LogLevel, "log-level", Group::Running, Kind::Text, "LEVEL",
+        "Log error, warn, info, debug or trace"),
+    row(Key::StateDir, "state-dir", Group::Running, Kind::Path, "DIR",
+        "For the lock and the memory of earlier runs")
+        .or(&[alias("STATE_DIRECTORY")]),
+    row(Key::Signal, "signal", Group::Running, Kind::Signals, "NAME=VERB",
+        "What a signal means: stop, stop-now, drain, online, reload, restart, forward or ignore; may be repeated"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_at_the_index_of_their_key() {
+        for (index, setting) in SETTINGS.iter().enumerate() {
+            assert_eq!(setting.key as usize, index, "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn no_name_is_used_twice() {
+        let mut names: Vec<String> = SETTINGS
+            .iter()
+            .flat_map(|setting| {
+                let aliases = setting.aliases.iter().map(|alias| alias.name.to_owned());
+                aliases.chain([setting.name.to_owned(), setting.variable()])
+            })
+            .collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}
