@@ -216,7 +216,7 @@ async fn a_failed_exec_is_no_exit() {
     for (command, failure) in table {
         bench.processes.spawn(FIRST, &command);
         assert_eq!(bench.next().await, Event::SpawnFailed { generation: FIRST, failure }, "{command:?}");
-        assert_eq!(children(), [], "{command:?}");
+        assert_eq!(children(), [0_i32; 0], "{command:?}");
         bench.processes.signal_agent(FIRST, AgentSignal::Kill).expect("a signal that goes nowhere");
         bench.processes.reap(FIRST);
     }
@@ -240,7 +240,7 @@ async fn without_descriptors_the_spawn_fails_and_may_be_tried_again() {
             Event::AgentSpawned { .. } => break,
             other => panic!("neither: {other:?}"),
         }
-        assert_eq!(children(), []);
+        assert_eq!(children(), [0_i32; 0]);
         failures += 1;
     }
     assert!(failures > 0);
@@ -395,7 +395,7 @@ async fn orphans_are_reaped_behind_an_unreaped_agent() {
     .await;
     assert_eq!(state(pid), Some('Z'));
     bench.processes.reap(FIRST);
-    assert_eq!(children(), []);
+    assert_eq!(children(), [0_i32; 0]);
 }
 
 #[tokio::test]
