@@ -1,6 +1,8 @@
 //! The process shell with real processes. Waits for children, the subreaper and dispositions belong to the whole
 //! process, so these tests have a program of their own and run one at a time.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "whatever else comes fails the test")]
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::AsRawFd as _;
@@ -461,6 +463,7 @@ async fn a_leftover_that_handles_term_is_gone_without_a_kill() {
 }
 
 #[tokio::test]
+#[expect(clippy::zombie_processes, reason = "the shell under test is to reap it")]
 async fn children_from_before_are_not_leftovers() {
     let mut bench = Bench::new();
     let mut elder = std::process::Command::new("/bin/sleep").arg("1000").spawn().expect("an elder");

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_wrap::process::{Command, Processes};
@@ -19,8 +20,15 @@ use tokio::time::timeout;
 /// A bound that is only met by a test that has failed.
 const HANG: Duration = Duration::from_secs(60);
 
+/// One test at a time: what one does to its children and handlers, the other would notice.
+static ALONE: Mutex<()> = Mutex::new(());
+
 async fn next(signals: &mut Signals) -> Received {
     timeout(HANG, signals.next()).await.expect("a signal in time")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Looks again and again, letting others run, until it is so.
@@ -40,6 +48,7 @@ fn state(pid: Pid) -> Option<char> {
 
 #[test]
 fn what_comes_before_the_runtime_is_kept() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT] {
         // SAFETY: ignoring runs no code.
@@ -57,8 +66,7 @@ fn what_comes_before_the_runtime_is_kept() {
     for signal in [realtime, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGTTIN, libc::SIGWINCH] {
         send(signal);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let mut signals = early.into_stream().expect("a stream");
         for signal in [libc::SIGQUIT, libc::SIGTERM, libc::SIGWINCH, realtime] {
             let received = next(&mut signals).await;
@@ -73,14 +81,9 @@ fn what_comes_before_the_runtime_is_kept() {
             }
         }
         let mut child = std::process::Command::new("/bin/true").spawn().expect("a child");
-        // The child of the other test may be told first.
-        loop {
-            let received = next(&mut signals).await;
-            assert_eq!(received.signal, libc::SIGCHLD);
-            if received.sender.map(|sender| sender.pid.unsigned_abs()) == Some(child.id()) {
-                break;
-            }
-        }
+        let received = next(&mut signals).await;
+        assert_eq!(received.signal, libc::SIGCHLD);
+        assert_eq!(received.sender.map(|sender| sender.pid.unsigned_abs()), Some(child.id()));
         child.wait().expect("its end");
     });
 }
@@ -160,8 +163,13 @@ impl Drop for Killed {
     }
 }
 
-#[tokio::test]
-async fn a_terminal_stops_continues_and_hangs_up() {
+#[test]
+fn a_terminal_stops_continues_and_hangs_up() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    runtime().block_on(at_the_terminal());
+}
+
+async fn at_the_terminal() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pair = nix::pty::openpty(None, None).expect("a terminal");
     let mut keyboard = fs::File::from(pair.master);
