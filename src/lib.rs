@@ -1,1 +1,3 @@
 //! The shells around the supervisor.
+
+pub mod controller;
