@@ -9,3 +9,5 @@ pub mod telemetry;
 pub mod cli;
 pub mod config;
 pub mod exit;
+
+pub mod controller;

@@ -1,0 +1,4 @@
+//! The CLI over HTTP: the only setter that brings a node online without a race.
+
+mod frames;
+mod session;

@@ -1,0 +1,260 @@
+//! The client itself, and the reads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use agent_wrap_supervisor::{Failure, NodeView};
+use reqwest::{Client, Method, StatusCode, Url};
+
+use super::credentials::Credentials;
+use super::crumb::CrumbJar;
+use super::error::{ControllerError, CredentialError, SetupError};
+use super::http::{Answer, Clients, broken, is_login, shown};
+use super::marker::Marker;
+use super::read::{self, Judge};
+use super::settings::Settings;
+use super::url::{NodeName, Root};
+
+/// One node on one controller. Each call is one operation that stands for itself; dropping its future closes its
+/// connection. It has to be used within a tokio runtime with I/O and time enabled.
+pub struct Controller {
+    pub(super) clients: Clients,
+    pub(super) node: NodeName,
+    pub(super) credentials: Credentials,
+    pub(super) crumbs: CrumbJar,
+    pub(super) marker: Marker,
+    pub(super) root: Mutex<Root>,
+    /// Whether it is known that the root's answers do not come from another scheme.
+    pub(super) resolved: AtomicBool,
+    online_match: Option<regex_lite::Regex>,
+    claimed: AtomicBool,
+}
+
+impl Controller {
+    /// Reads the credentials and the certificates and starts the resolver's thread. Nothing is sent.
+    ///
+    /// # Errors
+    /// When the settings make no client.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        let root = Root::parse(&settings.url)?;
+        Ok(Self {
+            node: NodeName::new(&settings.node)?,
+            clients: Clients::new(&settings, &root)?,
+            credentials: Credentials::new(settings.credentials)?,
+            crumbs: CrumbJar::default(),
+            marker: settings.marker,
+            resolved: AtomicBool::new(!root.is_plain()),
+            root: Mutex::new(root),
+            online_match: settings.online_match,
+            claimed: AtomicBool::new(settings.claimed),
+        })
+    }
+
+    /// The root URL in use, with a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.root().as_str().to_owned()
+    }
+
+    /// Tells whether a mark of ours is on the node, as the state file would.
+    pub fn set_claimed(&self, claimed: bool) {
+        self.claimed.store(claimed, Ordering::Relaxed);
+    }
+
+    /// Reads the secret from its source again. True if it is another one now.
+    ///
+    /// # Errors
+    /// When the source cannot be read; the old secret stays in use.
+    pub fn reload_credentials(&self) -> Result<bool, CredentialError> {
+        let changed = self.credentials.reread()?;
+        if changed {
+            self.crumbs.clear();
+        }
+        Ok(changed)
+    }
+
+    /// Asks for the node.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the kind that decisions depend on and the words that a person needs.
+    pub async fn read_node(&self, within: Duration) -> Result<NodeView, Failure> {
+        let answer = tokio::time::timeout(within, self.read_node_unbounded()).await;
+        let page = || shown(&self.root().page(&self.node.page("api/json")));
+        answer.unwrap_or_else(|_| Err(ControllerError::Timeout { url: page(), within })).map_err(Failure::from)
+    }
+
+    async fn read_node_unbounded(&self) -> Result<NodeView, ControllerError> {
+        let answer = self.get_node(&format!("api/json?tree={}", read::TREE)).await?;
+        let judge = Judge {
+            marker: &self.marker,
+            online_match: self.online_match.as_ref(),
+            claimed: self.claimed.load(Ordering::Relaxed),
+        };
+        let version = answer.header("x-jenkins");
+        read::node_view(&answer.body, version, &judge).map_err(|error| {
+            let url = shown(&answer.url);
+            match (version, looks_like_html(&answer.body)) {
+                (None, true) => ControllerError::NotAController { url, why: "an HTML page instead of JSON".to_owned() },
+                (Some(_), _) | (None, false) => ControllerError::Garbage { url, why: error.to_string() },
+            }
+        })
+    }
+
+    /// Gets one of the node's pages; a 404 is looked into.
+    pub(super) async fn get_node(&self, page: &str) -> Result<Answer, ControllerError> {
+        let answer = self.get(&self.node.page(page)).await?;
+        match answer.status {
+            StatusCode::OK => Ok(answer),
+            StatusCode::NOT_FOUND => Err(self.missing_node(&answer).await),
+            _ => Err(self.refusal(&answer)),
+        }
+    }
+
+    /// Gets a page with the credentials. A moved root is looked up, changed credentials are tried, each once.
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, ControllerError> {
+        self.ensure_resolved().await?;
+        let mut answer = self.get_once(path).await?;
+        if answer.status.is_redirection() && self.adopt(&answer) {
+            answer = self.get_once(path).await?;
+        }
+        if answer.status == StatusCode::UNAUTHORIZED && self.credentials_changed() {
+            answer = self.get_once(path).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn get_once(&self, path: &str) -> Result<Answer, ControllerError> {
+        let url = self.root().page(path);
+        let request = self.credentials.sign(self.clients.reads.get(url.clone()));
+        let response = request.send().await.map_err(|error| broken(&url, &error))?;
+        Answer::read(response).await
+    }
+
+    /// A 404 means a missing node only where the root answers as a controller to the same credentials.
+    pub(super) async fn missing_node(&self, answer: &Answer) -> ControllerError {
+        let root = match self.get("api/json?tree=mode,nodeName").await {
+            Ok(root) => root,
+            Err(error) => return error,
+        };
+        match root.status {
+            StatusCode::OK if is_controllers_root(&root) => {
+                ControllerError::NoSuchNode { root: self.url(), node: self.node.plain().to_owned() }
+            }
+            StatusCode::OK | StatusCode::NOT_FOUND => ControllerError::NotAController {
+                url: self.url(),
+                why: format!("{} is a 404, and the root does not answer as a controller either", shown(&answer.url)),
+            },
+            _ => self.refusal(&root),
+        }
+    }
+
+    /// The named error for an answer that is not the page that was asked for.
+    pub(super) fn refusal(&self, answer: &Answer) -> ControllerError {
+        let url = shown(&answer.url);
+        let status = answer.status.as_u16();
+        match answer.status {
+            StatusCode::UNAUTHORIZED => self.unauthenticated(&answer.url, answer.header("www-authenticate")),
+            StatusCode::FORBIDDEN => self.forbidden(answer),
+            StatusCode::SERVICE_UNAVAILABLE if answer.mentions("getting ready") || answer.mentions("is starting") => {
+                ControllerError::Starting { url }
+            }
+            code if code.is_server_error() => ControllerError::ServerError { url, status },
+            code if code.is_redirection() => match answer.location() {
+                Some(to) if is_login(&to) => self.sent_to_login(&answer.url),
+                Some(to) => ControllerError::NotAController {
+                    why: format!("it sends us on to {}; if that is right, make it the controller's URL", shown(&to)),
+                    url,
+                },
+                None => ControllerError::Unexpected { url, status },
+            },
+            StatusCode::NOT_FOUND => ControllerError::NotAController { url, why: "404".to_owned() },
+            StatusCode::OK => ControllerError::Garbage { url, why: "another page came".to_owned() },
+            _ => ControllerError::Unexpected { url, status },
+        }
+    }
+
+    /// A redirect to the login page is what a 401 is elsewhere.
+    pub(super) fn sent_to_login(&self, url: &Url) -> ControllerError {
+        ControllerError::Unauthenticated {
+            url: shown(url),
+            who: self.credentials.who(),
+            why:
+                "it sends us to its login page; give a user and an API token (a proxy may also drop the Authorization \
+                  header)"
+                    .to_owned(),
+        }
+    }
+
+    /// The words for a 401. The source has just been read again.
+    pub(super) fn unauthenticated(&self, url: &Url, challenge: Option<&str>) -> ControllerError {
+        let origin = match challenge {
+            Some(challenge) if challenge.contains("Jenkins") || challenge.contains("Hudson") => "401 of the controller",
+            Some(_) => "401, of a proxy by its realm",
+            None => "401",
+        };
+        let cure = if self.credentials.user().is_some() {
+            "the user is unknown or the token was revoked; make a new API token on the user's page"
+        } else {
+            "give a user and an API token"
+        };
+        ControllerError::Unauthenticated {
+            url: shown(url),
+            who: self.credentials.who(),
+            why: format!("{origin}; {cure}"),
+        }
+    }
+
+    fn forbidden(&self, answer: &Answer) -> ControllerError {
+        ControllerError::Forbidden {
+            url: shown(&answer.url),
+            who: answer
+                .header("x-you-are-authenticated-as")
+                .or(self.credentials.user())
+                .or(Some("anonymous"))
+                .map(str::to_owned),
+            permission: answer.header("x-required-permission").map(str::to_owned),
+        }
+    }
+
+    /// Reads the credentials' source again after a 401; true if another try makes sense.
+    pub(super) fn credentials_changed(&self) -> bool {
+        match self.reload_credentials() {
+            Ok(changed) => changed,
+            Err(error) => {
+                tracing::warn!(%error, "the credentials were refused and cannot be read again");
+                false
+            }
+        }
+    }
+
+    /// Starts a request with the credentials that is written on a connection of its own.
+    pub(super) fn fresh(&self, method: Method, url: Url) -> reqwest::RequestBuilder {
+        self.credentials.sign(self.writes().request(method, url))
+    }
+
+    pub(super) fn writes(&self) -> &Client {
+        &self.clients.writes
+    }
+
+    pub(super) fn root(&self) -> Root {
+        self.root.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl std::fmt::Debug for Controller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controller").field("url", &self.url()).field("node", &self.node.plain()).finish_non_exhaustive()
+    }
+}
+
+/// Whether this is the root's JSON of a Jenkins or a Hudson; Hudson has no header on it.
+pub(super) fn is_controllers_root(answer: &Answer) -> bool {
+    let described = serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok_and(|json| json.is_object());
+    let named = |name| answer.headers.contains_key(name);
+    described && (named("x-jenkins") || named("x-hudson") || answer.mentions("\"mode\""))
+}
+
+fn looks_like_html(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}

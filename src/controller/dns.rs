@@ -1,0 +1,145 @@
+//! Names are resolved by one thread that is started before the agent: builds that use up the processes, or a resolver
+//! that is gone at the stop, must not keep the node from being marked. The last good addresses are remembered.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::oneshot;
+
+/// How long a name is looked up before its last good addresses are used instead.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
+type Known = Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>;
+
+struct Question {
+    name: String,
+    answer: oneshot::Sender<io::Result<Vec<SocketAddr>>>,
+}
+
+/// A resolver that needs no new thread for a lookup. Its thread ends with it.
+pub(crate) struct Resolver {
+    questions: mpsc::Sender<Question>,
+    known: Known,
+    patience: Duration,
+}
+
+impl Resolver {
+    /// Starts the thread.
+    pub(crate) fn start() -> io::Result<Self> {
+        Self::with(|name| Ok((name, 0).to_socket_addrs()?.collect()), PATIENCE)
+    }
+
+    fn with(lookup: Lookup, patience: Duration) -> io::Result<Self> {
+        let (questions, inbox) = mpsc::channel::<Question>();
+        let known = Known::default();
+        let remembered = Arc::clone(&known);
+        thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+            for Question { name, answer } in inbox {
+                if answer.is_closed() {
+                    continue;
+                }
+                let found = lookup(&name);
+                if let Ok(addresses) = &found
+                    && !addresses.is_empty()
+                {
+                    remembered.lock().unwrap_or_else(PoisonError::into_inner).insert(name, addresses.clone());
+                }
+                // Whoever asked may have given up meanwhile.
+                let _ = answer.send(found);
+            }
+        })?;
+        Ok(Self { questions, known, patience })
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let name = name.as_str().to_owned();
+        let (answer, answered) = oneshot::channel();
+        let asked = self.questions.send(Question { name: name.clone(), answer });
+        let last_good = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        let patience = self.patience;
+        Box::pin(async move {
+            let gone = || io::Error::other("the resolver's thread has ended");
+            asked.map_err(|_| gone())?;
+            let found = match &last_good {
+                Some(_) => match tokio::time::timeout(patience, answered).await {
+                    Ok(found) => found.unwrap_or_else(|_| Err(gone())),
+                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+                },
+                None => answered.await.unwrap_or_else(|_| Err(gone())),
+            };
+            let addresses = match (found, last_good) {
+                (Ok(addresses), _) if !addresses.is_empty() => addresses,
+                (found, Some(last_good)) => {
+                    let why = found.err().map_or_else(|| "no address".to_owned(), |error| error.to_string());
+                    tracing::debug!(name, why, "the name does not resolve now; using its last good addresses");
+                    last_good
+                }
+                (Ok(_), None) => return Err(io::Error::other("the name has no address").into()),
+                (Err(error), None) => return Err(error.into()),
+            };
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use super::*;
+
+    async fn ask(resolver: &Resolver, name: &str) -> Result<Vec<SocketAddr>, String> {
+        let found = resolver.resolve(name.parse().unwrap()).await;
+        found.map(Iterator::collect).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn the_last_good_addresses_outlive_the_name_service() {
+        static MOOD: AtomicU8 = AtomicU8::new(0);
+        fn moody(name: &str) -> io::Result<Vec<SocketAddr>> {
+            match (MOOD.load(Ordering::SeqCst), name) {
+                (0, "good") => Ok(vec![([192, 0, 2, 1], 0).into()]),
+                (1, _) => Ok(vec![]),
+                _ => Err(io::Error::other("no such name")),
+            }
+        }
+        let good = Ok(vec![SocketAddr::from(([192, 0, 2, 1], 0))]);
+        let resolver = Resolver::with(moody, PATIENCE).unwrap();
+        assert_eq!(ask(&resolver, "bad").await, Err("no such name".to_owned()));
+        assert_eq!(ask(&resolver, "good").await, good);
+        for mood in [1, 2] {
+            MOOD.store(mood, Ordering::SeqCst);
+            assert_eq!(ask(&resolver, "good").await, good);
+            assert!(ask(&resolver, "bad").await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    #[expect(clippy::await_holding_lock, reason = "the lock is the hanging name service")]
+    async fn a_hanging_name_service_does_not_hold_up_a_known_name() {
+        static GATE: Mutex<()> = Mutex::new(());
+        fn gated(_: &str) -> io::Result<Vec<SocketAddr>> {
+            let _open = GATE.lock().unwrap();
+            Ok(vec![([192, 0, 2, 7], 0).into()])
+        }
+        let resolver = Resolver::with(gated, Duration::ZERO).unwrap();
+        let good = Ok(vec![SocketAddr::from(([192, 0, 2, 7], 0))]);
+        assert_eq!(ask(&resolver, "name").await, good);
+        let _shut = GATE.lock().unwrap();
+        assert_eq!(ask(&resolver, "name").await, good);
+    }
+
+    #[tokio::test]
+    async fn the_real_name_service_knows_this_machine() {
+        let found = ask(&Resolver::start().unwrap(), "localhost").await.unwrap();
+        assert!(found.iter().all(|address| address.ip().is_loopback()), "{found:?}");
+    }
+}

@@ -1,0 +1,258 @@
+//! What can go wrong with a controller, in words that name the cause and the cure.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent_wrap_supervisor::{Failure, FailureKind};
+
+/// The settings do not make a client. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The root URL is none.
+    #[error("the controller's URL {url:?} cannot be used: {why}; it looks like https://ci.example.org/jenkins/")]
+    Url {
+        /// As it was given, credentials masked.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The node's name is none.
+    #[error("the node's name {name:?} cannot be used: {why}; take it from the controller's list of nodes")]
+    NodeName {
+        /// As it was given.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The file with the certificate authorities cannot be used.
+    #[error("no certificate could be read from {}: {why}; it has to be a PEM file with the authority's certificate", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file with the secret cannot be used.
+    #[error("the credentials cannot be used: {0}")]
+    Credentials(#[from] CredentialError),
+    /// A header or the TLS library refused what it was given.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+    /// The system had no thread to spare.
+    #[error("no thread for resolving names could be started: {0}; raise the limit on processes (ulimit -u, TasksMax)")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A secret that cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word for it.
+        why: String,
+    },
+    /// There is nothing in it.
+    #[error("{} is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The user or the secret holds characters that HTTP cannot carry.
+    #[error("the user's name has a colon or the secret a control character in it")]
+    Malformed,
+}
+
+/// A request has not brought what was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControllerError {
+    /// No connection, or one that broke.
+    #[error("{url} cannot be reached: {why}")]
+    Unreachable {
+        /// The page.
+        url: String,
+        /// What failed, and what to look at.
+        why: String,
+    },
+    /// No answer in time.
+    #[error("{url} has not answered within {}; the controller, a proxy or the network is overloaded or hangs", humantime::format_duration(*within))]
+    Timeout {
+        /// The page.
+        url: String,
+        /// How long was waited.
+        within: Duration,
+    },
+    /// The TLS handshake failed.
+    #[error("no secure connection to {url}: {why}")]
+    Tls {
+        /// The page.
+        url: String,
+        /// What is wrong with the certificate, and the cure.
+        why: String,
+    },
+    /// An answer, but not of a controller.
+    #[error(
+        "{url} is no page of a Jenkins or Hudson ({why}); check the controller's URL, with its context path (.../jenkins/), and what a proxy in between answers"
+    )]
+    NotAController {
+        /// The page.
+        url: String,
+        /// What came instead.
+        why: String,
+    },
+    /// The controller is starting up.
+    #[error("the controller at {url} is starting up; it answers soon")]
+    Starting {
+        /// The page.
+        url: String,
+    },
+    /// A 5xx.
+    #[error("{url} answered {status}; the controller or a proxy before it is in trouble, its log says why")]
+    ServerError {
+        /// The page.
+        url: String,
+        /// The status.
+        status: u16,
+    },
+    /// Any other answer that does not fit.
+    #[error("{url} answered {status}, which is no answer to that; look at the proxies before the controller")]
+    Unexpected {
+        /// The page.
+        url: String,
+        /// The status.
+        status: u16,
+    },
+    /// 401, or a redirect to a login page.
+    #[error("{url} refused the credentials {who}: {why}")]
+    Unauthenticated {
+        /// The page.
+        url: String,
+        /// Whose credentials.
+        who: String,
+        /// What came back, and the cure.
+        why: String,
+    },
+    /// 403.
+    #[error("{url}: {} may not do that: {}", identity(who.as_deref()), wanted(permission.as_deref()))]
+    Forbidden {
+        /// The page.
+        url: String,
+        /// Who the controller says we are.
+        who: Option<String>,
+        /// The permission that it wants, by its identifier or in the CLI's words.
+        permission: Option<String>,
+    },
+    /// A password was refused for its crumb, again and again.
+    #[error(
+        "{url} wants a crumb and refuses the one that its crumb issuer gave; a proxy drops the cookie or the header: use an API token, which needs no crumb"
+    )]
+    Crumb {
+        /// The page.
+        url: String,
+    },
+    /// The controller has no such node.
+    #[error(
+        "the controller at {root} has no node {node:?}, or these credentials may not see it; create it there, or correct the name"
+    )]
+    NoSuchNode {
+        /// The root.
+        root: String,
+        /// The name.
+        node: String,
+    },
+    /// The node exists but no agent can connect to it by itself.
+    #[error(
+        "the node {node:?} has no inbound secret to hand out: it is not launched by connecting it to the controller; choose that launch method in its settings"
+    )]
+    NotInbound {
+        /// The name.
+        node: String,
+    },
+    /// Something else where JSON was asked for.
+    #[error("{url} answered something that is no description of a node: {why}; a proxy may have cut or replaced it")]
+    Garbage {
+        /// The page.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// More than anybody sends.
+    #[error("{url} sent more than {limit} bytes; that is no answer of a controller")]
+    TooLarge {
+        /// The page.
+        url: String,
+        /// The bound, in bytes.
+        limit: u64,
+    },
+    /// The jar could not be written.
+    #[error("{} cannot be written: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's word for it.
+        why: String,
+    },
+}
+
+impl ControllerError {
+    /// What decisions depend on.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Unauthenticated { .. } => FailureKind::Unauthenticated,
+            Self::Forbidden { .. } | Self::Crumb { .. } => FailureKind::Forbidden,
+            Self::NoSuchNode { .. } => FailureKind::NoSuchNode,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Tls { .. }
+            | Self::NotAController { .. }
+            | Self::Starting { .. }
+            | Self::ServerError { .. }
+            | Self::Unexpected { .. }
+            | Self::NotInbound { .. }
+            | Self::Garbage { .. }
+            | Self::TooLarge { .. }
+            | Self::File { .. } => FailureKind::Unavailable,
+        }
+    }
+}
+
+impl From<ControllerError> for Failure {
+    fn from(error: ControllerError) -> Self {
+        Self { kind: error.kind(), words: error.to_string() }
+    }
+}
+
+fn identity(who: Option<&str>) -> String {
+    match who {
+        Some("anonymous") => "anonymous (nobody is logged in)".to_owned(),
+        Some(name) => format!("the user {name:?}"),
+        None => "this user".to_owned(),
+    }
+}
+
+fn wanted(permission: Option<&str>) -> String {
+    match permission {
+        Some(permission) => format!(
+            "{} is missing; grant it (Overall/Read, Agent/Connect and Agent/Disconnect are enough), or give the credentials of a user who has it",
+            readable(permission)
+        ),
+        None => "the answer does not name the permission; Overall/Read, Agent/Connect and Agent/Disconnect are needed, and a proxy may forbid it too".to_owned(),
+    }
+}
+
+/// The names of the permission in the controller's own pages, for the ones that matter here.
+fn readable(permission: &str) -> String {
+    let known = match permission {
+        "hudson.model.Hudson.Read" => "Overall/Read",
+        "hudson.model.Computer.Connect" => "Agent/Connect",
+        "hudson.model.Computer.Disconnect" => "Agent/Disconnect",
+        _ => return permission.to_owned(),
+    };
+    format!("{known} ({permission})")
+}

@@ -1,0 +1,170 @@
+//! Connections: one client for reads that keeps its connection, one for writes that never reuses one. Neither follows
+//! a redirect or repeats a request by itself.
+
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Response, StatusCode, Url, redirect, retry};
+
+use super::dns::Resolver;
+use super::error::{ControllerError, SetupError};
+use super::settings::Settings;
+use super::tls;
+use super::url::Root;
+
+/// The most that is read of an answer, in bytes.
+pub(crate) const BODY_LIMIT: u64 = 1024 * 1024;
+
+/// How long a connection may take until it stands, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The two clients.
+pub(crate) struct Clients {
+    pub(crate) reads: Client,
+    pub(crate) writes: Client,
+}
+
+impl Clients {
+    pub(crate) fn new(settings: &Settings, root: &Root) -> Result<Self, SetupError> {
+        let tls = tls::client_config(settings.ca_file.as_deref())?;
+        let resolver = Arc::new(Resolver::start().map_err(SetupError::Thread)?);
+        let build = |idle: usize| {
+            let mut builder = Client::builder()
+                .user_agent(&settings.user_agent)
+                .tls_backend_preconfigured(tls.clone())
+                .dns_resolver(Arc::clone(&resolver))
+                .redirect(redirect::Policy::none())
+                .retry(retry::never())
+                .http1_only()
+                .referer(false)
+                .connect_timeout(CONNECT)
+                .pool_max_idle_per_host(idle)
+                .pool_idle_timeout(Duration::from_secs(20));
+            if root.is_loopback() {
+                builder = builder.no_proxy();
+            }
+            builder.build().map_err(|error| SetupError::Client(chain(&error)))
+        };
+        Ok(Self { reads: build(1)?, writes: build(0)? })
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) url: Url,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads the answer's body, up to the limit.
+    pub(crate) async fn read(mut response: Response) -> Result<Self, ControllerError> {
+        let url = response.url().clone();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, &error))? {
+            if body.len() as u64 + chunk.len() as u64 > BODY_LIMIT {
+                return Err(ControllerError::TooLarge { url: shown(&url), limit: BODY_LIMIT });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Self { url, status: response.status(), headers: response.headers().clone(), body })
+    }
+
+    /// A header's value, if it is there and readable.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.headers, name)
+    }
+
+    /// Whether the body has this text in it, whatever its case.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        self.body.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text.as_bytes()))
+    }
+
+    /// Where a redirect leads.
+    pub(crate) fn location(&self) -> Option<Url> {
+        if !self.status.is_redirection() {
+            return None;
+        }
+        self.url.join(self.header("location")?).ok()
+    }
+}
+
+/// A header's value, if it is there and readable.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Whether this is where a controller sends those who have to log in.
+pub(crate) fn is_login(url: &Url) -> bool {
+    let path = url.path().trim_end_matches('/');
+    path.ends_with("/login") || path.ends_with("/loginEntry") || path.contains("/securityRealm/")
+}
+
+/// A URL for messages: the query is noise.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.to_string()
+}
+
+/// Why a request has brought no answer.
+pub(crate) fn broken(url: &Url, error: &reqwest::Error) -> ControllerError {
+    let url = shown(url);
+    if let Some(error) = find::<rustls::Error>(error) {
+        return ControllerError::Tls { why: tls::explain(error), url };
+    }
+    let why = if error.is_dns() {
+        format!("its name does not resolve ({}); check the name and the resolver", root_cause(error))
+    } else if error.is_connect() && error.is_timeout() {
+        "no connection came about in time; check the address, and the firewalls between".to_owned()
+    } else if let Some(refused) = find::<io::Error>(error).filter(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+        format!("{refused}; nothing listens there: is the controller running, and is the port right?")
+    } else if error.is_connect() {
+        format!("{}; check the address and the route to it", root_cause(error))
+    } else {
+        format!("the connection broke before the answer was complete ({})", root_cause(error))
+    };
+    ControllerError::Unreachable { url, why }
+}
+
+/// The first error of this type among the causes.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            // An I/O error may be a wrapper around another one that says more.
+            return inner(found).and_then(|inner| find::<E>(inner)).or(Some(found));
+        }
+        next = inner(error).or_else(|| error.source());
+    }
+    None
+}
+
+/// What an I/O error wraps: its `source` is the source of that, not that itself.
+fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let wrapped = error.downcast_ref::<io::Error>()?.get_ref()?;
+    Some(wrapped)
+}
+
+fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut last: &(dyn StdError + 'static) = error;
+    while let Some(next) = inner(last).or_else(|| last.source()) {
+        last = next;
+    }
+    last.to_string()
+}
+
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
+    }
+    text
+}

@@ -1,0 +1,383 @@
+//! From the controller's JSON to what the core knows of a node.
+
+use agent_wrap_supervisor::{Build, Mark, NodeView, Owner};
+use regex_lite::Regex;
+use serde::Deserialize;
+
+use super::marker::Marker;
+
+/// The fields of a node that are asked for; a version that lacks one leaves it out of its answer.
+pub(crate) const TREE: &str = "displayName,offline,temporarilyOffline,offlineCauseReason,\
+offlineCause[timestamp,description,message],idle,numExecutors,jnlpAgent,absoluteRemotePath,\
+executors[idle,progress,currentExecutable[url,fullDisplayName,number,timestamp,estimatedDuration]],\
+oneOffExecutors[idle,currentExecutable[url,fullDisplayName]]";
+
+/// What a mark's owner and match are decided by.
+pub(crate) struct Judge<'a> {
+    /// Who we are.
+    pub(crate) marker: &'a Marker,
+    /// The pattern of `--online match=REGEX`.
+    pub(crate) online_match: Option<&'a Regex>,
+    /// The state file says that a mark of ours is on the node.
+    pub(crate) claimed: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Computer {
+    offline: bool,
+    temporarily_offline: bool,
+    idle: Option<bool>,
+    offline_cause_reason: Option<String>,
+    offline_cause: Option<Cause>,
+    absolute_remote_path: Option<String>,
+    #[serde(default)]
+    executors: Vec<Executor>,
+    #[serde(default)]
+    one_off_executors: Vec<Executor>,
+}
+
+#[derive(Deserialize)]
+struct Cause {
+    #[serde(rename = "_class")]
+    class: Option<String>,
+    description: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Executor {
+    idle: Option<bool>,
+    progress: Option<i64>,
+    current_executable: Option<Executable>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Executable {
+    full_display_name: Option<String>,
+}
+
+/// Reads one answer. `version` is what `X-Jenkins` said.
+pub(crate) fn node_view(body: &[u8], version: Option<&str>, judge: &Judge<'_>) -> Result<NodeView, serde_json::Error> {
+    let computer: Computer = serde_json::from_slice(body)?;
+    let executors = || computer.executors.iter().chain(&computer.one_off_executors);
+    let connected = if !computer.offline || computer.absolute_remote_path.is_some() {
+        Some(true)
+    } else if computer.temporarily_offline {
+        // A null path says nothing here: it is also what those without Agent/Connect see.
+        None
+    } else {
+        Some(false)
+    };
+    Ok(NodeView {
+        mark: computer.temporarily_offline.then(|| mark(&computer, judge)),
+        connected,
+        idle: computer.idle.unwrap_or_else(|| executors().all(|executor| executor.idle == Some(true))),
+        builds: executors().filter_map(build).collect(),
+        has_cli: version.is_some_and(has_cli),
+    })
+}
+
+fn build(executor: &Executor) -> Option<Build> {
+    let progress = executor.progress.and_then(|percent| u8::try_from(percent).ok()).filter(|percent| *percent <= 100);
+    match &executor.current_executable {
+        Some(executable) => Some(Build { name: executable.full_display_name.clone(), progress }),
+        None if executor.idle == Some(false) => Some(Build { name: None, progress }),
+        None => None,
+    }
+}
+
+fn mark(computer: &Computer, judge: &Judge<'_>) -> Mark {
+    let cause = computer.offline_cause.as_ref();
+    let reason = reason(computer);
+    let texts = [
+        computer.offline_cause_reason.as_deref(),
+        cause.and_then(|cause| cause.description.as_deref()),
+        cause.and_then(|cause| cause.message.as_deref()),
+    ];
+    let marked_by = texts.into_iter().flatten().filter_map(|text| judge.marker.owner(text));
+    let owner = marked_by.fold(None, |best, owner| if best == Some(Owner::ThisRun) { best } else { Some(owner) });
+    let owner = match owner {
+        Some(owner) => owner,
+        None if cause.is_some_and(Cause::is_monitor) => Owner::Monitor,
+        None if judge.claimed && !cause.is_some_and(Cause::is_of_a_person) => Owner::EarlierRun,
+        None => Owner::Foreign,
+    };
+    let matches = judge.online_match.is_some_and(|pattern| pattern.is_match(&reason));
+    Mark { owner, reason, matches }
+}
+
+impl Cause {
+    fn is_monitor(&self) -> bool {
+        self.class.as_deref().is_some_and(|class| class.starts_with("hudson.node_monitors."))
+    }
+
+    /// Whether a person has given it. Older controllers do not name the class, but they name the person.
+    fn is_of_a_person(&self) -> bool {
+        self.class.as_deref().is_some_and(|class| class.ends_with("UserCause") || class.ends_with("ByCLI"))
+            || self.class.is_none() && self.description.as_deref().is_some_and(|text| text.contains(" : "))
+    }
+
+    /// The description is localised and has the person before the text.
+    fn text(&self) -> Option<&str> {
+        let description = self.description.as_deref()?;
+        if self.class.is_some() && !self.is_of_a_person() {
+            return Some(description);
+        }
+        // "Disconnected by USER : TEXT" in the controller's language; a full name may have a colon, a text may too.
+        match description.split_once(" : ") {
+            Some((_, text)) => Some(text),
+            None => Some(description.strip_suffix(" :").map_or(description, |_| "")),
+        }
+    }
+}
+
+/// The reason as a person would read it. The controller escapes only `offlineCauseReason`.
+fn reason(computer: &Computer) -> String {
+    let filled = |text: &&str| !text.trim().is_empty();
+    let cause = computer.offline_cause.as_ref();
+    if let Some(message) = cause.and_then(|cause| cause.message.as_deref()).filter(filled) {
+        return message.trim().to_owned();
+    }
+    if let Some(escaped) = computer.offline_cause_reason.as_deref().filter(filled) {
+        return unescape(escaped.trim());
+    }
+    cause.and_then(Cause::text).unwrap_or_default().trim().to_owned()
+}
+
+/// Takes back the HTML escapes that controllers use; anything else stays as it is.
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        plain.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let entity = rest.find(';').filter(|end| *end <= 10).map(|end| &rest[1..end]);
+        match entity.and_then(character) {
+            Some(c) => {
+                plain.push(c);
+                rest = &rest[entity.map_or(0, str::len) + 2..];
+            }
+            None => {
+                plain.push('&');
+                rest = &rest[1..];
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
+fn character(entity: &str) -> Option<char> {
+    match entity {
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "amp" => Some('&'),
+        "quot" => Some('"'),
+        "apos" => Some('\''),
+        "nbsp" => Some(' '),
+        number => {
+            let number = number.strip_prefix('#')?;
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16),
+                None => number.parse(),
+            };
+            char::from_u32(code.ok()?)
+        }
+    }
+}
+
+/// The CLI over HTTP came with 2.54.
+fn has_cli(version: &str) -> bool {
+    let mut numbers = version.trim().split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    let major = numbers.next();
+    let minor = numbers.next().unwrap_or(0);
+    major.is_some_and(|major| (major, minor) >= (2, 54))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    const RECORDING: &str = include_str!("../../testbed/recordings/jenkins-2.578.json");
+
+    fn view_as(body: &str, run: &str, claimed: bool) -> NodeView {
+        let marker = Marker::new("h", run);
+        let pattern = Regex::new("^second").unwrap();
+        let judge = Judge { marker: &marker, online_match: Some(&pattern), claimed };
+        node_view(body.as_bytes(), Some("2.578"), &judge).unwrap()
+    }
+
+    fn recorded(what: &str) -> NodeView {
+        let exchanges: Vec<Value> = serde_json::from_str(RECORDING).unwrap();
+        let found = exchanges.iter().find(|exchange| exchange["what"] == what).unwrap();
+        view_as(found["body"].as_str().unwrap(), "r", false)
+    }
+
+    fn mark(owner: Owner, reason: &str, matches: bool) -> Option<Mark> {
+        Some(Mark { owner, reason: reason.to_owned(), matches })
+    }
+
+    #[test]
+    fn every_recorded_state_is_understood() {
+        let nonce = mark(Owner::Foreign, "nonce 1", false);
+        let stops = mark(Owner::EarlierRun, "agent stops: \"TERM\" <x> & [agent-wrap h r]", false);
+        let stopping = mark(Owner::EarlierRun, "stopping [agent-wrap h r]", false);
+        let by_cli = mark(Owner::Foreign, "by the CLI", false);
+        for (what, mark, connected) in [
+            ("never connected, unmarked", None, Some(false)),
+            ("never connected, marked by our own toggle", nonce, None),
+            ("after online-node", None, Some(false)),
+            ("marked, not connected", stops, None),
+            ("online", None, Some(true)),
+            ("online, asked by a user without Agent/Connect", None, Some(true)),
+            ("marked, connected", stopping.clone(), Some(true)),
+            ("marked, connected, depth 0 without a tree", stopping, Some(true)),
+            ("reason replaced", mark(Owner::Foreign, "second reason", true), Some(true)),
+            ("marked again by CLI", by_cli.clone(), Some(true)),
+            ("marked by CLI, then connection closed", by_cli, None),
+            ("unmarked, connection lost", None, Some(false)),
+            ("the same agent came back by itself", None, Some(true)),
+        ] {
+            // Recorded with the marker "[agent-wrap h r]", which has no request's number: another run than "r.N".
+            let exchanges: Vec<Value> = serde_json::from_str(RECORDING).unwrap();
+            let found = exchanges.iter().find(|exchange| exchange["what"] == what).unwrap();
+            let view = view_as(found["body"].as_str().unwrap(), "other", false);
+            assert_eq!(view, NodeView { mark, connected, idle: true, builds: vec![], has_cli: true }, "{what}");
+        }
+        assert_eq!(recorded("marked, connected").mark.unwrap().owner, Owner::ThisRun);
+    }
+
+    #[test]
+    fn every_recorded_body_is_read_or_refused_but_never_misread() {
+        let exchanges: Vec<Value> = serde_json::from_str(RECORDING).unwrap();
+        let marker = Marker::new("h", "r");
+        let judge = Judge { marker: &marker, online_match: None, claimed: false };
+        let mut nodes = 0;
+        for exchange in &exchanges {
+            let Some(body) = exchange["body"].as_str().or_else(|| exchange["body_html_begins"].as_str()) else {
+                continue;
+            };
+            let is_node = body.contains("\"temporarilyOffline\":");
+            let read = node_view(body.as_bytes(), None, &judge);
+            assert_eq!(read.is_ok(), is_node, "{}", exchange["what"]);
+            nodes += u32::from(is_node);
+            if let Ok(view) = read {
+                assert_eq!(view.mark.is_some(), body.contains("\"temporarilyOffline\":true"));
+            }
+        }
+        assert_eq!(nodes, 16);
+    }
+
+    #[test]
+    fn builds_are_counted_even_when_their_job_is_not_visible() {
+        let body = r#"{"offline":false,"temporarilyOffline":false,"idle":false,"executors":[
+            {"idle":false,"progress":42,"currentExecutable":{"url":"u","fullDisplayName":"job #12"}},
+            {"idle":false,"progress":-1,"currentExecutable":null},
+            {"idle":true,"progress":-1,"currentExecutable":null},
+            {"idle":false,"progress":250,"currentExecutable":{"url":"u"}},
+            {}],"oneOffExecutors":[{"idle":false,"currentExecutable":{"fullDisplayName":"flow #3"}}]}"#;
+        let view = view_as(body, "r", false);
+        let name = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            view.builds,
+            [
+                Build { name: name("job #12"), progress: Some(42) },
+                Build { name: None, progress: None },
+                Build { name: None, progress: None },
+                Build { name: name("flow #3"), progress: None },
+            ]
+        );
+        assert!(!view.idle);
+    }
+
+    #[test]
+    fn idleness_is_worked_out_where_it_is_not_told() {
+        let body = |idle| format!(r#"{{"offline":true,"temporarilyOffline":false,"executors":[{{"idle":{idle}}}]}}"#);
+        assert!(view_as(&body("true"), "r", false).idle);
+        assert!(!view_as(&body("false"), "r", false).idle);
+        assert!(!view_as(&body("null"), "r", false).idle);
+    }
+
+    fn marked(cause: &str, reason: &str, claimed: bool) -> Mark {
+        let body = format!(
+            r#"{{"offline":true,"temporarilyOffline":true,"offlineCause":{cause},"offlineCauseReason":{reason}}}"#
+        );
+        view_as(&body, "r", claimed).mark.unwrap()
+    }
+
+    #[test]
+    fn owners_are_told_apart() {
+        let monitor = r#"{"_class":"hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace","description":"Disk space is too low : 0.5GB"}"#;
+        let user = r#"{"_class":"hudson.slaves.OfflineCause$UserCause","description":"Disconnected by op : mine"}"#;
+        let lost = r#"{"_class":"hudson.slaves.OfflineCause$ChannelTermination"}"#;
+        for (cause, reason, claimed, owner) in [
+            (monitor, "\"Disk space is too low\"", true, Owner::Monitor),
+            (user, "\"mine\"", false, Owner::Foreign),
+            (user, "\"mine\"", true, Owner::Foreign),
+            (user, "\"mine [agent-wrap pod-3 r.7]\"", false, Owner::ThisRun),
+            (user, "\"mine [agent-wrap pod-3 q.7]\"", false, Owner::EarlierRun),
+            (lost, "\"Connection was broken\"", false, Owner::Foreign),
+            (lost, "\"Connection was broken\"", true, Owner::EarlierRun),
+            ("null", "\"\"", true, Owner::EarlierRun),
+            ("null", "null", false, Owner::Foreign),
+            (r#"{"description":"Disconnected by op : x"}"#, "null", true, Owner::Foreign),
+            (r#"{"description":"Disconnected by op : x [agent-wrap h r.1]"}"#, "null", false, Owner::ThisRun),
+            (r#"{"description":"Getrennt durch op: x [agent-wrap h r.1]"}"#, "null", false, Owner::ThisRun),
+        ] {
+            assert_eq!(marked(cause, reason, claimed).owner, owner, "{cause} {reason} {claimed}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_what_a_person_wrote() {
+        for (cause, reason, expected) in [
+            (r#"{"description":"Disconnected by op : because : of it"}"#, "null", "because : of it"),
+            (r#"{"description":"Disconnected by op : "}"#, "null", ""),
+            (r#"{"description":"Verbindung verloren"}"#, "null", "Verbindung verloren"),
+            (r#"{"_class":"hudson.node_monitors.X","description":"low : 1GB"}"#, "\"\"", "low : 1GB"),
+            (r#"{"message":"a <b>"}"#, "\"a &lt;b&gt;\"", "a <b>"),
+            (
+                "null",
+                "\"&lt;&#39;&#x41;&quot;&amp;lt; &unknown; & ; &#xffffff;\"",
+                "<'A\"&lt; &unknown; & ; &#xffffff;",
+            ),
+        ] {
+            assert_eq!(marked(cause, reason, false).reason, expected, "{cause}");
+        }
+    }
+
+    #[test]
+    fn versions_that_have_the_cli() {
+        for version in ["2.54", "2.578", "2.426.3", "2.400-SNAPSHOT", "3", "2.500 (rc-1)", "10.1"] {
+            assert!(has_cli(version), "{version}");
+        }
+        for version in ["2.53", "2.46.3", "1.651.3", "2", "", "?", "3.-", "v2.578"] {
+            assert_eq!(has_cli(version), version == "3.-", "{version}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn unescaping_takes_back_what_controllers_escape(text in "[a-z<>&\"'; #é]*") {
+            let escaped =
+                text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#039;");
+            prop_assert_eq!(unescape(&escaped), text);
+        }
+
+        #[test]
+        fn unescaping_takes_anything(text in any::<String>()) {
+            let _ = unescape(&text);
+        }
+
+        #[test]
+        fn versions_take_anything(text in any::<String>()) {
+            let _ = has_cli(&text);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Which certificates are trusted: the system's, and the authority that `--ca-file` names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+
+use super::error::SetupError;
+
+/// The TLS side of every connection. A system without any certificate is no error before a handshake needs one.
+pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = ca_file {
+        let refuse = |why: String| SetupError::CaFile { path: path.to_owned(), why };
+        let mut added = 0_u32;
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))? {
+            let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
+            roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+            added += 1;
+        }
+        if added == 0 {
+            return Err(refuse("there is no certificate in it".to_owned()));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SetupError::Client(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// What is wrong with a handshake, and the cure.
+pub(crate) fn explain(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(problem) = error else {
+        return match error {
+            rustls::Error::InvalidMessage(_) => {
+                "what answers there speaks no TLS; the URL may have to begin with http://, or name another port"
+                    .to_owned()
+            }
+            other => format!("{other}"),
+        };
+    };
+    // The problems that only a few certificates have are described well enough by the library.
+    if is_unknown_issuer(problem) {
+        return "its certificate comes from an authority that this machine does not know; name the authority's \
+                certificate with --ca-file, or install it in the system"
+            .to_owned();
+    }
+    let text = problem.to_string();
+    if is_wrong_name(problem) {
+        return format!("its certificate is made for another name; use that name in the URL ({text})");
+    }
+    if is_out_of_date(problem) {
+        return format!("its certificate is not valid today; renew it, or correct this machine's clock ({text})");
+    }
+    format!("its certificate cannot be trusted: {text}")
+}
+
+fn is_unknown_issuer(problem: &CertificateError) -> bool {
+    matches!(problem, CertificateError::UnknownIssuer)
+}
+
+fn is_wrong_name(problem: &CertificateError) -> bool {
+    matches!(problem, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })
+}
+
+fn is_out_of_date(problem: &CertificateError) -> bool {
+    matches!(
+        problem,
+        CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_certificate_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(client_config(None).is_ok());
+        assert!(matches!(client_config(Some(file.path())), Err(SetupError::CaFile { .. })));
+        assert!(matches!(client_config(Some(Path::new("/nonexistent"))), Err(SetupError::CaFile { .. })));
+        std::fs::write(file.path(), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(matches!(client_config(Some(file.path())), Err(SetupError::CaFile { .. })));
+    }
+
+    #[test]
+    fn every_explanation_has_a_cure() {
+        let invalid = rustls::Error::InvalidCertificate;
+        assert!(explain(&invalid(CertificateError::UnknownIssuer)).contains("--ca-file"));
+        assert!(explain(&invalid(CertificateError::NotValidForName)).contains("name in the URL"));
+        assert!(explain(&invalid(CertificateError::Expired)).contains("clock"));
+    }
+}

@@ -1,0 +1,267 @@
+//! Addresses: the controller's root, and the pages of one node below it.
+
+use std::fmt::Write as _;
+
+use reqwest::Url;
+
+use super::error::SetupError;
+
+/// The controller's root URL: http or https, no user information, no query, a path that ends with a slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Root(Url);
+
+impl Root {
+    /// Normalises what a person wrote.
+    pub(crate) fn parse(text: &str) -> Result<Self, SetupError> {
+        let text = text.trim();
+        let url = Url::parse(text).map_err(|error| SetupError::Url { url: masked(text), why: error.to_string() })?;
+        Self::from_url(url)
+    }
+
+    fn from_url(mut url: Url) -> Result<Self, SetupError> {
+        let refuse = |url: &Url, why: &str| Err(SetupError::Url { url: masked(url.as_str()), why: why.to_owned() });
+        if !matches!(url.scheme(), "http" | "https") {
+            return refuse(&url, "it has to begin with http:// or https://");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse(
+                &url,
+                "credentials do not belong into it; give the user and the token by their own settings",
+            );
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return refuse(&url, "it names no host");
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        if !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        Ok(Self(url))
+    }
+
+    /// The address of a page below the root; `path` is already encoded and may carry a query.
+    pub(crate) fn page(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let full = format!("{}{path}", self.0.path());
+        url.set_path(&full);
+        url.set_query(query);
+        url
+    }
+
+    /// Whether requests to it travel in the clear.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.scheme() == "http"
+    }
+
+    /// Whether the host is this machine itself, which no proxy can reach for us.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost")
+            || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The root after a redirect from our login page to `target`, if it may be adopted: the same host, and https where
+    /// we had http. The path stays ours.
+    pub(crate) fn upgraded(&self, target: &Url) -> Option<Self> {
+        let same_host = target.host_str() == self.0.host_str();
+        if !(same_host && self.is_plain() && target.scheme() == "https") {
+            return None;
+        }
+        let mut url = self.0.clone();
+        // The port goes first: a URL drops the default port of the scheme that it has at that moment.
+        url.set_scheme("https").ok()?;
+        url.set_port(target.port()).ok()?;
+        Some(Self(url))
+    }
+
+    /// Whether `target` is on the same host.
+    pub(crate) fn same_host(&self, target: &Url) -> bool {
+        target.host_str() == self.0.host_str()
+    }
+
+    /// The URL as text, with a slash at the end.
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// The text up to its first `@` may hold a password; it is not shown.
+fn masked(text: &str) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => format!("{}://***{}", &text[..scheme], &text[at..]),
+        (None, Some(at)) => format!("***{}", &text[at..]),
+        (_, None) | (Some(_), Some(_)) => text.to_owned(),
+    }
+}
+
+/// The node's name, plain and as one segment of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeName {
+    plain: String,
+    segment: String,
+}
+
+impl NodeName {
+    /// Refuses what is no segment of a path. The empty name would mean the built-in node.
+    pub(crate) fn new(name: &str) -> Result<Self, SetupError> {
+        let refuse = |why: &'static str| Err(SetupError::NodeName { name: name.to_owned(), why });
+        if name.trim().is_empty() {
+            return refuse("it is empty");
+        }
+        if matches!(name, "." | "..") {
+            return refuse("it would be taken for a folder");
+        }
+        if name.chars().any(char::is_control) {
+            return refuse("it has a control character in it");
+        }
+        Ok(Self { plain: name.to_owned(), segment: percent_encode(name) })
+    }
+
+    /// The name as people write it.
+    pub(crate) fn plain(&self) -> &str {
+        &self.plain
+    }
+
+    /// The path of one of the node's pages below the root.
+    pub(crate) fn page(&self, page: &str) -> String {
+        format!("computer/{}/{page}", self.segment)
+    }
+
+    /// Whether this path is the node's own page, however it is encoded.
+    pub(crate) fn is_page_of(&self, path: &str) -> bool {
+        let mut segments = path.trim_end_matches('/').rsplit('/');
+        let ours = segments.next().map(percent_decode).is_some_and(|name| name == self.plain.as_bytes());
+        ours && segments.next() == Some("computer")
+    }
+}
+
+/// Encodes everything but the unreserved characters of RFC 3986; good for a path's segment and for a form's value.
+pub(crate) fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+fn percent_decode(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let digits = text.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (byte, digits) {
+            (b'%', Some(value)) => {
+                decoded.push(value);
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn roots_are_normalised() {
+        for (written, root) in [
+            ("https://ci.example", "https://ci.example/"),
+            ("https://ci.example/jenkins", "https://ci.example/jenkins/"),
+            (" https://CI.example:443/jenkins/ ", "https://ci.example/jenkins/"),
+            ("http://ci.example:8080/a/b/?x=1#top", "http://ci.example:8080/a/b/"),
+            ("http://[::1]:8080", "http://[::1]:8080/"),
+        ] {
+            assert_eq!(Root::parse(written).unwrap().as_str(), root);
+        }
+    }
+
+    #[test]
+    fn roots_that_are_none_are_refused_without_showing_a_password() {
+        for written in
+            ["", "ci.example", "ftp://ci.example/", "https://", "https://me:hunter2@ci.example/", "x:hunter2@y"]
+        {
+            let error = Root::parse(written).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn pages_keep_the_context_path_and_the_encoding() {
+        let root = Root::parse("https://ci.example/jenkins").unwrap();
+        let node = NodeName::new("linux 1/é+%").unwrap();
+        assert_eq!(
+            root.page(&node.page("api/json?tree=a[b]")).as_str(),
+            "https://ci.example/jenkins/computer/linux%201%2F%C3%A9%2B%25/api/json?tree=a[b]"
+        );
+    }
+
+    #[test]
+    fn names_that_are_no_segment_are_refused() {
+        for name in ["", " ", ".", "..", "a\nb", "a\0"] {
+            assert!(NodeName::new(name).is_err(), "{name:?}");
+        }
+        assert!(NodeName::new("...").is_ok());
+    }
+
+    #[test]
+    fn the_nodes_own_page_is_recognised() {
+        let node = NodeName::new("linux 1").unwrap();
+        assert!(node.is_page_of("/jenkins/computer/linux%201/"));
+        assert!(node.is_page_of("/computer/linux%201"));
+        assert!(!node.is_page_of("/computer/linux/"));
+        assert!(!node.is_page_of("/login"));
+        assert!(!node.is_page_of("/computer/linux%201/toggleOffline"));
+    }
+
+    #[test]
+    fn only_an_upgrade_on_the_same_host_is_adopted() {
+        let root = Root::parse("http://ci.example:8080/jenkins").unwrap();
+        let upgraded = |target: &str| root.upgraded(&Url::parse(target).unwrap()).map(|root| root.as_str().to_owned());
+        assert_eq!(upgraded("https://ci.example/jenkins/login").as_deref(), Some("https://ci.example/jenkins/"));
+        assert_eq!(upgraded("https://ci.example:8443/").as_deref(), Some("https://ci.example:8443/jenkins/"));
+        assert_eq!(upgraded("https://other.example/jenkins/login"), None);
+        assert_eq!(upgraded("http://ci.example/jenkins/login"), None);
+        let secure = Root::parse("https://ci.example/").unwrap();
+        assert_eq!(secure.upgraded(&Url::parse("http://ci.example/").unwrap()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn encoding_is_reversible_and_one_segment(name in any::<String>()) {
+            let encoded = percent_encode(&name);
+            prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte)));
+            prop_assert_eq!(percent_decode(&encoded), name.into_bytes());
+        }
+
+        #[test]
+        fn decoding_takes_anything(text in any::<String>()) {
+            let _ = percent_decode(&text);
+        }
+
+        #[test]
+        fn a_page_is_always_of_its_node(name in "[^\\p{Cc}]{1,20}") {
+            if let Ok(node) = NodeName::new(&name) {
+                let root = Root::parse("http://h/ctx").unwrap();
+                let page = root.page(&node.page(""));
+                prop_assert!(node.is_page_of(page.path()), "{}", page);
+            }
+        }
+    }
+}
