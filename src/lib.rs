@@ -1,13 +1,13 @@
 //! The shells around the supervisor: thin, and strangers to each other. Only the driver knows them all.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod controller;
+pub mod driver;
+pub mod exit;
 pub mod process;
 pub mod signals;
 pub mod state;
 pub mod telemetry;
-//! The shells around the supervisor.
-pub mod cli;
-pub mod config;
-pub mod exit;
-
-pub mod controller;

@@ -130,7 +130,8 @@ fn command(program: &str, arguments: &[&str]) -> Command {
         argv: [program].iter().chain(arguments).map(OsString::from).collect(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("COLOUR".into(), "green".into())],
         directory: None,
-        user: None, guarded: false,
+        user: None,
+        guarded: false,
     }
 }
 

@@ -148,6 +148,7 @@ impl Settings {
             poll: self.poll,
             disconnect_timeout: self.disconnect_timeout,
             unclean: false,
+            marked_before: false,
         });
         Policy {
             node,

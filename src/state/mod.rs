@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn record(memory: Memory) -> Record {
-        Record { run: "r1".to_owned(), agent: None, memory, way: Some("toggle".to_owned()) }
+        Record { run: "r1".to_owned(), agent: None, memory }
     }
 
     #[test]
@@ -203,14 +203,7 @@ mod tests {
         }
         drop(first.file);
         let next = StateFile::open(Some(&dir(&folder)), "https://ci", "n 1").unwrap();
-        let expected = Previous {
-            unclean: true,
-            marked: true,
-            connected: true,
-            run: "r1".to_owned(),
-            way: Some("toggle".to_owned()),
-            survivor: None,
-        };
+        let expected = Previous { unclean: true, marked: true, connected: true, run: "r1".to_owned(), survivor: None };
         assert_eq!((next.previous, next.warnings.len()), (Some(expected), 0));
     }
 

@@ -17,8 +17,6 @@ pub struct Record {
     pub agent: Option<AgentIdentity>,
     /// What the supervisor wants remembered.
     pub memory: Memory,
-    /// The way of lifting a mark that has worked, in the words of the controller shell.
-    pub way: Option<String>,
 }
 
 /// What the run before has left.
@@ -32,8 +30,6 @@ pub struct Previous {
     pub connected: bool,
     /// Its name.
     pub run: String,
-    /// The way of lifting a mark that has worked.
-    pub way: Option<String>,
     /// Its agent, if that very process still runs.
     pub survivor: Option<AgentIdentity>,
 }
@@ -46,7 +42,6 @@ struct Stored {
     wrapper: u32,
     agent: Option<AgentIdentity>,
     memory: StoredMemory,
-    way: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,7 +65,6 @@ impl Record {
             wrapper: std::process::id(),
             agent: self.agent.clone(),
             memory: StoredMemory { marked, connected, stopped },
-            way: self.way.clone(),
         };
         // Numbers, strings and booleans under fixed names always have a JSON form.
         let mut json = serde_json::to_vec(&stored).unwrap_or_default();
@@ -92,7 +86,6 @@ impl Previous {
             marked: stored.memory.marked,
             connected: stored.memory.connected,
             run: stored.run,
-            way: stored.way,
             survivor: stored.agent.filter(AgentIdentity::is_alive),
         })
     }
@@ -103,7 +96,7 @@ mod tests {
     use super::*;
 
     fn survivor(agent: AgentIdentity) -> Option<AgentIdentity> {
-        let record = Record { run: "r".to_owned(), agent: Some(agent), memory: Memory::default(), way: None };
+        let record = Record { run: "r".to_owned(), agent: Some(agent), memory: Memory::default() };
         Previous::from_json(&record.to_json()).unwrap().survivor
     }
 
@@ -129,7 +122,7 @@ mod tests {
     #[test]
     fn fields_of_a_later_program_do_no_harm() {
         let json = r#"{"version":1,"run":"r","wrapper":1,"agent":null,"later":[1],
-                       "memory":{"marked":false,"connected":false,"stopped":true,"later":2},"way":null}"#;
+                       "memory":{"marked":false,"connected":false,"stopped":true,"later":2}}"#;
         assert!(!Previous::from_json(json.as_bytes()).unwrap().unclean);
     }
 }

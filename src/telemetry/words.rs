@@ -58,6 +58,7 @@ pub(super) fn spawn_failure_words(failure: SpawnFailure) -> String {
              ulimit -u) too low?",
             errno_words(errno)
         ),
+        SpawnFailure::Unprepared => "what it needs could not be fetched from the controller (see above)".to_owned(),
         SpawnFailure::Other(errno) => format!("the system refused to start it ({})", errno_words(errno)),
     }
 }
@@ -94,13 +95,12 @@ pub(super) fn builds_words(builds: &[Build]) -> String {
     }
 }
 
-/// The reason that the controller's page shows, without the marker. `template` is the user's text for a stop, with
-/// `{host}`, `{node}` and `{cause}` filled in; the characters that a controller escapes are replaced, so that the text
-/// reads the same everywhere.
+/// The reason that the controller's page shows, without the marker; `stopping` gives the user's own text for a stop.
+/// The characters that a controller escapes are replaced, so that the text reads the same everywhere.
 #[must_use]
-pub fn offline_reason(reason: &OfflineReason, template: &str, host: &str, node: &str, cause: &str) -> String {
+pub fn offline_reason(reason: &OfflineReason, host: &str, stopping: impl FnOnce() -> String) -> String {
     let text = match reason {
-        OfflineReason::Stopping => template.replace("{host}", host).replace("{node}", node).replace("{cause}", cause),
+        OfflineReason::Stopping => stopping(),
         OfflineReason::Landed => format!("landed by request on {host}: no new builds until it takes off again"),
         OfflineReason::Restarting => format!("the agent on {host} is about to be restarted"),
         OfflineReason::AgentEnded(exit) => {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_reason_has_no_character_that_a_controller_escapes() {
-        let text = offline_reason(&OfflineReason::Stopping, "<{node}> \"stops\" & {cause}\n", "h", "n'1", "TERM");
+        let text = offline_reason(&OfflineReason::Stopping, "h", || "<n'1> \"stops\" & TERM\n".to_owned());
         assert_eq!(text, "-n-1- -stops- - TERM ");
     }
 }

@@ -122,6 +122,8 @@ pub enum SpawnFailure {
     NotExecutable,
     /// The system had no process, memory or descriptor to spare (an errno); it may have one later.
     Exhausted(i32),
+    /// What its command line needs (its secret, its jar) could not be had from the controller; it may be later.
+    Unprepared,
     /// Any other errno.
     Other(i32),
 }
