@@ -86,7 +86,6 @@ struct Turn {
     supervisor: Supervisor,
     answers: mpsc::UnboundedSender<Answer>,
     in_flight: Option<(RequestNumber, AbortHandle)>,
-    launching: Option<(Generation, AbortHandle)>,
     launched: Option<Launched>,
     /// What the mark's reason will name as the cause of the stop.
     cause: String,
@@ -102,7 +101,6 @@ pub async fn run(driver: Driver, policy: Policy) -> (Ending, Story) {
         supervisor,
         answers,
         in_flight: None,
-        launching: None,
         launched: None,
         cause: "end of the agent".to_owned(),
         ending: None,

@@ -13,7 +13,8 @@ impl Turn {
             Meaning::Reload => self.reload(&received),
             Meaning::Request(request) => {
                 if !matches!(request, Request::Forward(_)) {
-                    tracing::info!(target: "agent_wrap", event = "signal", "received {received}");
+                    tracing::debug!(target: "agent_wrap", event = "signal", "received {received}");
+                    self.driver.story.asked_by(received.to_string());
                 }
                 if let Request::Stop(_) | Request::StopNow = request {
                     self.cause = format!("SIG{}", signal_name(received.signal));

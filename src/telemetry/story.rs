@@ -22,6 +22,8 @@ pub struct Line {
 #[derive(Debug)]
 pub struct Story {
     node: String,
+    /// What the last signal or request was, and who sent it.
+    asked_by: Option<String>,
     enabling: Moment,
     outage: Option<Moment>,
     agent: Moment,
@@ -33,7 +35,20 @@ impl Story {
     /// The story of a wrapper for this node ("" without one), begun at `now`.
     #[must_use]
     pub fn new(node: &str, now: Moment) -> Self {
-        Self { node: node.to_owned(), enabling: now, outage: None, agent: now, stopping: None, draining: None }
+        Self {
+            node: node.to_owned(),
+            asked_by: None,
+            enabling: now,
+            outage: None,
+            agent: now,
+            stopping: None,
+            draining: None,
+        }
+    }
+
+    /// Takes note of who is about to ask for something, for the line that says what comes of it.
+    pub fn asked_by(&mut self, sender: String) {
+        self.asked_by = Some(sender);
     }
 
     /// Logs a note.
@@ -127,7 +142,7 @@ impl Story {
                 if *asked {
                     return info("agent_exited", format!("the agent {exit}, as it was asked to end"));
                 }
-                let never = if *connected {
+                let never = if *connected || self.node.is_empty() {
                     ""
                 } else {
                     " without ever having been seen connected; its own log above should say why"
@@ -174,11 +189,13 @@ impl Story {
                     quoted(&mark.reason)
                 ),
             ),
+            Note::Settled => debug("settled", "the node stays free; a mark of somebody else is a wish from now on"),
             Note::PolicyChanged => info("policy_changed", "the settings were read again and hold from now on"),
             Note::Stopping { source, agent } => {
                 self.stopping = Some(now);
                 let what = if *agent { "" } else { " (no agent runs)" };
-                info("stopping", format!("stopping: {}{what}", source_words(*source)))
+                let who = self.asked_by.take().unwrap_or_else(|| source_words(*source).to_owned());
+                info("stopping", format!("stopping{what}: {who}"))
             }
             Note::RequestTaken { request, effect } => request_line(*request, *effect),
             Note::Marking { method } => {
@@ -327,10 +344,10 @@ fn request_line(request: Request, effect: Effect) -> Line {
 
 fn source_words(source: StopSource) -> &'static str {
     match source {
-        StopSource::Terminate => "TERM was received",
-        StopSource::Interrupt => "INT (Ctrl-C) was received",
+        StopSource::Terminate => "stop",
+        StopSource::Interrupt => "stop (Ctrl-C)",
         StopSource::Hangup => "the terminal has hung up",
-        StopSource::Control => "a request was received",
+        StopSource::Control => "stop by request",
     }
 }
 

@@ -48,6 +48,12 @@ pub trait Stage: Send {
     /// User and API token or password of an account that may do everything; `None` with security off.
     fn credentials(&self) -> Option<(String, String)>;
 
+    /// User and secret of an account that may see a node, but neither connect, disconnect nor mark it; `None` where
+    /// everybody may do everything.
+    fn viewer(&self) -> Option<(String, String)> {
+        None
+    }
+
     /// Creates an inbound node with a label of its own name.
     ///
     /// # Errors

@@ -173,10 +173,8 @@ fn mark_that_matches_is_lifted(stage: &mut dyn Stage) {
 
 fn marked_by_somebody_else_while_running(stage: &mut dyn Stage) {
     let scene = Scene::new(stage, "foreign while running");
-    let wrap = scene.start(&[]);
-    wrap.wait_for("agent_connected");
-    // Two quiet looks: what is marked from now on is somebody's wish.
-    wait_for_quiet(&wrap);
+    let wrap = scene.start(&["--log-level", "debug"]);
+    wrap.wait_for("settled");
     stage.mark(&scene.node, "please keep off").expect("marked");
     wrap.wait_for("foreign_mark");
     let outcome = wrap.stop();
@@ -184,12 +182,6 @@ fn marked_by_somebody_else_while_running(stage: &mut dyn Stage) {
     assert!(!outcome.has("stray_mark") && !outcome.has("lifting"), "{}", outcome.text());
     let state = scene.state(stage);
     assert!(state.marked && state.reason.contains("please keep off"), "{state:?}");
-}
-
-/// The wrapper says nothing when its second look has shown the node connected and free; that look is seen on a
-/// controller that takes note of a mark being fought: so mark until it stays.
-fn wait_for_quiet(wrap: &Wrap) {
-    wrap.wait_for("settled");
 }
 
 fn stop_waits_for_the_build(stage: &mut dyn Stage) {

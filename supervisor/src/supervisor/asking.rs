@@ -268,12 +268,13 @@ impl Supervisor {
         let settling = self.agent.connected && !self.agent.settled;
         self.agent.settled = self.agent.connected;
         if let Some(node) = &mut self.node
+            && node.desired == Desired::Online(Scope::Start)
             && self.agent.connected
             && !settling
             && settlement == Settlement::Free
         {
-            // From now on a mark of somebody else is a wish, and no leftover of the past.
             node.desired = Desired::Online(Scope::Own);
+            self.tell(Note::Settled);
         }
         self.schedule_look(settling);
     }
