@@ -79,9 +79,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: bool) -> R
 pub fn command() -> Command {
     Command::new("agent-wrap")
         .version(env!("CARGO_PKG_VERSION"))
-        .about(
-            "Brings a Jenkins or Hudson node online, runs its agent, and marks the node offline before the agent stops",
-        )
+        .about("Bring a Jenkins or Hudson node online, run its agent, mark the node offline before it stops")
         .override_usage("agent-wrap [OPTIONS] COMMAND [ARGUMENT...]")
         .max_term_width(100)
         .disable_help_flag(true)
@@ -95,7 +93,7 @@ pub fn command() -> Command {
                 .trailing_var_arg(true),
         )
         .args(config::flag_arguments())
-        .next_help_heading("Other")
+        .next_help_heading(config::OWN_HEADING)
         .arg(
             Arg::new("config")
                 .long("config")
@@ -119,8 +117,9 @@ pub fn command() -> Command {
         )
         .after_help(
             "TIME is written like 90s, 5m or 1h 30m, or as whole seconds. Every option is also a key of the settings \
-             file (drain = \"5m\") and a variable of the environment (AGENT_WRAP_DRAIN). agent-wrap(1) lists signals \
-             and exit codes.",
+             file (drain = \"5m\") and a variable of the environment (AGENT_WRAP_DRAIN). Signals and exit codes: \
+             agent-wrap(1).\n\n\
+             Example: agent-wrap --user keeper --token-file token --url https://ci/ --node a java -jar agent.jar",
         )
 }
 

@@ -36,7 +36,7 @@ pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
 pub use flags::Flags;
-pub(crate) use flags::flag_arguments;
+pub(crate) use flags::{OWN_HEADING, flag_arguments};
 pub use load::{Loaded, load};
 pub use quote::shell_quote;
 pub use reason::{ReasonFacts, ReasonTemplate};
