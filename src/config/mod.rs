@@ -5,6 +5,7 @@
 //! place wherever it was made.
 
 mod agent_command;
+mod completion;
 mod credentials;
 mod environment;
 mod error;
@@ -16,6 +17,7 @@ mod parse;
 mod print;
 mod quote;
 mod reason;
+mod secret_file;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,15 +30,17 @@ use agent_wrap_supervisor::{
     Backoff, IfRefused, Leftovers, NodePolicy, OfflinePolicy, OnlineMethod, OnlinePolicy, Policy, RestartMode, Span,
 };
 
+pub use completion::{Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, plan, runs_agent_jar};
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
 pub use flags::Flags;
-pub(crate) use flags::flag_arguments;
+pub(crate) use flags::{OWN_HEADING, flag_arguments};
 pub use load::{Loaded, load};
 pub use quote::shell_quote;
 pub use reason::{ReasonFacts, ReasonTemplate};
+pub use secret_file::{RuntimeDirectory, SecretFile, SecretFileError};
 
 /// The settings in force.
 #[derive(Clone, Debug, PartialEq, Eq)]

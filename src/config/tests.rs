@@ -95,15 +95,15 @@ fn in_file(setting: &Setting, words: &str) -> String {
 
 /// What else has to be there for a setting to have an effect and for the settings to be complete.
 fn companions(setting: &Setting) -> Vec<&'static str> {
-    let mut arguments = match setting.key {
-        Key::Url => vec!["--node", "a"],
-        Key::Node => vec!["--url", "https://ci/"],
-        _ => COMPLETE.to_vec(),
-    };
-    match setting.key {
-        Key::User => arguments.extend(["--token-file", "/token"]),
-        Key::RestartDelay => arguments.extend(["--restart-delay-max", "1h"]),
-        _ => {}
+    let mut arguments = COMPLETE.to_vec();
+    if setting.key == Key::Url {
+        arguments = vec!["--node", "a"];
+    } else if setting.key == Key::Node {
+        arguments = vec!["--url", "https://ci/"];
+    } else if setting.key == Key::User {
+        arguments.extend(["--token-file", "/token"]);
+    } else if setting.key == Key::RestartDelay {
+        arguments.extend(["--restart-delay-max", "1h"]);
     }
     arguments
 }
