@@ -85,8 +85,8 @@ impl Hudson {
         Ok(hudson)
     }
 
-    /// User and password of an account that may look at nodes and jobs, and neither connect, mark nor configure any;
-    /// `None` with security off.
+    /// User and password of an account that may look at nodes and jobs, and neither mark nor configure any; `None`
+    /// with security off. Unlike Jenkins, Hudson hands a node's jnlp file to whoever may look at it.
     #[must_use]
     pub fn viewer(&self) -> Option<(String, String)> {
         self.security.then(|| owned(client::VIEWER))
