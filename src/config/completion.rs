@@ -1,6 +1,7 @@
 //! Completing the agent's command: what `agent-wrap java -jar agent.jar` becomes.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -58,6 +59,8 @@ pub enum NeededSecret {
     None,
     /// The node's secret: from the settings, else from the controller.
     OfTheNode,
+    /// A jnlp file with the node's secret, for Hudson: see [`local_jnlp`].
+    JnlpOfTheNode,
     /// This one, which stood in the command.
     Given(SecretString),
 }
@@ -158,8 +161,10 @@ fn complete(agent: &AgentCommand, url: &str, node: &str, facts: &CompletionFacts
             }
         }
         ControllerKind::Hudson => {
-            let page = format!("{url}computer/{}/slave-agent.jnlp", percent_encode(node));
-            add("-jnlpUrl", Some(page.into()));
+            let file = facts.secret_file.as_os_str().as_bytes();
+            let url = format!("file:{}", encode(file, |byte| byte == b'/'));
+            completion.command.extend(["-jnlpUrl".into(), url.into()]);
+            completion.secret = NeededSecret::JnlpOfTheNode;
         }
     }
     completion.completed = true;
@@ -172,11 +177,30 @@ fn reference(path: &Path) -> OsString {
     reference
 }
 
+/// What Hudson's slave.jar reads by `-jnlpUrl`: unlike its command line, such a file can say that a dropped channel
+/// ends the agent, and unlike the controller's own, it needs no password when security is on.
+#[must_use]
+pub fn local_jnlp(url: &str, node: &str, secret: &str) -> String {
+    let arguments: String = [secret, node, "-url", url, "-noreconnect"]
+        .iter()
+        .map(|argument| format!("<argument>{}</argument>", escape(argument)))
+        .collect();
+    format!("<jnlp><application-desc>{arguments}</application-desc></jnlp>\n")
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 /// One path segment: everything but RFC 3986's unreserved characters is encoded.
 pub(super) fn percent_encode(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+    encode(segment.as_bytes(), |_| false)
+}
+
+fn encode(bytes: &[u8], is_kept: impl Fn(u8) -> bool) -> String {
+    let mut encoded = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || is_kept(byte) {
             encoded.push(char::from(byte));
         } else {
             encoded.push_str(&format!("%{byte:02X}"));
