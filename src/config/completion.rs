@@ -17,6 +17,8 @@ pub struct CompletionFacts<'a> {
     pub kind: ControllerKind,
     /// Where the file with the secret will be.
     pub secret_file: &'a Path,
+    /// Whether the settings name the node's secret.
+    pub secret_given: bool,
     /// Where a jar is fetched to; `None` when there is no place for one.
     pub state_dir: Option<&'a Path>,
     /// `--stdio`.
@@ -80,7 +82,7 @@ pub enum Jar {
 ///
 /// Without connection arguments of its own, the command of a known agent's jar is given them; a secret that stands in
 /// the command, where every build could see it, is moved into the secret file; a relative jar that is not there is
-/// fetched. Every other byte of the command stays as it is.
+/// fetched; and a command that says all but the secret gets the one of the settings. Every other byte of the command stays as it is.
 #[must_use]
 pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
     let agent = AgentCommand::read(command, &lines_of);
@@ -98,6 +100,9 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         completion.jar = find_jar(at, facts, &mut completion.command);
         if let Some((url, node)) = facts.controller.filter(|_| !facts.stdio && !agent.has_connection()) {
             complete(&agent, url, node, facts, &mut completion);
+        } else if facts.secret_given && agent.lacks_secret() {
+            completion.command.extend(["-secret".into(), reference(facts.secret_file)]);
+            completion.secret = NeededSecret::OfTheNode;
         }
     }
     completion
@@ -232,6 +237,7 @@ mod tests {
             controller: Some(("https://ci/x/", "a b")),
             kind: PORT,
             secret_file: Path::new("/run/s"),
+            secret_given: false,
             state_dir: Some(Path::new("/state")),
             stdio: false,
             exists: &|_| true,
@@ -315,6 +321,22 @@ mod tests {
             assert_eq!(secret.expose_secret(), "hush");
             assert_eq!(completion.warnings.len(), 1);
             assert!(!format!("{completion:?}").contains("hush"));
+        }
+    }
+
+    #[test]
+    fn a_given_secret_is_added_where_only_it_is_missing() {
+        let given = CompletionFacts { secret_given: true, ..facts() };
+        for line in ["-url u -name n", "-direct h:1 -name n -instanceIdentity i"] {
+            let line = format!("java -jar agent.jar {line}");
+            let (with, completion) = planned(&line, &given);
+            assert_eq!(with, format!("{line} -secret @/run/s"));
+            assert!(matches!(completion.secret, NeededSecret::OfTheNode) && !completion.completed);
+            assert_eq!(planned(&line, &facts()).0, line);
+        }
+        for line in ["-url u -name n -secret @f", "-url u s n", "-jnlpUrl u", "-tcp f"] {
+            let line = format!("java -jar agent.jar {line}");
+            assert!(!matches!(planned(&line, &given).1.secret, NeededSecret::OfTheNode), "{line}");
         }
     }
 

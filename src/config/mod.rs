@@ -7,6 +7,7 @@
 mod agent_command;
 mod completion;
 mod credentials;
+mod docker_agent;
 mod environment;
 mod error;
 mod file;
@@ -32,6 +33,7 @@ use agent_wrap_supervisor::{
 
 pub use completion::{Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, plan, runs_agent_jar};
 pub use credentials::{Credentials, SecretError, SecretSource};
+pub use docker_agent::translate_docker_agent;
 pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
@@ -91,7 +93,7 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// Signals that mean something else than by default: name in capitals without `SIG`, and verb, sorted by name.
     pub signals: Vec<(String, String)>,
-    /// The agent's command, byte for byte as it was given.
+    /// The agent's command, byte for byte as it was given. It may hold a secret: log it with [`shell_quote`] only.
     pub command: Vec<OsString>,
 }
 

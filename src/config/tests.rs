@@ -153,6 +153,13 @@ fn for_every_setting_flags_beat_variables_beat_the_file_beats_the_defaults() {
 }
 
 #[test]
+fn jenkins_name_overrides_the_agents_name() {
+    let world = World::new(&["--url=https://ci/"], AGENT);
+    let world = world.variable("JENKINS_AGENT_NAME", "agent").variable("JENKINS_NAME", "name");
+    assert_eq!(world.settings().controller.unwrap().node, "name");
+}
+
+#[test]
 fn an_empty_variable_is_no_variable() {
     for setting in &SETTINGS {
         let words = samples(setting)[0];
