@@ -13,15 +13,18 @@ use tokio::sync::mpsc;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{
-    self, Credentials, Loaded, LogFormat, LogLevel, SecretSource, Settings, Surroundings, shell_quote,
+    self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretSource, Settings, Surroundings, shell_quote,
+    translate_docker_agent,
 };
 use crate::controller::{self, Controller, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Reasons, Reloaded};
 use crate::exit::ExitCode;
-use crate::process::{self, Processes};
+use crate::process::{self, Processes, User};
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
+
+type Variables = Vec<(OsString, OsString)>;
 
 /// Why the driver was never reached.
 #[derive(Debug, Error)]
@@ -36,6 +39,11 @@ enum StartError {
     NotExecutable(OsString),
     #[error("{what}: {error}; is a limit on descriptors or processes too low, or the kernel older than 5.4?")]
     System { what: &'static str, error: io::Error },
+    #[error(
+        "the agent's jar {} is not there, and only a relative name is fetched from the controller, into the state \
+         directory", .0.display()
+    )]
+    MissingJar(PathBuf),
     #[error("{0}")]
     Settings(String),
 }
@@ -43,7 +51,7 @@ enum StartError {
 impl StartError {
     fn code(&self) -> ExitCode {
         match self {
-            Self::Controller(_) | Self::Settings(_) => ExitCode::Configuration,
+            Self::Controller(_) | Self::MissingJar(_) | Self::Settings(_) => ExitCode::Configuration,
             Self::Held(_) => ExitCode::Held,
             Self::NotFound(..) => ExitCode::NotFound,
             Self::NotExecutable(_) => ExitCode::NotExecutable,
@@ -59,6 +67,8 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 /// Runs the program from its arguments, its own name first, to its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<EarlySignals>) -> ExitCode {
     let clock = Clock::start();
+    let surroundings = Surroundings::of_this_process();
+    let arguments = translate_docker_agent(arguments.into_iter().collect(), &surroundings);
     let parsed = cli::parse(arguments, io::stderr().is_terminal());
     let cli = match parsed {
         Ok(cli) => cli,
@@ -67,7 +77,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<Ea
             return farewell.code;
         }
     };
-    let loaded = match config::load(&cli, &Surroundings::of_this_process()) {
+    let loaded = match config::load(&cli, &surroundings) {
         Ok(loaded) => loaded,
         Err(error) => {
             if cli.print_config {
@@ -123,6 +133,11 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
     }
     let program = resolve(settings)?;
+    let user = agent_user(settings)?;
+    let launch = Launch::new(settings, program, RuntimeDirectory::choose(&Surroundings::of_this_process()), user);
+    if let Some(jar) = launch.missing_jar() {
+        return Err(StartError::MissingJar(jar));
+    }
     let host = host_name();
     let run = random_hex()?;
     let (state, previous) = open_state(settings)?;
@@ -169,7 +184,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         controller,
         state,
         record,
-        launch: Arc::new(Launch::new(settings, program)),
+        launch: Arc::new(launch),
         reasons: Reasons { template: settings.offline_reason.clone(), host, node },
         reload: reloader(cli, settings.clone()),
     };
@@ -185,10 +200,23 @@ fn resolve(settings: &Settings) -> Result<PathBuf, StartError> {
     let path = std::env::var_os("PATH");
     process::resolve(&name, path.as_deref()).map_err(|failure| match failure {
         SpawnFailure::NotExecutable => StartError::NotExecutable(name),
-        SpawnFailure::NotFound | SpawnFailure::Exhausted(_) | SpawnFailure::Other(_) | SpawnFailure::Unprepared => {
-            StartError::NotFound(name, path.unwrap_or_default())
-        }
+        SpawnFailure::NotFound
+        | SpawnFailure::Exhausted(_)
+        | SpawnFailure::Other(_)
+        | SpawnFailure::Unprepared
+        | SpawnFailure::Cancelled => StartError::NotFound(name, path.unwrap_or_default()),
     })
+}
+
+/// Whom the agent runs as, and the variables that tell it so.
+fn agent_user(settings: &Settings) -> Result<Option<(User, Variables)>, StartError> {
+    let Some(name) = &settings.agent_user else { return Ok(None) };
+    let account = User::lookup(name).map_err(StartError::Settings)?;
+    let mut variables = vec![("HOME".into(), account.home.into())];
+    if let Some(name) = account.name {
+        variables.extend([("USER".into(), name.clone().into()), ("LOGNAME".into(), name.into())]);
+    }
+    Ok(Some((account.user, variables)))
 }
 
 fn open_state(settings: &Settings) -> Result<(StateFile, Option<crate::state::Previous>), StartError> {

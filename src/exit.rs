@@ -94,7 +94,10 @@ impl From<&Ending> for ExitCode {
             Ending::GaveUp => Self::GaveUp,
             Ending::SpawnFailed(SpawnFailure::NotFound) => Self::NotFound,
             Ending::SpawnFailed(SpawnFailure::NotExecutable) => Self::NotExecutable,
-            Ending::SpawnFailed(SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared | SpawnFailure::Other(_)) => {
+            Ending::SpawnFailed(SpawnFailure::Exhausted(_)
+                | SpawnFailure::Unprepared
+                | SpawnFailure::Cancelled
+                | SpawnFailure::Other(_)) => {
                 Self::Internal
             }
             Ending::Unreachable(_) => Self::Unreachable,

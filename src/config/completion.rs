@@ -253,7 +253,8 @@ mod tests {
     #[test]
     fn a_command_without_connection_arguments_gets_them() {
         let web_socket = CompletionFacts { kind: ControllerKind::Jenkins { agent_port: false }, ..facts() };
-        let hudson = CompletionFacts { kind: ControllerKind::Hudson, ..facts() };
+        let secret_file = Path::new("/run/a%20b.jnlp");
+        let hudson = CompletionFacts { kind: ControllerKind::Hudson, secret_file, ..facts() };
         let java = "java -jar agent.jar";
         for (line, facts, added) in [
             ("", facts(), "-url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
@@ -263,7 +264,7 @@ mod tests {
             ("", web_socket, "-url https://ci/x/ -name a b -secret @/run/s -webSocket -noReconnect"),
             ("-webSocket", web_socket, "-url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
             ("-tunnel h:1", web_socket, "-url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
-            ("", hudson, "-jnlpUrl https://ci/x/computer/a%20b/slave-agent.jnlp"),
+            ("", hudson, "-jnlpUrl file:/run/a%2520b.jnlp"),
         ] {
             let line = format!("{java} {line}");
             let (planned, completion) = planned(&line, &facts);
@@ -271,7 +272,18 @@ mod tests {
             assert!(completion.completed);
             let needed = matches!(completion.secret, NeededSecret::OfTheNode);
             assert_eq!(needed, added.contains("-secret"), "{line}");
+            let jnlp = matches!(completion.secret, NeededSecret::JnlpOfTheNode);
+            assert_eq!(jnlp, added.contains("-jnlpUrl"), "{line}");
         }
+    }
+
+    #[test]
+    fn a_local_jnlp_file_says_what_the_command_line_cannot() {
+        assert_eq!(
+            local_jnlp("https://ci/?a&b", "<n>", "00ff"),
+            "<jnlp><application-desc><argument>00ff</argument><argument>&lt;n&gt;</argument><argument>-url</argument>\
+             <argument>https://ci/?a&amp;b</argument><argument>-noreconnect</argument></application-desc></jnlp>\n"
+        );
     }
 
     #[test]

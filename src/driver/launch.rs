@@ -1,64 +1,251 @@
-//! From the settings' command to what is executed.
+//! From the settings' command to what is executed: what it still lacks is fetched from the controller, beside the turn,
+//! before each run of the agent.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_wrap_supervisor::{Event, Generation, SpawnFailure};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Answer, Turn};
-use crate::config::{Settings, child_environment};
-use crate::process::Command;
+use crate::config::{
+    self, Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, RuntimeDirectory, SecretFile, SecretSource,
+    Settings, child_environment, local_jnlp, shell_quote,
+};
+use crate::controller::{Controller, Inbound};
+use crate::process::{Command, User};
 
 /// How the agent is started, the same for each of its runs.
 #[derive(Debug)]
 pub struct Launch {
-    command: Command,
+    program: PathBuf,
+    command: Vec<OsString>,
+    controller: Option<(String, String)>,
+    secret: Option<SecretSource>,
+    state_dir: Option<PathBuf>,
+    runtime: RuntimeDirectory,
+    stdio: bool,
+    user: Option<User>,
+    /// Variables that the agent gets instead of ours.
+    variables: Vec<(OsString, OsString)>,
+    /// What is odd about the command has been said.
+    told: AtomicBool,
 }
 
 /// One run's command, and what belongs to it.
 pub struct Launched {
     command: Command,
+    secret_file: Option<SecretFile>,
+    /// The agent reads its secret once: it never executes itself again.
+    reads_secret_once: bool,
 }
 
 impl Launch {
-    /// Takes what the settings say; `program` is the command's file.
+    /// Takes what the settings say. `program` is the command's file; `user`, with the variables that go with it, is whom
+    /// the agent runs as.
     #[must_use]
-    pub fn new(settings: &Settings, program: PathBuf) -> Self {
-        let guarded = !settings.command.iter().any(|word| word == "-noReconnect");
-        let command = Command {
+    pub fn new(
+        settings: &Settings,
+        program: PathBuf,
+        runtime: RuntimeDirectory,
+        user: Option<(User, Vec<(OsString, OsString)>)>,
+    ) -> Self {
+        let controller = settings.controller.as_ref();
+        let (user, variables) = user.unzip();
+        Self {
             program,
-            argv: settings.command.clone(),
-            env: child_environment(std::env::vars_os(), false),
-            directory: None,
-            user: None,
-            guarded,
-        };
-        Self { command }
+            command: settings.command.clone(),
+            controller: controller.map(|controller| (controller.url.clone(), controller.node.clone())),
+            secret: settings.secret.clone(),
+            state_dir: settings.state_dir.clone(),
+            runtime,
+            stdio: settings.stdio,
+            user,
+            variables: variables.unwrap_or_default(),
+            told: AtomicBool::new(false),
+        }
     }
 
-    async fn prepare(&self) -> Result<Launched, String> {
-        Ok(Launched { command: self.command.clone() })
+    /// The jar that the command names and that neither is there nor can be fetched.
+    #[must_use]
+    pub fn missing_jar(&self) -> Option<PathBuf> {
+        match self.plan(ControllerKind::Jenkins { agent_port: true }).jar {
+            Jar::Missing(path) => Some(path),
+            Jar::Ready | Jar::Fetch(_) => None,
+        }
+    }
+
+    fn secret_path(&self) -> PathBuf {
+        let node = self.controller.as_ref().map_or("standalone", |(_, node)| node.as_str());
+        self.runtime.secret_file(node)
+    }
+
+    fn plan(&self, kind: ControllerKind) -> Completion {
+        let facts = CompletionFacts {
+            controller: self.controller.as_ref().map(|(url, node)| (url.as_str(), node.as_str())),
+            kind,
+            secret_file: &self.secret_path(),
+            secret_given: self.secret.is_some(),
+            state_dir: self.state_dir.as_deref(),
+            stdio: self.stdio,
+            exists: &|path| path.exists(),
+        };
+        config::plan(&self.command, &facts)
+    }
+
+    /// Gets everything ready. What it says in an error is for people.
+    async fn prepare(&self, controller: Option<Arc<Controller>>) -> Result<Launched, String> {
+        let mut plan = self.plan(ControllerKind::Jenkins { agent_port: true });
+        let mut inbound = None;
+        if let Some(controller) = &controller {
+            if plan.completed {
+                inbound = self.ask(controller).await?;
+                plan = self.plan(inbound.as_ref().map_or(ControllerKind::Jenkins { agent_port: true }, kind));
+            }
+            if let Jar::Fetch(path) = &plan.jar {
+                fetch(controller, path).await?;
+            }
+        }
+        if !self.told.swap(true, Ordering::Relaxed) {
+            for warning in &plan.warnings {
+                tracing::warn!(target: "agent_wrap", event = "command", "{warning}");
+            }
+            if plan.command != self.command {
+                let command = shell_quote(&plan.command);
+                tracing::info!(target: "agent_wrap", event = "command_completed", "the agent's command is: {command}");
+            }
+        }
+        let contents = self.secret_contents(&plan, inbound.as_ref())?;
+        let secret_file = contents.map(|contents| self.write_secret(&contents)).transpose()?;
+        let local_jnlp = matches!(plan.secret, NeededSecret::JnlpOfTheNode);
+        let stays = local_jnlp || plan.command.iter().any(|word| word == "-noReconnect" || word == "-noreconnect");
+        let mut env = child_environment(std::env::vars_os(), secret_file.is_some());
+        env.retain(|(name, _)| !self.variables.iter().any(|(ours, _)| ours == name));
+        env.extend(self.variables.iter().cloned());
+        let command = Command {
+            program: self.program.clone(),
+            argv: plan.command,
+            env,
+            directory: None,
+            user: self.user.clone(),
+            guarded: !stays,
+        };
+        Ok(Launched { command, secret_file, reads_secret_once: stays })
+    }
+
+    /// What the controller tells an inbound agent. With a secret of the settings' own it need not tell.
+    async fn ask(&self, controller: &Controller) -> Result<Option<Inbound>, String> {
+        match controller.inbound().await {
+            Ok(inbound) => Ok(Some(inbound)),
+            Err(error) if self.secret.is_some() => {
+                tracing::debug!(target: "agent_wrap", event = "inbound", "{error}");
+                Ok(None)
+            }
+            Err(error) => Err(format!(
+                "cannot ask the controller how the agent is to connect: {error}. Or give the node's secret \
+                 (--secret-file), or the whole command line of the agent"
+            )),
+        }
+    }
+
+    fn secret_contents(&self, plan: &Completion, inbound: Option<&Inbound>) -> Result<Option<SecretString>, String> {
+        let of_the_node = || match (&self.secret, inbound) {
+            (Some(source), _) => source.read().map_err(|error| error.to_string()),
+            (None, Some(inbound)) => Ok(inbound.secret.clone()),
+            (None, None) => Err("the node's secret is not known; give --secret-file".to_owned()),
+        };
+        match (&plan.secret, &self.controller) {
+            (NeededSecret::None, _) => Ok(None),
+            (NeededSecret::Given(secret), _) => Ok(Some(secret.clone())),
+            (NeededSecret::JnlpOfTheNode, Some((url, node))) => {
+                Ok(Some(SecretString::from(local_jnlp(url, node, of_the_node()?.expose_secret()))))
+            }
+            (NeededSecret::OfTheNode | NeededSecret::JnlpOfTheNode, _) => of_the_node().map(Some),
+        }
+    }
+
+    fn write_secret(&self, contents: &SecretString) -> Result<SecretFile, String> {
+        self.runtime.prepare(self.user.is_some()).map_err(|error| error.to_string())?;
+        let owner = self.user.as_ref().map(|user| (user.uid, user.gid));
+        let file = SecretFile::create(self.secret_path(), contents, owner).map_err(|error| error.to_string())?;
+        if !file.is_in_memory() {
+            tracing::warn!(
+                target: "agent_wrap",
+                event = "secret_on_disk",
+                "the node's secret is handed over in {}, which is on a disk and not in memory; set RuntimeDirectory= in \
+                 the unit, or XDG_RUNTIME_DIR to a tmpfs",
+                file.path().display()
+            );
+        }
+        Ok(file)
+    }
+}
+
+fn kind(inbound: &Inbound) -> ControllerKind {
+    if inbound.hudson {
+        ControllerKind::Hudson
+    } else {
+        ControllerKind::Jenkins { agent_port: !inbound.web_socket }
+    }
+}
+
+/// Fetches the jar that matches the controller; an older one will do while it cannot be had.
+async fn fetch(controller: &Controller, path: &Path) -> Result<(), String> {
+    match controller.fetch_agent_jar(path).await {
+        Ok(fetched) => {
+            tracing::info!(
+                target: "agent_wrap",
+                event = "jar_fetched",
+                "fetched {} ({} bytes) to {}",
+                fetched.url,
+                fetched.bytes,
+                path.display()
+            );
+            Ok(())
+        }
+        Err(error) if path.exists() => {
+            tracing::warn!(
+                target: "agent_wrap",
+                event = "jar_kept",
+                "cannot fetch the agent's jar ({error}); going on with the one fetched earlier, {}",
+                path.display()
+            );
+            Ok(())
+        }
+        Err(error) => Err(format!("cannot fetch the agent's jar: {error}")),
     }
 }
 
 impl Launched {
-    /// The agent is connected: what it needed for that may go.
-    pub(super) fn connected(&mut self) {}
+    /// The agent is connected: the secret has been read, and where it is read only once its file may go.
+    pub(super) fn connected(&mut self) {
+        if self.reads_secret_once {
+            self.secret_file = None;
+        }
+    }
 }
 
 impl Turn {
     /// Gets ready what the agent needs, beside the turn.
     pub(super) fn prepare_agent(&mut self, generation: Generation) {
-        let launch = self.driver.launch.clone();
+        let launch = Arc::clone(&self.driver.launch);
+        let controller = self.driver.controller.clone();
         let answers = self.answers.clone();
-        tokio::spawn(async move {
-            let launched = launch.prepare().await;
+        let task = tokio::spawn(async move {
+            let launched = launch.prepare(controller).await;
             // The turn is over when nobody takes it any more.
-            let _ = answers.send(Answer::Launched(generation, launched));
+            let _ = answers.send(Answer::Launched(generation, launched.map(Box::new)));
         });
+        self.launching = Some((generation, task.abort_handle()));
     }
 
     /// Forks the agent, here in the main thread.
-    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Launched, String>) {
+    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Box<Launched>, String>) {
+        if self.launching.take_if(|(number, _)| *number == generation).is_none() {
+            return;
+        }
         match launched {
             Ok(launched) => {
                 self.driver.processes.spawn(generation, &launched.command);
@@ -68,6 +255,16 @@ impl Turn {
                 tracing::error!(target: "agent_wrap", event = "not_prepared", "{error}");
                 self.handle(Event::SpawnFailed { generation, failure: SpawnFailure::Unprepared });
             }
+        }
+    }
+
+    /// Gives up an agent that has not been forked yet. For one that has, its spawn is about to be told.
+    pub(super) fn cancel_spawn(&mut self, generation: Generation) {
+        if let Some((_, task)) = self.launching.take_if(|(number, _)| *number == generation) {
+            task.abort();
+            let event = Event::SpawnFailed { generation, failure: SpawnFailure::Cancelled };
+            // As an answer, not at once: the supervisor is in the middle of its decision.
+            let _ = self.answers.send(Answer::Event(event));
         }
     }
 }

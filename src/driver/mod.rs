@@ -78,7 +78,7 @@ pub struct Reloaded {
 /// What came back from something that ran beside the turn.
 enum Answer {
     Event(Event),
-    Launched(Generation, Result<Launched, String>),
+    Launched(Generation, Result<Box<Launched>, String>),
 }
 
 struct Turn {
@@ -86,7 +86,8 @@ struct Turn {
     supervisor: Supervisor,
     answers: mpsc::UnboundedSender<Answer>,
     in_flight: Option<(RequestNumber, AbortHandle)>,
-    launched: Option<Launched>,
+    launching: Option<(Generation, AbortHandle)>,
+    launched: Option<Box<Launched>>,
     /// What the mark's reason will name as the cause of the stop.
     cause: String,
     ending: Option<Ending>,
@@ -101,6 +102,7 @@ pub async fn run(driver: Driver, policy: Policy) -> (Ending, Story) {
         supervisor,
         answers,
         in_flight: None,
+        launching: None,
         launched: None,
         cause: "end of the agent".to_owned(),
         ending: None,
@@ -164,6 +166,7 @@ impl Turn {
     fn perform_one(&mut self, action: Action) {
         match action {
             Action::Spawn { generation } => self.prepare_agent(generation),
+            Action::CancelSpawn { generation } => self.cancel_spawn(generation),
             Action::SignalAgent { generation, signal } => {
                 let sent = self.driver.processes.signal_agent(generation, signal);
                 complain("could not signal the agent", sent);

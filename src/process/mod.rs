@@ -28,6 +28,7 @@ mod procfs;
 mod resolve;
 mod spawn;
 mod survivor;
+mod user;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -47,6 +48,7 @@ use tokio::sync::mpsc::UnboundedSender;
 pub use identity::AgentIdentity;
 pub use resolve::resolve;
 pub use spawn::{Command, User};
+pub use user::Account;
 
 use guard::Guard;
 use leftovers::Key;

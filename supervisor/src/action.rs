@@ -11,6 +11,12 @@ pub enum Action {
         /// The run of the agent that begins.
         generation: Generation,
     },
+    /// Give up a spawn that was asked for, if the agent has not been forked yet. Answered by `SpawnFailed`, else the
+    /// spawn goes its way.
+    CancelSpawn {
+        /// The run of the agent that is not wanted any more.
+        generation: Generation,
+    },
     /// Send the agent, and nobody else, a signal.
     SignalAgent {
         /// The run of the agent that is meant; a signal for an earlier one goes nowhere.

@@ -124,6 +124,8 @@ pub enum SpawnFailure {
     Exhausted(i32),
     /// What its command line needs (its secret, its jar) could not be had from the controller; it may be later.
     Unprepared,
+    /// A stop came before it was forked.
+    Cancelled,
     /// Any other errno.
     Other(i32),
 }
