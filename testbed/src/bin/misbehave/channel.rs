@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read as _, Result, Write as _};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use nix::sys::signal::{Signal, raise};
@@ -12,19 +12,39 @@ use crate::{Exit, complain, reexec};
 
 /// The open channel, where there is one, so that the end of the process can say goodbye.
 #[derive(Clone, Default)]
-pub(crate) struct Line(Arc<Mutex<Option<TcpStream>>>);
+pub(crate) struct Line(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    stream: Option<TcpStream>,
+    /// The process is about to end.
+    ended: bool,
+}
 
 impl Line {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set(&self, stream: Option<TcpStream>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stream;
+        self.lock().stream = stream;
     }
 
     /// Tells the controller that this is an end, not an accident.
     pub(crate) fn say_goodbye(&self) {
-        if let Some(mut stream) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let mut state = self.lock();
+        state.ended = true;
+        if let Some(mut stream) = state.stream.take() {
             // A controller that is gone needs no goodbye.
             drop(stream.write_all(b"0\r\n\r\n"));
         }
+    }
+
+    /// Executes the program again, unless the process is about to end: the goodbye makes the controller drop the
+    /// channel, which must not become the begin of another life. Returns when it fails or is not wanted any more.
+    fn live_again(&self) -> Option<Error> {
+        let state = self.lock();
+        (!state.ended).then(reexec::again)
     }
 }
 
@@ -68,8 +88,9 @@ pub(crate) fn work(options: &Options, line: &Line) -> Exit {
                     return Exit(0);
                 }
                 wait(options);
-                let error = reexec::again();
-                complain(&format!("SEVERE: cannot execute itself again: {error}"));
+                if let Some(error) = line.live_again() {
+                    complain(&format!("SEVERE: cannot execute itself again: {error}"));
+                }
                 return Exit(1);
             }
             Err(Failure::Refused(words)) if options.web_socket => {
