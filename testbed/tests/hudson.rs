@@ -193,3 +193,33 @@ fn with_security_an_agent_connects_and_is_disconnected() {
     await_node(hudson, "credentialed", "the agent to be gone", |node| node.connected == Some(false));
     agent.stop(BOUND).unwrap();
 }
+
+/// The counter-example: what units do today, on both sides of an agent's life.
+#[test]
+fn python_jenkins_takes_a_node_without_an_agent_for_a_marked_one() {
+    let test = "python_jenkins_takes_a_node_without_an_agent_for_a_marked_one";
+    if skip::unmet(test, skip::need_hudson().and_then(|()| skip::need_python_jenkins())) {
+        return;
+    }
+    let hudson = secured();
+    hudson.create_node("by python", 1).unwrap();
+    let (user, password) = hudson.credentials().unwrap();
+    let python = |what: &str| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/enable_disable.py");
+        let output = Command::new(skip::PYTHON)
+            .args([script, what])
+            .env("JENKINS_URL", hudson.url())
+            .env("JENKINS_AGENT_NAME", "by python")
+            .env("JENKINS_USER_ID", &user)
+            .env("JENKINS_API_TOKEN", &password)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    python("disable");
+    assert!(!hudson.node("by python").unwrap().marked, "disable_node does nothing to a node without an agent");
+    python("enable");
+    assert!(hudson.node("by python").unwrap().marked, "enable_node marks a node that was not marked");
+    python("enable");
+    assert!(!hudson.node("by python").unwrap().marked, "enable_node lifts the mark of a node that was marked");
+}

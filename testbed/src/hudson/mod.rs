@@ -36,7 +36,7 @@ const NODE_FIELDS: &str = "offline,temporarilyOffline,offlineCause[description],
 #[derive(Clone, Debug, Default)]
 pub struct HudsonOptions {
     /// With accounts: one that may do everything, [`Stage::credentials`], and one that may only look,
-    /// [`Hudson::viewer`]; nobody else may do anything. Without: everybody may do everything. Counts for a new home.
+    /// [`Stage::viewer`]; nobody else may do anything. Without: everybody may do everything. Counts for a new home.
     pub security: bool,
     /// The port on 127.0.0.1; a free one without.
     pub port: Option<u16>,
@@ -83,13 +83,6 @@ impl Hudson {
         *hudson.jobs.get_mut() = u32::try_from(jobs["jobs"].as_array().map_or(0, Vec::len))?;
         hudson.client.download("jnlpJars/slave.jar", &hudson.agent.jar)?;
         Ok(hudson)
-    }
-
-    /// User and password of an account that may look at nodes and jobs, and neither mark nor configure any; `None`
-    /// with security off. Unlike Jenkins, Hudson hands a node's jnlp file to whoever may look at it.
-    #[must_use]
-    pub fn viewer(&self) -> Option<(String, String)> {
-        self.security.then(|| owned(client::VIEWER))
     }
 
     /// The port on 127.0.0.1.
@@ -144,6 +137,11 @@ impl Stage for Hudson {
 
     fn credentials(&self) -> Option<(String, String)> {
         self.security.then(|| owned(client::ADMINISTRATOR))
+    }
+
+    /// Unlike Jenkins, Hudson hands a node's jnlp file to whoever may look at it.
+    fn viewer(&self) -> Option<(String, String)> {
+        self.security.then(|| owned(client::VIEWER))
     }
 
     fn create_node(&self, name: &str, executors: u32) -> Result<()> {

@@ -1,0 +1,182 @@
+//! What the checks and tests need beside Rust, and how it comes onto a machine.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use agent_wrap_testbed::{
+    cache,
+    skip::{self, Need},
+};
+use anyhow::{Context, Result, bail};
+
+use crate::run;
+
+/// Who needs a package.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum User {
+    Lint,
+    Test,
+}
+
+struct Package {
+    /// Its name in Debian.
+    name: &'static str,
+    users: &'static [User],
+    /// Whether it is there already, from wherever it came.
+    is_there: fn() -> Need,
+    reason: &'static str,
+}
+
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "shellcheck",
+        users: &[User::Lint],
+        is_there: || skip::need_program("shellcheck"),
+        reason: "checks the shell scripts",
+    },
+    Package {
+        name: "mandoc",
+        users: &[User::Lint, User::Test],
+        is_there: || skip::need_program("mandoc"),
+        reason: "checks and renders the man pages",
+    },
+    Package {
+        name: "default-jdk-headless",
+        users: &[User::Test],
+        is_there: skip::need_java,
+        reason: "runs the real controller and its agents",
+    },
+    Package {
+        name: "maven",
+        users: &[User::Test],
+        is_there: || if cache::hudson_war().is_file() { Ok(()) } else { skip::need_program("mvn") },
+        reason: "fetches the real controller",
+    },
+    Package {
+        name: "python3-jenkins",
+        users: &[User::Test],
+        is_there: skip::need_python_jenkins,
+        reason: "a client that nobody here wrote: automation, and the counter-example",
+    },
+    Package {
+        name: "nginx-light",
+        users: &[User::Test],
+        is_there: || skip::need_program("nginx"),
+        reason: "a proxy that buffers requests",
+    },
+    Package {
+        name: "tini",
+        users: &[User::Test],
+        is_there: || skip::need_program("tini"),
+        reason: "an init of containers, as our parent and to measure beside",
+    },
+    Package {
+        name: "dumb-init",
+        users: &[User::Test],
+        is_there: || skip::need_program("dumb-init"),
+        reason: "an init of containers that signals whole groups",
+    },
+    Package {
+        name: "iproute2",
+        users: &[User::Test],
+        is_there: || skip::need_program("ip"),
+        reason: "networks of the tests' own, to cut and to slow down",
+    },
+];
+
+/// Installs what `user` needs and is missing. What cannot be installed is said; its tests skip themselves then.
+pub(crate) fn packages(user: User) {
+    let missing: Vec<_> =
+        PACKAGES.iter().filter(|package| package.users.contains(&user) && (package.is_there)().is_err()).collect();
+    if missing.is_empty() {
+        return;
+    }
+    for Package { name, reason, .. } in &missing {
+        eprintln!("missing: {name} ({reason})");
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    if let Err(error) = debian_packages(&names) {
+        eprintln!("warning: {error:#}; going on without");
+    }
+}
+
+fn debian_packages(names: &[&str]) -> Result<()> {
+    skip::need_program("apt-get")
+        .map_err(|_| anyhow::anyhow!("no apt-get here: install the like by your own means"))?;
+    if skip::need_root().is_err() {
+        bail!("only root may install packages: `sudo apt-get install {}` does", names.join(" "));
+    }
+    let _no_services = NoServices::prepare()?;
+    run::check(apt_get().arg("update"))?;
+    run::check(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(names))
+}
+
+fn apt_get() -> std::process::Command {
+    let mut command = run::program("apt-get");
+    // Another apt may be at work on a fresh machine.
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "DPkg::Lock::Timeout=300"]);
+    command
+}
+
+/// As long as it lives, Debian's maintainer scripts start no service.
+struct NoServices {
+    policy: Option<PathBuf>,
+}
+
+impl NoServices {
+    fn prepare() -> Result<Self> {
+        let policy = Path::new("/usr/sbin/policy-rc.d");
+        if policy.exists() {
+            // The machine's owner has a policy already.
+            return Ok(Self { policy: None });
+        }
+        let what = || format!("cannot write {}", policy.display());
+        fs::write(policy, "#!/bin/sh\nexit 101\n").with_context(what)?;
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755)).with_context(what)?;
+        Ok(Self { policy: Some(policy.to_owned()) })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(policy) = &self.policy
+            && let Err(error) = fs::remove_file(policy)
+        {
+            eprintln!("warning: remove {} yourself: {error}", policy.display());
+        }
+    }
+}
+
+/// Fetches the real controller, unless it is there. A failure is said; its tests skip themselves then.
+pub(crate) fn hudson() {
+    if !cache::hudson_war().is_file()
+        && let Err(error) = fetch_hudson()
+    {
+        eprintln!("warning: no real controller: {error:#}");
+    }
+}
+
+fn fetch_hudson() -> Result<()> {
+    let war = cache::hudson_war();
+    let directory = cache::directory().join("fetching");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    run::check(
+        run::program("mvn")
+            .args(["--batch-mode", "--quiet", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"])
+            .arg(format!("-Dartifact={}", cache::HUDSON_ARTIFACT))
+            .arg(format!("-DoutputDirectory={}", directory.display())),
+    )?;
+    let name = war.file_name().context("the war has no name")?;
+    let fetched = directory.join(name);
+    let sum = run::program("sha256sum").arg(&fetched).output().context("cannot start sha256sum")?;
+    let sum = String::from_utf8_lossy(&sum.stdout);
+    if sum.split_whitespace().next() != Some(cache::HUDSON_SHA256) {
+        bail!("{} is not the file that was published: its SHA-256 is {sum}", fetched.display());
+    }
+    // Only a whole file ever has the final name.
+    fs::rename(&fetched, &war).with_context(|| format!("cannot move {} to {}", fetched.display(), war.display()))?;
+    fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))
+}

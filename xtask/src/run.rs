@@ -1,0 +1,48 @@
+//! Running other programs.
+
+use std::{
+    env,
+    process::{Command, Stdio},
+};
+
+use agent_wrap_testbed::cache;
+use anyhow::{Context, Result, bail};
+
+/// A program at the workspace's root that reads nothing.
+pub(crate) fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.current_dir(cache::workspace()).stdin(Stdio::null());
+    command
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> Command {
+    program(&env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+}
+
+/// `--locked` where nobody could commit a changed lock file.
+pub(crate) fn locked() -> &'static [&'static str] {
+    if is_ci() { &["--locked"] } else { &[] }
+}
+
+/// Whether `CI` says that nobody watches.
+pub(crate) fn is_ci() -> bool {
+    env::var("CI").is_ok_and(|value| value == "true")
+}
+
+/// Runs a program, whose output is the user's to read.
+///
+/// # Errors
+/// When it cannot be started, or ends with anything but 0.
+pub(crate) fn check(command: &mut Command) -> Result<()> {
+    let line = line(command);
+    eprintln!("+ {line}");
+    let status = command.status().with_context(|| format!("cannot start `{line}`: is it installed?"))?;
+    if status.success() { Ok(()) } else { bail!("`{line}` failed: {status}") }
+}
+
+/// The command line, for people.
+pub(crate) fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
