@@ -27,6 +27,8 @@ mod write;
 mod client_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod write_tests;
 
 pub use client::Controller;
 pub use credentials::{CredentialSource, SecretSource};

@@ -24,7 +24,7 @@ use crate::controller::http::{broken, header, shown};
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// A controller gives up an upload on which nothing comes for thirty seconds.
-const PING: Duration = Duration::from_secs(2);
+const PING: Duration = Duration::from_secs(1);
 
 /// How much of what a command says is kept, in bytes.
 const WORDS_LIMIT: usize = 4096;
