@@ -206,6 +206,14 @@ async fn a_stale_crumb_is_fetched_once_more_and_no_oftener() {
 }
 
 #[tokio::test]
+async fn a_bare_403_that_no_crumb_cures_is_a_missing_permission() {
+    let server = server(|_| answer("403 Forbidden", "", "<title>Access Denied</title>")).await;
+    let WriteOutcome::Failed(failure) = mark(&server, MarkMethod::Toggle).await else { panic!("it was refused") };
+    assert_eq!(failure.kind, FailureKind::Forbidden);
+    assert!(failure.words.contains("may not do that"), "{}", failure.words);
+}
+
+#[tokio::test]
 async fn a_403_where_no_crumbs_are_issued_is_what_it_is() {
     let server = Server::start(|request| {
         let status = if request.starts_with("POST ") { "403 Forbidden" } else { "404 Not Found" };

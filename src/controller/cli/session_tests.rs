@@ -183,6 +183,22 @@ async fn a_stream_that_is_no_cli_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_channel_in_another_language_is_no_cli() {
+    let cli = Cli::start().await;
+    let controller = async {
+        let (mut login, _) = cli.accept().await;
+        login.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let (mut download, _) = cli.accept().await;
+        let head = b"HTTP/1.1 200 OK\r\nHudson-Duplex: true\r\nTransfer-Encoding: chunked\r\n\r\n";
+        download.write_all(&[head.as_slice(), &chunk(b"<===[HUDSON REMOTING CAPACITY]===>")].concat()).await.unwrap();
+        let upload = cli.listener.accept().await.unwrap();
+        (download, upload)
+    };
+    let (outcome, _open) = tokio::join!(cli.lift(), controller);
+    assert!(matches!(outcome, WriteOutcome::Unsupported { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn a_silent_controller_is_unknown_once_the_command_was_sent() {
     let cli = Cli::start().await;
     let controller = async {
