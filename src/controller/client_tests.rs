@@ -59,7 +59,8 @@ async fn a_mark_of_ours_is_recognised() {
 #[tokio::test]
 async fn each_refusal_has_its_kind_and_its_words() {
     use FailureKind::{Forbidden, NoSuchNode, Unauthenticated, Unavailable};
-    let cases: [(fn() -> Reply, FailureKind, &str); 14] = [
+    type Case = (fn() -> Reply, FailureKind, &'static str);
+    let cases: [Case; 14] = [
         (
             || answer("401 Unauthorized", "WWW-Authenticate: Basic realm=\"Jenkins\"\r\n", ""),
             Unauthenticated,

@@ -15,6 +15,8 @@ mod crumb;
 mod dns;
 mod error;
 mod http;
+mod inbound;
+mod jar;
 mod marker;
 mod read;
 mod resolve;
@@ -27,9 +29,13 @@ mod write;
 mod client_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod write_tests;
 
 pub use client::Controller;
 pub use credentials::{CredentialSource, SecretSource};
 pub use error::{ControllerError, CredentialError, SetupError};
+pub use inbound::Inbound;
+pub use jar::Fetched;
 pub use marker::Marker;
 pub use settings::Settings;

@@ -38,15 +38,11 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, Setu
 
 /// What is wrong with a handshake, and the cure.
 pub(crate) fn explain(error: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(problem) = error else {
-        return match error {
-            rustls::Error::InvalidMessage(_) => {
-                "what answers there speaks no TLS; the URL may have to begin with http://, or name another port"
-                    .to_owned()
-            }
-            other => format!("{other}"),
-        };
-    };
+    if matches!(error, rustls::Error::InvalidMessage(_)) {
+        return "what answers there speaks no TLS; the URL may have to begin with http://, or name another port"
+            .to_owned();
+    }
+    let rustls::Error::InvalidCertificate(problem) = error else { return error.to_string() };
     // The problems that only a few certificates have are described well enough by the library.
     if is_unknown_issuer(problem) {
         return "its certificate comes from an authority that this machine does not know; name the authority's \

@@ -2,3 +2,6 @@
 
 mod frames;
 mod session;
+
+#[cfg(test)]
+mod session_tests;

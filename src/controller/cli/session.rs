@@ -24,7 +24,7 @@ use crate::controller::http::{broken, header, shown};
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// A controller gives up an upload on which nothing comes for thirty seconds.
-const PING: Duration = Duration::from_secs(2);
+const PING: Duration = Duration::from_secs(1);
 
 /// How much of what a command says is kept, in bytes.
 const WORDS_LIMIT: usize = 4096;
@@ -259,6 +259,10 @@ fn unsupported(url: &Url, why: &str) -> WriteOutcome {
 }
 
 fn garbage(url: &Url, error: FrameError) -> WriteOutcome {
+    if error == FrameError::Prologue {
+        // Hudson opens such a channel too, but speaks another language on it and does not understand ours.
+        return unsupported(url, &error.to_string());
+    }
     WriteOutcome::Unknown(ControllerError::Garbage { url: shown(url), why: error.to_string() }.into())
 }
 
