@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{
-    self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretSource, Settings, Surroundings, shell_quote,
-    translate_docker_agent,
+    self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretSource, Settings, Surroundings,
+    shell_quote, translate_docker_agent,
 };
 use crate::controller::{self, Controller, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Reasons, Reloaded};

@@ -94,12 +94,12 @@ impl From<&Ending> for ExitCode {
             Ending::GaveUp => Self::GaveUp,
             Ending::SpawnFailed(SpawnFailure::NotFound) => Self::NotFound,
             Ending::SpawnFailed(SpawnFailure::NotExecutable) => Self::NotExecutable,
-            Ending::SpawnFailed(SpawnFailure::Exhausted(_)
+            Ending::SpawnFailed(
+                SpawnFailure::Exhausted(_)
                 | SpawnFailure::Unprepared
                 | SpawnFailure::Cancelled
-                | SpawnFailure::Other(_)) => {
-                Self::Internal
-            }
+                | SpawnFailure::Other(_),
+            ) => Self::Internal,
             Ending::Unreachable(_) => Self::Unreachable,
             Ending::Refused(failure) if failure.kind == FailureKind::NoSuchNode => Self::NoSuchNode,
             Ending::Refused(_) => Self::Refused,

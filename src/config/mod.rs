@@ -31,7 +31,9 @@ use agent_wrap_supervisor::{
     Backoff, IfRefused, Leftovers, NodePolicy, OfflinePolicy, OnlineMethod, OnlinePolicy, Policy, RestartMode, Span,
 };
 
-pub use completion::{Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan, runs_agent_jar};
+pub use completion::{
+    Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan, runs_agent_jar,
+};
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use docker_agent::translate_docker_agent;
 pub use environment::{Surroundings, child_environment};

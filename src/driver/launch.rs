@@ -184,11 +184,7 @@ impl Launch {
 }
 
 fn kind(inbound: &Inbound) -> ControllerKind {
-    if inbound.hudson {
-        ControllerKind::Hudson
-    } else {
-        ControllerKind::Jenkins { agent_port: !inbound.web_socket }
-    }
+    if inbound.hudson { ControllerKind::Hudson } else { ControllerKind::Jenkins { agent_port: !inbound.web_socket } }
 }
 
 /// Fetches the jar that matches the controller; an older one will do while it cannot be had.

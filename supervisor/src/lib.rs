@@ -31,6 +31,7 @@
 //! * **Finished**: the driver exits with the code of the [`Ending`].
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(clippy::wildcard_enum_match_arm)]
 
 extern crate alloc;
 

@@ -138,7 +138,9 @@ impl Supervisor {
         match self.phase {
             Phase::Starting => match failure {
                 // What was there at the first start may be missing for a moment while it is upgraded.
-                SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared | SpawnFailure::Cancelled => self.count_and_back_off(),
+                SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared | SpawnFailure::Cancelled => {
+                    self.count_and_back_off()
+                }
                 _ if generation > Generation(1) => self.count_and_back_off(),
                 SpawnFailure::NotFound | SpawnFailure::NotExecutable | SpawnFailure::Other(_) => {
                     self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
