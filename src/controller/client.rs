@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_wrap_supervisor::{Failure, NodeView};
-use reqwest::{Client, Method, StatusCode, Url};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use super::credentials::Credentials;
 use super::crumb::CrumbJar;
@@ -125,10 +125,14 @@ impl Controller {
     }
 
     async fn get_once(&self, path: &str) -> Result<Answer, ControllerError> {
+        Answer::read(self.open(path).await?).await
+    }
+
+    /// Gets a page with the credentials, its head only.
+    pub(super) async fn open(&self, path: &str) -> Result<Response, ControllerError> {
         let url = self.root().page(path);
         let request = self.credentials.sign(self.clients.reads.get(url.clone()));
-        let response = request.send().await.map_err(|error| broken(&url, &error))?;
-        Answer::read(response).await
+        request.send().await.map_err(|error| broken(&url, &error))
     }
 
     /// A 404 means a missing node only where the root answers as a controller to the same credentials.

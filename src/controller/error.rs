@@ -189,6 +189,14 @@ pub enum ControllerError {
         /// The bound, in bytes.
         limit: u64,
     },
+    /// Something else where the agent's jar was asked for.
+    #[error("{url} handed out something that is not the agent's jar: {why}; a proxy may have cut or replaced it")]
+    NoJar {
+        /// The page.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The jar could not be written.
     #[error("{} cannot be written: {why}", path.display())]
     File {
@@ -217,6 +225,7 @@ impl ControllerError {
             | Self::NotInbound { .. }
             | Self::Garbage { .. }
             | Self::TooLarge { .. }
+            | Self::NoJar { .. }
             | Self::File { .. } => FailureKind::Unavailable,
         }
     }

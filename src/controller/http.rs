@@ -53,7 +53,6 @@ impl Clients {
 }
 
 /// An answer, read to its end.
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) url: Url,
     pub(crate) status: StatusCode,

@@ -110,9 +110,10 @@ impl Controller {
                 Verdict::Missing => return WriteOutcome::Failed(self.missing_node(&answer).await.into()),
                 Verdict::BadCredentials if !new_credentials && self.credentials_changed() => new_credentials = true,
                 Verdict::BadCredentials => return WriteOutcome::Failed(self.refusal(&answer).into()),
-                Verdict::NoCrumb if new_crumb => {
+                Verdict::NoCrumb if new_crumb && answer.mentions("crumb") => {
                     return WriteOutcome::Failed(ControllerError::Crumb { url: shown(&answer.url) }.into());
                 }
+                Verdict::NoCrumb if new_crumb => return WriteOutcome::Failed(self.refusal(&answer).into()),
                 Verdict::NoCrumb => match self.fetch_crumb().await {
                     Ok(true) => new_crumb = true,
                     Ok(false) => return WriteOutcome::Failed(self.refusal(&answer).into()),

@@ -259,6 +259,10 @@ fn unsupported(url: &Url, why: &str) -> WriteOutcome {
 }
 
 fn garbage(url: &Url, error: FrameError) -> WriteOutcome {
+    if error == FrameError::Prologue {
+        // Hudson opens such a channel too, but speaks another language on it and does not understand ours.
+        return unsupported(url, &error.to_string());
+    }
     WriteOutcome::Unknown(ControllerError::Garbage { url: shown(url), why: error.to_string() }.into())
 }
 
