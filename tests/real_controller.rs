@@ -13,7 +13,7 @@ use agent_wrap_testbed::skip;
 static CONTROLLERS: [Mutex<Option<Hudson>>; 2] = [Mutex::new(None), Mutex::new(None)];
 
 fn play(security: bool, name: &str) {
-    let test = format!("real_controller::{}::{name}", if security { "secured" } else { "open" });
+    let test = format!("real_controller::{name}::{}", if security { "secured" } else { "open" });
     if skip::unmet(&test, skip::need_hudson()) {
         return;
     }
@@ -27,12 +27,13 @@ fn play(security: bool, name: &str) {
 
 macro_rules! on_both {
     ($($name:ident),+ $(,)?) => {
-        mod secured {
-            $(#[test] fn $name() { super::play(true, stringify!($name)); })+
-        }
-        mod open {
-            $(#[test] fn $name() { super::play(false, stringify!($name)); })+
-        }
+        // A module a scenario: in the order of names the two controllers take turns, and so are busy at the same time.
+        $(mod $name {
+            #[test]
+            fn open() { super::play(false, stringify!($name)); }
+            #[test]
+            fn secured() { super::play(true, stringify!($name)); }
+        })+
         #[test]
         fn no_scenario_is_left_out() {
             let played = [$(stringify!($name)),+];

@@ -116,8 +116,11 @@ impl Cause {
 
     /// Whether a person has given it. Older controllers do not name the class, but they name the person.
     fn is_of_a_person(&self) -> bool {
-        self.class.as_deref().is_some_and(|class| class.ends_with("UserCause") || class.ends_with("ByCLI"))
-            || self.class.is_none() && self.description.as_deref().is_some_and(|text| text.contains(" : "))
+        let names_one = |text: &str| text.contains(" : ") || text.starts_with("Disconnected by ");
+        match &self.class {
+            Some(class) => class.ends_with("UserCause") || class.ends_with("ByCLI"),
+            None => self.description.as_deref().is_some_and(names_one),
+        }
     }
 
     /// The description is localised and has the person before the text.
@@ -327,6 +330,8 @@ mod tests {
             ("null", "\"\"", true, Owner::EarlierRun),
             ("null", "null", false, Owner::Foreign),
             (r#"{"description":"Disconnected by op : x"}"#, "null", true, Owner::Foreign),
+            (r#"{"description":"Disconnected by op"}"#, "null", true, Owner::Foreign),
+            (r#"{"description":"Connection was broken"}"#, "null", true, Owner::EarlierRun),
             (r#"{"description":"Disconnected by op : x [agent-wrap h r.1]"}"#, "null", false, Owner::ThisRun),
             (r#"{"description":"Getrennt durch op: x [agent-wrap h r.1]"}"#, "null", false, Owner::ThisRun),
         ] {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::client::Controller;
 use super::error::ControllerError;
-use super::http::{Answer, broken};
+use super::http::{Answer, broken, shown};
 
 impl Controller {
     /// Finds out, once, whether an http:// root redirects to https, and adopts that. An https:// root is left as it is.
@@ -42,7 +42,10 @@ impl Controller {
             }
             None => {
                 if !root.same_host(&target) {
-                    tracing::debug!(to = %target, "the controller redirects to another host, which gets no credentials");
+                    tracing::debug!(
+                        to = shown(&target),
+                        "the controller redirects to another host, which gets no credentials"
+                    );
                 }
                 false
             }

@@ -26,7 +26,7 @@ pub(crate) struct Server {
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<String>>>,
     /// How many connections the other side has closed while it hung.
-    pub(crate) hangups: tokio::sync::watch::Receiver<u32>,
+    hangups: tokio::sync::watch::Receiver<u32>,
     pub(crate) hanging: tokio::sync::watch::Receiver<u32>,
 }
 
@@ -70,6 +70,13 @@ impl Server {
     /// What was asked, in full.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// Waits until the other side has closed a connection that hung.
+    pub(crate) async fn hung_up_once(&mut self) {
+        let closed = self.hangups.wait_for(|count| *count == 1);
+        let closed = tokio::time::timeout(AMPLE, closed).await.expect("the connection was left open");
+        assert_eq!(*closed.unwrap(), 1);
     }
 
     /// A client for the node `n 1` with a user and a token.

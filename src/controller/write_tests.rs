@@ -140,7 +140,7 @@ async fn an_answer_that_does_not_come_is_unknown_and_the_connection_closed() {
     client.read_node(AMPLE).await.unwrap_err();
     let outcome = client.mark_offline(NUMBER, MarkMethod::Toggle, "x", Duration::from_millis(50)).await;
     assert!(matches!(outcome, WriteOutcome::Unknown(_)), "{outcome:?}");
-    server.hangups.wait_for(|count| *count == 1).await.unwrap();
+    server.hung_up_once().await;
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn dropping_a_write_closes_its_connection() {
         _ = client.mark_offline(NUMBER, MarkMethod::Toggle, "x", AMPLE) => panic!("nothing was answered"),
         seen = server.hanging.wait_for(|count| *count == 1) => assert_eq!(*seen.unwrap(), 1),
     }
-    server.hangups.wait_for(|count| *count == 1).await.unwrap();
+    server.hung_up_once().await;
 }
 
 #[tokio::test]

@@ -51,15 +51,7 @@ impl Controller {
         match time::timeout(deadline, self.run_cli(&["online-node", name], &handed)).await {
             Ok(Ok(finished)) => self.judge_exit(&finished),
             Ok(Err(outcome)) => outcome,
-            Err(_) => {
-                let url = shown(&self.root().page("cli"));
-                let error = ControllerError::Timeout { url, within: deadline };
-                if handed.load(Ordering::Relaxed) {
-                    WriteOutcome::Unknown(error.into())
-                } else {
-                    WriteOutcome::Unsupported { words: format!("{error}; a proxy that buffers breaks the CLI") }
-                }
-            }
+            Err(_) => late(&self.root().page("cli"), deadline, &handed),
         }
     }
 
@@ -251,6 +243,21 @@ fn send_ping(say: &mpsc::UnboundedSender<Vec<u8>>) {
     if Say::Encoding("UTF-8").encode(&mut bytes).is_some() {
         // An upload that is over needs no sign of life.
         let _ = say.send(bytes);
+    }
+}
+
+/// Through a proxy that buffers, the controller's side is silent whether it has got the command or not.
+fn late(url: &Url, deadline: Duration, handed: &Handed) -> WriteOutcome {
+    let words = format!(
+        "the CLI at {} said nothing within {}; a proxy that buffers requests breaks it (for nginx: \
+         proxy_request_buffering off)",
+        shown(url),
+        humantime::format_duration(deadline)
+    );
+    if handed.load(Ordering::Relaxed) {
+        WriteOutcome::Unknown(Failure { kind: FailureKind::Unavailable, words })
+    } else {
+        WriteOutcome::Unsupported { words }
     }
 }
 
