@@ -110,6 +110,14 @@ impl Scene {
         assert!(state.reason.is_empty() || state.reason.contains("[agent-wrap "), "{state:?}");
     }
 
+    /// After the end: somebody else's mark stays, and nobody has put another reason in the place of theirs.
+    #[track_caller]
+    fn expect_reason_kept(&self, stage: &dyn Stage, reason: &str) {
+        let state = self.state(stage);
+        assert!(state.marked, "{state:?}");
+        assert!(state.reason.is_empty() || state.reason.contains(reason), "{state:?}");
+    }
+
     #[track_caller]
     fn wait_for_build(&self, stage: &dyn Stage) -> (agent_wrap_testbed::stage::BuildHandle, PathBuf) {
         let gate = self.path("gate");
@@ -169,8 +177,7 @@ fn mark_of_somebody_else_stays_by_policy_own(stage: &mut dyn Stage) {
     wrap.wait_for("agent_started");
     let outcome = wrap.stop();
     outcome.expect_code(0);
-    let state = scene.state(stage);
-    assert!(state.marked && state.reason.contains("kept for forensics"), "{state:?}");
+    scene.expect_reason_kept(stage, "kept for forensics");
     assert!(outcome.has("marked_already"), "{}", outcome.text());
 }
 
@@ -192,8 +199,7 @@ fn marked_by_somebody_else_while_running(stage: &mut dyn Stage) {
     let outcome = wrap.stop();
     outcome.expect_code(0);
     assert!(!outcome.has("stray_mark") && !outcome.has("lifting"), "{}", outcome.text());
-    let state = scene.state(stage);
-    assert!(state.marked && state.reason.contains("please keep off"), "{state:?}");
+    scene.expect_reason_kept(stage, "please keep off");
 }
 
 fn stop_waits_for_the_build(stage: &mut dyn Stage) {
@@ -311,8 +317,9 @@ fn landing_and_taking_off(stage: &mut dyn Stage) {
 }
 
 fn unknown_node_is_68(stage: &mut dyn Stage) {
-    let scene = Scene::new(stage, "known");
-    let mut command = scene.without_agent(&["--node", "no-such-node"]);
+    let mut scene = Scene::new(stage, "known");
+    scene.node = "no-such-node".to_owned();
+    let mut command = scene.without_agent(&[]);
     command.args(["sh", "-c", "exit 3"]);
     let outcome = Wrap::start(command).outcome();
     outcome.expect_code(68);

@@ -197,16 +197,9 @@ async fn a_channel_in_another_language_is_no_cli() {
         let (mut download, _) = cli.accept().await;
         let head = b"HTTP/1.1 200 OK\r\nHudson-Duplex: true\r\nTransfer-Encoding: chunked\r\n\r\n";
         download.write_all(&[head.as_slice(), &chunk(b"<===[HUDSON REMOTING CAPACITY]===>")].concat()).await.unwrap();
-<<<<<<< HEAD
-        let upload = cli.listener.accept().await.unwrap();
-        (download, upload)
-    };
-    let (outcome, _open) = tokio::join!(cli.lift(), controller);
-=======
         download
     };
     let (outcome, _open) = both(cli.lift(), controller).await;
->>>>>>> controller
     assert!(matches!(outcome, WriteOutcome::Unsupported { .. }), "{outcome:?}");
 }
 
