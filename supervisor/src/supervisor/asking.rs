@@ -6,7 +6,7 @@ use super::{Phase, Supervisor};
 use crate::agent::jittered;
 use crate::node::{Knowledge, RequestKind, Settlement, Step, Verdict};
 use crate::{
-    Action, Deadline, Desired, Failure, FailureKind, IfRefused, LiftMethod, NodeView, Note, Owner, RequestNumber,
+    Action, Deadline, Desired, Failure, FailureKind, Goal, IfRefused, LiftMethod, NodeView, Note, Owner, RequestNumber,
     Scope, Span, WriteOutcome,
 };
 
@@ -70,7 +70,7 @@ impl Supervisor {
         let Some(mark) = node.view.as_ref().and_then(|view| view.mark.clone()) else { return };
         let note = if node.race_lost(&mark) {
             Note::RaceLost
-        } else if running && mark.owner.is_ours() {
+        } else if running && node.was_free && mark.owner.is_ours() {
             Note::StrayMark(mark.clone())
         } else {
             Note::Lifting { mark: mark.clone(), method }
@@ -79,6 +79,7 @@ impl Supervisor {
             node.lifts_after_start = node.lifts_after_start.saturating_add(1);
         }
         let request = node.send(RequestKind::Lift(method));
+        node.lifting = Some(mark.reason);
         self.tell(note);
         self.act(Action::LiftMark { request, method, within });
     }
@@ -120,6 +121,7 @@ impl Supervisor {
     pub(super) fn node_written(&mut self, request: RequestNumber, outcome: WriteOutcome) {
         let Some(node) = &mut self.node else { return };
         let Some(kind) = node.answered(request) else { return };
+        self.timers.clear(Deadline::AbandonWrite);
         match outcome {
             WriteOutcome::Accepted => node.accepted(),
             WriteOutcome::Unsupported { words } => {
@@ -140,14 +142,12 @@ impl Supervisor {
     fn request_failed(&mut self, kind: RequestKind, failure: Failure) {
         let Some(node) = &mut self.node else { return };
         let verdict = node.failed(kind, &failure);
-        let news = node.outage.as_ref() != Some(&failure);
-        node.outage = Some(failure.clone());
+        let told = if kind == RequestKind::Read { &mut node.outage } else { &mut node.write_failure };
+        let news = told.as_ref() != Some(&failure);
+        *told = Some(failure.clone());
         let retry = self.retry_delay(&failure, verdict);
         self.timers.set(Deadline::RetryRequest, retry);
-        if failure.kind == FailureKind::Unavailable
-            && self.started_before
-            && matches!(self.phase, Phase::Enabling | Phase::BackingOff)
-        {
+        if failure.kind == FailureKind::Unavailable && matches!(self.phase, Phase::Enabling | Phase::BackingOff) {
             self.agent.excuse_failure();
         }
         if verdict == Verdict::Final && self.phase == Phase::Enabling {
@@ -161,6 +161,7 @@ impl Supervisor {
         let Some(node) = &self.node else { return };
         match node.policy.if_refused {
             IfRefused::Exit => self.finish(crate::Ending::Refused(failure)),
+            IfRefused::Start if self.gives_up() => self.give_up(),
             IfRefused::Start => {
                 let quiet = self.look_interval();
                 self.tell(Note::StartedUnmarked(failure));
@@ -173,7 +174,10 @@ impl Supervisor {
     fn retry_delay(&self, failure: &Failure, verdict: Verdict) -> Span {
         let Some(node) = &self.node else { return Span::ZERO };
         let step = node.failures.saturating_sub(1).min(6);
+        let lands = self.errand.as_ref().is_some_and(|errand| errand.goal == Goal::Land);
         match self.phase {
+            // Nothing presses: nobody waits for an exit or a restart.
+            Phase::Marking | Phase::Draining if lands => self.patient_delay(failure, verdict, step),
             Phase::Marking | Phase::Terminating | Phase::Killing | Phase::Sweeping => {
                 if step == 0 {
                     Span::millis(500)
@@ -182,21 +186,27 @@ impl Supervisor {
                 }
             }
             Phase::Closing => Span::millis(250),
+            Phase::Draining if failure.kind != FailureKind::Unavailable => crate::node::FINAL_AFTER,
             Phase::Draining => Span(1000 << step).min(Span::seconds(5)),
-            Phase::Running | Phase::Landed if verdict == Verdict::Final => self.look_interval(),
             Phase::Evicting
             | Phase::Enabling
             | Phase::Starting
             | Phase::Running
             | Phase::Landed
             | Phase::BackingOff
-            | Phase::Finished => {
-                if failure.kind == FailureKind::Unavailable {
-                    jittered(Span(1000 << step).min(Span::seconds(15)), self.policy.seed, u32::from(step))
-                } else {
-                    crate::node::FINAL_AFTER.half()
-                }
-            }
+            | Phase::Finished => self.patient_delay(failure, verdict, step),
+        }
+    }
+
+    /// The pause after a failure when time does not press. A final refusal is asked about seldom: more tries could lock
+    /// an account.
+    fn patient_delay(&self, failure: &Failure, verdict: Verdict, step: u8) -> Span {
+        if verdict == Verdict::Final {
+            self.look_interval()
+        } else if failure.kind == FailureKind::Unavailable {
+            jittered(Span(1000 << step).min(Span::seconds(15)), self.policy.seed, u32::from(step))
+        } else {
+            crate::node::FINAL_AFTER.half()
         }
     }
 
@@ -207,6 +217,8 @@ impl Supervisor {
         let (connected, marked) = (view.connected, view.mark.is_some());
         if self.agent.is_alive() && self.phase != Phase::Evicting {
             match connected {
+                // The channel of the agent before; a new one that it shuts out ends while it is young.
+                Some(true) if self.agent.channel_held && !self.agent.young.is_zero() => {}
                 Some(true) if !self.agent.connected => {
                     self.agent.connected = true;
                     self.agent.gone = false;
@@ -218,7 +230,8 @@ impl Supervisor {
                     self.agent.gone = true;
                     self.tell(Note::AgentDisconnected);
                 }
-                Some(false) | None => {}
+                Some(false) => self.agent.channel_held = false,
+                None => {}
             }
         }
         if self.phase == Phase::Enabling
@@ -228,13 +241,19 @@ impl Supervisor {
         {
             self.tell(Note::OldChannelHeld);
         }
+        if self.phase == Phase::Enabling && self.gives_up() {
+            self.give_up();
+            return;
+        }
         let vanished = self.node.as_ref().is_some_and(|node| node.mark_vanished());
         if let Some(errand) = &mut self.errand
             && vanished
         {
             errand.confirmed = false;
             errand.idle_reads = 0;
-            self.tell(Note::MarkVanished);
+            if !errand.told_lost {
+                self.tell(Note::MarkVanished);
+            }
         }
     }
 
@@ -259,6 +278,9 @@ impl Supervisor {
     }
 
     fn settled_enabling(&mut self, settlement: Settlement) {
+        if settlement == Settlement::Marked {
+            self.tell_marked();
+        }
         self.tell_free_or_left(settlement);
         self.start_agent();
     }
@@ -270,7 +292,6 @@ impl Supervisor {
         if let Some(node) = &mut self.node
             && self.agent.connected
             && !settling
-            && settlement == Settlement::Free
         {
             // From now on a mark of somebody else is a wish, and no leftover of the past.
             node.desired = Desired::Online(Scope::Own);
@@ -294,7 +315,7 @@ impl Supervisor {
         let Some(node) = &mut self.node else { return };
         let mark = node.view.as_ref().and_then(|view| view.mark.clone());
         let told = node.told_foreign.take();
-        let lifted = core::mem::take(&mut node.lifting);
+        let lifted = node.lifting.take().is_some();
         match (settlement, mark) {
             (Settlement::Left, Some(mark)) => {
                 node.told_foreign = Some(mark.reason.clone());
@@ -325,8 +346,9 @@ impl Supervisor {
         } else if self.agent.connected && !self.agent.gone {
             self.look_interval()
         } else {
-            self.agent.looks = self.agent.looks.saturating_add(1);
-            Span(500 << (self.agent.looks.saturating_sub(1).min(6) / 2)).min(self.look_interval())
+            let looks = self.agent.looks;
+            self.agent.looks = (looks + 1).min(6);
+            Span(500 << (looks / 2)).min(self.look_interval())
         };
         self.timers.set(Deadline::NextLook, delay);
     }
