@@ -344,6 +344,12 @@ impl Node {
         self.failures = 0;
     }
 
+    /// Other credentials may meet with another answer.
+    pub(crate) fn forget_refusals(&mut self) {
+        self.read_refusals = None;
+        self.write_refusals = None;
+    }
+
     /// What hinders us, as far as anything does.
     pub(crate) fn last_failure(&self) -> Option<Failure> {
         self.outage.clone().or_else(|| self.write_failure.clone())

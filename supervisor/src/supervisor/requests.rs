@@ -290,6 +290,13 @@ impl Supervisor {
         if let (Some(node), Some(changed)) = (&mut self.node, &policy.node) {
             let (unclean, marked_before) = (node.policy.unclean, node.policy.marked_before);
             node.policy = crate::NodePolicy { unclean, marked_before, ..changed.clone() };
+            node.forget_refusals();
+            if matches!(self.phase, Phase::Enabling | Phase::Running | Phase::Landed) {
+                // Other credentials are tried at once, a shorter time between looks holds at once.
+                self.timers.clear(Deadline::NextLook);
+                self.timers.clear(Deadline::RetryRequest);
+                node.knowledge = Knowledge::Stale;
+            }
         }
         let (survivor, seed, terminal) = (self.policy.survivor, self.policy.seed, self.policy.terminal);
         self.policy = Policy { survivor, seed, terminal, ..policy };

@@ -356,13 +356,28 @@ fn stopping_at_once_what_has_nothing_to_stop_is_over_at_once() {
 }
 
 #[test]
+fn a_reload_asks_at_once_where_we_were_refused() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.controller.refuses_reads = Some(agent_wrap_supervisor::FailureKind::Unauthenticated);
+    world.run(Span::seconds(70));
+    world.trace.clear();
+    world.controller.refuses_reads = None;
+    world.happens(Happening::Reload(Box::default()));
+    world.run(Span::seconds(1));
+    assert_snapshot!(world.honest_story(), @r#"
+    80.000 Running | policy changed: "PolicyChanged"; READ 10
+    80.020 Running | read 10 says free, connected: "Answering"
+    "#);
+}
+
+#[test]
 fn a_reload_holds_from_the_next_decision_on() {
     let mut world = running(Policy::default(), Controller::default());
     world.happens(Happening::Reload(Box::new(node(|node| node.offline = OfflinePolicy::Never))));
     world.ask(TERM);
     assert_snapshot!(end(world), @r#"
-    10.000 Running | policy changed: "PolicyChanged"
-    10.000 Terminating | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; "Terminating { grace: Span(30000) }"; TERM to 1
+    10.000 Running | policy changed: "PolicyChanged"; READ 7
+    10.000 Terminating | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; CANCEL 7; "Terminating { grace: Span(30000) }"; TERM to 1
     10.300 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     10.310 Finished | 0 left over: REAP 1; remember [connected stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);

@@ -78,11 +78,11 @@ impl AgentPlan {
             },
             connects_after: random.percent(80).then(|| random.span(Span::seconds(20))),
             ends: random.percent(50).then(|| (random.span(Span::seconds(2000)), exit)),
-            term_takes: random.percent(70).then(|| random.span(Span::seconds(60))),
-            unkillable: random.percent(5),
+            term_takes: random.percent(60).then(|| random.span(Span::seconds(60))),
+            unkillable: random.percent(20),
             leaves: u32::try_from(random.below(3)).unwrap(),
-            leaves_stubborn: random.percent(30),
-            count_takes: random.percent(90).then(|| random.span(Span::seconds(2))),
+            leaves_stubborn: random.percent(60),
+            count_takes: random.percent(90).then(|| random.pick(&[Span(10), Span(490), Span(600), Span(2000)])),
             channel_held: if random.percent(20) { random.span(Span::seconds(540)) } else { Span::ZERO },
         }
     }

@@ -33,7 +33,8 @@ pub struct Checks {
     pub disturbed: Moment,
 }
 
-/// So long a healthy controller and a quiet world need at the most, beyond the time between two looks.
+/// So long a healthy controller and a quiet world need at the most, beyond the time between two looks and that for the
+/// requests themselves: a look that may be under way, another one, a write, and the read after it.
 const SETTLING: Span = Span::seconds(40);
 
 impl Checks {
@@ -259,7 +260,9 @@ impl World {
             Owner::Monitor | Owner::Foreign => false,
         });
         let online = matches!(self.core.status().desired, Some(Desired::Online(_)));
-        let running = self.process.as_ref().is_some_and(|process| process.state == ProcessState::Alive);
+        // A survivor that cannot be killed is no agent of this run.
+        let running =
+            self.generations > 0 && self.process.as_ref().is_some_and(|process| process.state == ProcessState::Alive);
         let healthy = !self.controller.down
             && self.controller.refuses_reads.is_none()
             && self.controller.refuses_writes.is_none()
@@ -270,7 +273,7 @@ impl World {
         }
         let since = *self.checks.stray_since.get_or_insert(self.now);
         let quiet = self.now.since(since.max(self.checks.disturbed));
-        if quiet > node.disconnect_timeout.plus(SETTLING) {
+        if quiet > node.disconnect_timeout.plus(Span(4 * node.request_timeout.0)).plus(SETTLING) {
             self.violated("a mark of ours stays behind a running agent");
         }
     }
