@@ -34,7 +34,7 @@ pub(crate) struct Agent {
     pub(crate) gone: bool,
     /// The second look after the connection has been made.
     pub(crate) settled: bool,
-    /// Looks for the connection so far, which slow down.
+    /// Looks for the connection since it was up last, which slow down.
     pub(crate) looks: u8,
     /// We have asked it to end.
     pub(crate) asked: bool,

@@ -13,6 +13,10 @@ use crate::{
 /// The setter over the CLI answers at once or not at all.
 const CLI_TIME: Span = Span::seconds(3);
 
+/// So many looks at a node whose agent does not connect, some four minutes, are made soon after one another; who comes
+/// later is no part of the start any more.
+const PATIENT_AFTER: u8 = 60;
+
 impl Supervisor {
     /// Takes the node's next steps until a request is under way, a pause is being made, or nothing is left to do.
     pub(super) fn pump(&mut self) {
@@ -225,7 +229,10 @@ impl Supervisor {
                     self.memory.connected = true;
                     self.tell(Note::AgentConnected { marked });
                 }
-                Some(true) => self.agent.gone = false,
+                Some(true) => {
+                    self.agent.gone = false;
+                    self.agent.looks = 0;
+                }
                 Some(false) if self.agent.connected && !self.agent.gone => {
                     self.agent.gone = true;
                     self.tell(Note::AgentDisconnected);
@@ -290,7 +297,7 @@ impl Supervisor {
         let settling = self.agent.connected && !self.agent.settled;
         self.agent.settled = self.agent.connected;
         if let Some(node) = &mut self.node
-            && self.agent.connected
+            && (self.agent.connected || self.agent.looks == PATIENT_AFTER)
             && !settling
         {
             // From now on a mark of somebody else is a wish, and no leftover of the past.
@@ -347,8 +354,12 @@ impl Supervisor {
             self.look_interval()
         } else {
             let looks = self.agent.looks;
-            self.agent.looks = (looks + 1).min(6);
-            Span(500 << (looks / 2)).min(self.look_interval())
+            self.agent.looks = (looks + 1).min(PATIENT_AFTER);
+            if looks == PATIENT_AFTER {
+                self.look_interval()
+            } else {
+                Span(500 << (looks / 2).min(3)).min(self.look_interval())
+            }
         };
         self.timers.set(Deadline::NextLook, delay);
     }

@@ -402,6 +402,25 @@ fn only_the_cli_on_a_controller_without_one_ends_with_the_start_timeout() {
 }
 
 #[test]
+fn a_mark_that_comes_long_after_the_start_of_an_agent_that_never_connects_is_left() {
+    let mut world = World::new(Policy::default());
+    world.plans.push_back(AgentPlan { connects_after: None, ..AgentPlan::default() });
+    world.run(Span::seconds(600));
+    world.trace.clear();
+    world.happens(Happening::Interferes(Some(crate::world::controller::mark_of(Owner::Foreign, "maintenance"))));
+    world.run(Span::seconds(120));
+    assert_snapshot!(world.honest_story(), @r#"
+    600.000 ... somebody makes the node marked by Foreign "maintenance"
+    607.498 Running | (NextLook): READ 70
+    607.518 Running | read 70 says marked by Foreign "maintenance": "ForeignMark marked by Foreign "maintenance""
+    655.344 Running | (NextLook): READ 71
+    655.364 Running | read 71 says marked by Foreign "maintenance"
+    703.190 Running | (NextLook): READ 72
+    703.210 Running | read 72 says marked by Foreign "maintenance"
+    "#);
+}
+
+#[test]
 fn a_controller_that_hangs_for_the_whole_start_is_called_so() {
     let mut world = World::new(node(|node| node.start_timeout = Span::seconds(4)));
     world.fates.push_back(Fate::Lost(None));
