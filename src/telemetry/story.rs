@@ -189,7 +189,9 @@ impl Story {
                     quoted(&mark.reason)
                 ),
             ),
-            Note::Settled => debug("settled", "the node stays free; a mark of somebody else is a wish from now on"),
+            Note::Settled => {
+                debug("settled", "the start is over: a mark of somebody else counts as a wish from now on")
+            }
             Note::PolicyChanged => info("policy_changed", "the settings were read again and hold from now on"),
             Note::Stopping { source, agent } => {
                 self.stopping = Some(now);

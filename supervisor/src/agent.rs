@@ -4,6 +4,9 @@ use alloc::vec::Vec;
 
 use crate::{Backoff, Exit, Generation, Span};
 
+/// Ends in a row beyond these make no difference to the delay.
+const ENDS_COUNTED: u8 = 32;
+
 /// Whether there is an agent. There is never more than one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AgentState {
@@ -25,11 +28,13 @@ pub(crate) struct Agent {
     pub(crate) pid: u32,
     /// The controller has reported this run connected.
     pub(crate) connected: bool,
+    /// When it was started the controller still held the channel of the agent before.
+    pub(crate) channel_held: bool,
     /// The controller has reported it connected and then no longer.
     pub(crate) gone: bool,
     /// The second look after the connection has been made.
     pub(crate) settled: bool,
-    /// Looks for the connection so far, which slow down.
+    /// Looks for the connection since it was up last, which slow down.
     pub(crate) looks: u8,
     /// We have asked it to end.
     pub(crate) asked: bool,
@@ -39,6 +44,8 @@ pub(crate) struct Agent {
     pub(crate) young: Span,
     /// Ends in a row without a healthy run between them.
     pub(crate) failures: u32,
+    /// The same with those that do not count as failures: the delay grows with all of them.
+    pub(crate) ends: u8,
     /// The last end has been taken out of the count, because it was the controller's doing.
     pub(crate) excused: bool,
     /// How it ended last.
@@ -54,6 +61,7 @@ impl Agent {
             generation: Generation(0),
             pid: 0,
             connected: false,
+            channel_held: false,
             gone: false,
             settled: false,
             looks: 0,
@@ -61,6 +69,7 @@ impl Agent {
             killed: false,
             young: Span::ZERO,
             failures: 0,
+            ends: 0,
             excused: false,
             exit: None,
             pending: Vec::new(),
@@ -68,17 +77,19 @@ impl Agent {
     }
 
     /// Begins a new run.
-    pub(crate) fn begin(&mut self) -> Generation {
+    pub(crate) fn begin(&mut self, channel_held: bool) -> Generation {
         self.generation = Generation(self.generation.0.saturating_add(1));
         self.state = AgentState::Spawning;
         self.pid = 0;
         self.connected = false;
+        self.channel_held = channel_held;
         self.gone = false;
         self.settled = false;
         self.looks = 0;
         self.asked = false;
         self.killed = false;
         self.young = Span::ZERO;
+        self.exit = None;
         self.pending.clear();
         self.generation
     }
@@ -101,7 +112,14 @@ impl Agent {
     /// Counts an end.
     pub(crate) fn count_failure(&mut self) {
         self.failures = self.failures.saturating_add(1);
+        self.ends = (self.ends + 1).min(ENDS_COUNTED);
         self.excused = false;
+    }
+
+    /// After a run of health.
+    pub(crate) fn forget_failures(&mut self) {
+        self.failures = 0;
+        self.ends = 0;
     }
 
     /// Takes the last end out of the count, once; true if it was in it.
@@ -115,15 +133,15 @@ impl Agent {
     }
 }
 
-/// The delay after so many failures in a row: doubling, capped, less up to a quarter of jitter, so that a fleet does
+/// The delay after so many failures and ends in a row: doubling, capped, less up to a quarter of jitter, so that a fleet does
 /// not come back in one moment.
-pub(crate) fn restart_delay(backoff: &Backoff, failures: u32, seed: u64) -> Span {
+pub(crate) fn restart_delay(backoff: &Backoff, failures: u32, ends: u8, seed: u64) -> Span {
     if failures >= backoff.slow_after {
         return jittered(backoff.slow, seed, failures);
     }
-    let doublings = failures.saturating_sub(1).min(32);
+    let doublings = ends.saturating_sub(1);
     let delay = Span(backoff.first.0.saturating_mul(1_u64 << doublings)).min(backoff.max);
-    jittered(delay, seed, failures)
+    jittered(delay, seed, u32::from(ends))
 }
 
 /// `span` less up to a quarter, the same for the same seed and step (splitmix64).
@@ -144,7 +162,8 @@ mod tests {
     fn the_delay_doubles_to_its_cap_and_then_slows_down() {
         let backoff = Backoff::default();
         let bounds = |failures| {
-            let delays: Vec<Span> = (0..200).map(|seed| restart_delay(&backoff, failures, seed)).collect();
+            let delays: Vec<Span> =
+                (0..200).map(|seed| restart_delay(&backoff, failures, failures as u8, seed)).collect();
             (*delays.iter().min().unwrap(), *delays.iter().max().unwrap())
         };
         for (failures, full) in [(0, 1000), (1, 1000), (2, 2000), (3, 4000), (7, 60_000), (9, 60_000), (10, 300_000)] {
@@ -158,7 +177,7 @@ mod tests {
     #[test]
     fn an_early_end_without_a_connection_is_a_failure_even_with_code_0() {
         let mut agent = Agent::new(false);
-        agent.begin();
+        agent.begin(false);
         agent.young = Span::seconds(10);
         assert!(agent.failed(Exit::Code(0)));
         agent.connected = true;

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::agent::Agent;
 use crate::{Build, Exit, OfflineReason, Span, SpawnFailure};
 
 /// Two interrupts closer together than this are one press of a key, or one signal sent twice.
@@ -99,13 +100,13 @@ impl Errand {
     }
 
     /// The reason that the node's page will show.
-    pub(crate) fn reason(&self, failures: u32) -> OfflineReason {
+    pub(crate) fn reason(&self, agent: &Agent) -> OfflineReason {
         match self.goal {
             Goal::Land => OfflineReason::Landed,
             Goal::Restart => OfflineReason::Restarting,
             Goal::Exit(Cause::Stopped) => OfflineReason::Stopping,
             Goal::Exit(Cause::AgentEnded(exit)) => OfflineReason::AgentEnded(exit),
-            Goal::Exit(Cause::GaveUp) => OfflineReason::AgentFailing { failures, last: None },
+            Goal::Exit(Cause::GaveUp) => OfflineReason::AgentFailing { failures: agent.failures, last: agent.exit },
             Goal::Exit(Cause::SpawnFailed(failure)) => OfflineReason::AgentMissing(failure),
         }
     }

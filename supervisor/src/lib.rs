@@ -18,6 +18,8 @@
 //! ```
 //! * **Evicting**: an agent that a killed wrapper left behind gets TERM, then KILL; there is never a second one.
 //! * **Enabling**: the node is read, its mark lifted if the policy says so, and read again. Nothing is started yet.
+//!   An agent that has failed as often as allowed is given up here, once a read has shown that the controller was not
+//!   the cause.
 //! * **Starting**: the agent is being forked.
 //! * **Running**: looks at the node: often until it is connected, then seldom. A mark of ours is lifted again.
 //! * **Landed**: as Running, but marked by request.

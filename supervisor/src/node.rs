@@ -27,8 +27,13 @@ const REASSERTIONS: u8 = 3;
 const DOUBTFUL_READS: u8 = 2;
 /// So many writes in a row are sent without a pause.
 const UNPACED_WRITES: u8 = 2;
+/// So often the pause between further writes doubles.
+const PAUSE_DOUBLINGS: u8 = 3;
 /// So often a mark that others set again right after the start is lifted.
 const LIFTS_AFTER_START: u8 = 3;
+
+/// Failures in a row beyond these make no difference.
+const FAILURES_COUNTED: u8 = 7;
 
 /// What we want of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -132,17 +137,21 @@ pub(crate) struct Node {
     /// The node was seen marked since the mark is wanted.
     was_marked: bool,
     reassertions: u8,
+    /// The node was seen free since that is wanted.
+    pub(crate) was_free: bool,
     /// So often a mark that vanishes is set again.
     pub(crate) reassertion_limit: u8,
-    /// A mark is being lifted.
-    pub(crate) lifting: bool,
+    /// The reason of the mark that is being lifted.
+    pub(crate) lifting: Option<String>,
     /// Marks of others that were lifted after the agent's start.
     pub(crate) lifts_after_start: u8,
     read_refusals: Option<Refusals>,
     write_refusals: Option<Refusals>,
-    /// The failure that people were told of last, while it lasts.
+    /// The failure of a read that people were told of last, while it lasts.
     pub(crate) outage: Option<Failure>,
-    /// Requests in a row without a usable answer.
+    /// The same of a write: a controller that refuses it answers all the same.
+    pub(crate) write_failure: Option<Failure>,
+    /// Requests in a row without an answer.
     pub(crate) failures: u8,
     /// The foreign mark that people were told of.
     pub(crate) told_foreign: Option<String>,
@@ -167,12 +176,14 @@ impl Node {
             paused: false,
             was_marked: false,
             reassertions: 0,
+            was_free: false,
             reassertion_limit: REASSERTIONS,
-            lifting: false,
+            lifting: None,
             lifts_after_start: 0,
             read_refusals: None,
             write_refusals: None,
             outage: None,
+            write_failure: None,
             failures: 0,
             told_foreign: None,
             marked_by_us,
@@ -186,9 +197,10 @@ impl Node {
         self.writes = 0;
         self.paused = false;
         self.was_marked = false;
+        self.was_free = false;
         self.reassertions = 0;
         self.reassertion_limit = REASSERTIONS;
-        self.lifting = false;
+        self.lifting = None;
     }
 
     pub(crate) fn advance(&mut self, elapsed: Span) {
@@ -208,7 +220,10 @@ impl Node {
         let mark = self.view.as_ref().and_then(|view| view.mark.clone());
         match (self.desired.clone(), mark) {
             (Desired::AsItIs, _) => Step::Nothing,
-            (Desired::Online(_), None) => self.settle(Settlement::Free),
+            (Desired::Online(_), None) => {
+                self.was_free = true;
+                self.settle(Settlement::Free)
+            }
             (Desired::Online(scope), Some(mark)) if self.may_lift(&mark, scope) => {
                 let method = self.lift_method();
                 self.write(Step::Lift(method), method == LiftMethod::Toggle)
@@ -233,6 +248,8 @@ impl Node {
         self.doubt = 0;
         self.writes = 0;
         self.paused = false;
+        self.write_refusals = None;
+        self.write_failure = None;
         Step::Settled(settlement)
     }
 
@@ -285,15 +302,13 @@ impl Node {
         self.in_flight = Some((self.last_number, kind));
         if kind != RequestKind::Read {
             self.knowledge = Knowledge::Stale;
-            self.writes = self.writes.saturating_add(1);
+            self.writes = (self.writes + 1).min(UNPACED_WRITES + PAUSE_DOUBLINGS);
             if let RequestKind::Mark(_) = kind {
                 self.marked_by_us = true;
                 if self.was_marked {
                     self.was_marked = false;
                     self.reassertions += 1;
                 }
-            } else {
-                self.lifting = true;
             }
         }
         self.last_number
@@ -325,7 +340,24 @@ impl Node {
     /// The controller has accepted a write.
     pub(crate) fn accepted(&mut self) {
         self.write_refusals = None;
+        self.write_failure = None;
         self.failures = 0;
+    }
+
+    /// Other credentials may meet with another answer.
+    pub(crate) fn forget_refusals(&mut self) {
+        self.read_refusals = None;
+        self.write_refusals = None;
+    }
+
+    /// What hinders us, as far as anything does.
+    pub(crate) fn last_failure(&self) -> Option<Failure> {
+        self.outage.clone().or_else(|| self.write_failure.clone())
+    }
+
+    /// The controller could not be reached when it was asked last.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.outage.as_ref().is_some_and(|failure| failure.kind == FailureKind::Unavailable)
     }
 
     /// This way of writing does not work here; true if there is another.
@@ -358,15 +390,22 @@ impl Node {
     /// Counts a failure of a read or a write.
     pub(crate) fn failed(&mut self, kind: RequestKind, failure: &Failure) -> Verdict {
         self.knowledge = Knowledge::Stale;
-        self.failures = self.failures.saturating_add(1);
+        // The pause before the next attempt is the pause before the next write too.
+        self.paused = true;
+        if let RequestKind::Mark(_) = kind {
+            self.marked_by_us =
+                self.view.as_ref().and_then(|view| view.mark.as_ref()).is_some_and(|mark| mark.owner.is_ours());
+        }
         let refusals = if kind == RequestKind::Read { &mut self.read_refusals } else { &mut self.write_refusals };
         if failure.kind == FailureKind::Unavailable {
             *refusals = None;
+            self.failures = (self.failures + 1).min(FAILURES_COUNTED);
             return Verdict::Passing;
         }
+        self.failures = 1;
         let counted = match refusals {
             Some(counted) if counted.kind == failure.kind => {
-                counted.answers = counted.answers.saturating_add(1);
+                counted.answers = (counted.answers + 1).min(FINAL_AFTER_ANSWERS);
                 *counted
             }
             _ => Refusals { kind: failure.kind, answers: 1, window: FINAL_AFTER },
@@ -386,7 +425,12 @@ impl Node {
 
     /// Whether a lost race explains the mark that is about to be lifted: our own toggle has just set it.
     pub(crate) fn race_lost(&self, mark: &Mark) -> bool {
-        self.lifting && mark.owner == Owner::ThisRun
+        mark.owner == Owner::ThisRun && self.lifting.as_ref().is_some_and(|lifted| *lifted != mark.reason)
+    }
+
+    /// The last thing that we know is that a channel is up.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.connected == Some(true))
     }
 
     /// The last thing that we know is that the node carries a mark.
@@ -396,7 +440,6 @@ impl Node {
 
     /// The pause before the next attempt at a write that has not done what it should.
     pub(crate) fn write_pause(&self) -> Span {
-        let doublings = u32::from(self.writes.saturating_sub(UNPACED_WRITES)).min(3);
-        Span(500 << doublings)
+        Span(500 << self.writes.saturating_sub(UNPACED_WRITES))
     }
 }

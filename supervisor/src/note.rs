@@ -99,7 +99,8 @@ pub enum Note {
         /// Failures in a row.
         failures: u32,
     },
-    /// Two looks have shown the node connected and free: from now on a mark of somebody else is a wish.
+    /// The start is over (two looks have shown the agent connected, or it does not come): from now on a mark of somebody
+    /// else is a wish.
     Settled,
     /// Somebody else has marked the node while the agent runs; it is theirs.
     ForeignMark(Mark),

@@ -6,12 +6,16 @@ use super::{Phase, Supervisor};
 use crate::agent::jittered;
 use crate::node::{Knowledge, RequestKind, Settlement, Step, Verdict};
 use crate::{
-    Action, Deadline, Desired, Failure, FailureKind, IfRefused, LiftMethod, NodeView, Note, Owner, RequestNumber,
+    Action, Deadline, Desired, Failure, FailureKind, Goal, IfRefused, LiftMethod, NodeView, Note, Owner, RequestNumber,
     Scope, Span, WriteOutcome,
 };
 
 /// The setter over the CLI answers at once or not at all.
 const CLI_TIME: Span = Span::seconds(3);
+
+/// So many looks at a node whose agent does not connect, some four minutes, are made soon after one another; who comes
+/// later is no part of the start any more.
+const PATIENT_AFTER: u8 = 60;
 
 impl Supervisor {
     /// Takes the node's next steps until a request is under way, a pause is being made, or nothing is left to do.
@@ -70,7 +74,7 @@ impl Supervisor {
         let Some(mark) = node.view.as_ref().and_then(|view| view.mark.clone()) else { return };
         let note = if node.race_lost(&mark) {
             Note::RaceLost
-        } else if running && mark.owner.is_ours() {
+        } else if running && node.was_free && mark.owner.is_ours() {
             Note::StrayMark(mark.clone())
         } else {
             Note::Lifting { mark: mark.clone(), method }
@@ -79,6 +83,7 @@ impl Supervisor {
             node.lifts_after_start = node.lifts_after_start.saturating_add(1);
         }
         let request = node.send(RequestKind::Lift(method));
+        node.lifting = Some(mark.reason);
         self.tell(note);
         self.act(Action::LiftMark { request, method, within });
     }
@@ -120,6 +125,7 @@ impl Supervisor {
     pub(super) fn node_written(&mut self, request: RequestNumber, outcome: WriteOutcome) {
         let Some(node) = &mut self.node else { return };
         let Some(kind) = node.answered(request) else { return };
+        self.timers.clear(Deadline::AbandonWrite);
         match outcome {
             WriteOutcome::Accepted => node.accepted(),
             WriteOutcome::Unsupported { words } => {
@@ -140,14 +146,12 @@ impl Supervisor {
     fn request_failed(&mut self, kind: RequestKind, failure: Failure) {
         let Some(node) = &mut self.node else { return };
         let verdict = node.failed(kind, &failure);
-        let news = node.outage.as_ref() != Some(&failure);
-        node.outage = Some(failure.clone());
+        let told = if kind == RequestKind::Read { &mut node.outage } else { &mut node.write_failure };
+        let news = told.as_ref() != Some(&failure);
+        *told = Some(failure.clone());
         let retry = self.retry_delay(&failure, verdict);
         self.timers.set(Deadline::RetryRequest, retry);
-        if failure.kind == FailureKind::Unavailable
-            && self.started_before
-            && matches!(self.phase, Phase::Enabling | Phase::BackingOff)
-        {
+        if failure.kind == FailureKind::Unavailable && matches!(self.phase, Phase::Enabling | Phase::BackingOff) {
             self.agent.excuse_failure();
         }
         if verdict == Verdict::Final && self.phase == Phase::Enabling {
@@ -161,6 +165,7 @@ impl Supervisor {
         let Some(node) = &self.node else { return };
         match node.policy.if_refused {
             IfRefused::Exit => self.finish(crate::Ending::Refused(failure)),
+            IfRefused::Start if self.gives_up() => self.give_up(),
             IfRefused::Start => {
                 let quiet = self.look_interval();
                 self.tell(Note::StartedUnmarked(failure));
@@ -173,7 +178,10 @@ impl Supervisor {
     fn retry_delay(&self, failure: &Failure, verdict: Verdict) -> Span {
         let Some(node) = &self.node else { return Span::ZERO };
         let step = node.failures.saturating_sub(1).min(6);
+        let lands = self.errand.as_ref().is_some_and(|errand| errand.goal == Goal::Land);
         match self.phase {
+            // Nothing presses: nobody waits for an exit or a restart.
+            Phase::Marking | Phase::Draining if lands => self.patient_delay(failure, verdict, step),
             Phase::Marking | Phase::Terminating | Phase::Killing | Phase::Sweeping => {
                 if step == 0 {
                     Span::millis(500)
@@ -182,21 +190,27 @@ impl Supervisor {
                 }
             }
             Phase::Closing => Span::millis(250),
+            Phase::Draining if failure.kind != FailureKind::Unavailable => crate::node::FINAL_AFTER,
             Phase::Draining => Span(1000 << step).min(Span::seconds(5)),
-            Phase::Running | Phase::Landed if verdict == Verdict::Final => self.look_interval(),
             Phase::Evicting
             | Phase::Enabling
             | Phase::Starting
             | Phase::Running
             | Phase::Landed
             | Phase::BackingOff
-            | Phase::Finished => {
-                if failure.kind == FailureKind::Unavailable {
-                    jittered(Span(1000 << step).min(Span::seconds(15)), self.policy.seed, u32::from(step))
-                } else {
-                    crate::node::FINAL_AFTER.half()
-                }
-            }
+            | Phase::Finished => self.patient_delay(failure, verdict, step),
+        }
+    }
+
+    /// The pause after a failure when time does not press. A final refusal is asked about seldom: more tries could lock
+    /// an account.
+    fn patient_delay(&self, failure: &Failure, verdict: Verdict, step: u8) -> Span {
+        if verdict == Verdict::Final {
+            self.look_interval()
+        } else if failure.kind == FailureKind::Unavailable {
+            jittered(Span(1000 << step).min(Span::seconds(15)), self.policy.seed, u32::from(step))
+        } else {
+            crate::node::FINAL_AFTER.half()
         }
     }
 
@@ -207,18 +221,24 @@ impl Supervisor {
         let (connected, marked) = (view.connected, view.mark.is_some());
         if self.agent.is_alive() && self.phase != Phase::Evicting {
             match connected {
+                // The channel of the agent before; a new one that it shuts out ends while it is young.
+                Some(true) if self.agent.channel_held && !self.agent.young.is_zero() => {}
                 Some(true) if !self.agent.connected => {
                     self.agent.connected = true;
                     self.agent.gone = false;
                     self.memory.connected = true;
                     self.tell(Note::AgentConnected { marked });
                 }
-                Some(true) => self.agent.gone = false,
+                Some(true) => {
+                    self.agent.gone = false;
+                    self.agent.looks = 0;
+                }
                 Some(false) if self.agent.connected && !self.agent.gone => {
                     self.agent.gone = true;
                     self.tell(Note::AgentDisconnected);
                 }
-                Some(false) | None => {}
+                Some(false) => self.agent.channel_held = false,
+                None => {}
             }
         }
         if self.phase == Phase::Enabling
@@ -228,13 +248,19 @@ impl Supervisor {
         {
             self.tell(Note::OldChannelHeld);
         }
+        if self.phase == Phase::Enabling && self.gives_up() {
+            self.give_up();
+            return;
+        }
         let vanished = self.node.as_ref().is_some_and(|node| node.mark_vanished());
         if let Some(errand) = &mut self.errand
             && vanished
         {
             errand.confirmed = false;
             errand.idle_reads = 0;
-            self.tell(Note::MarkVanished);
+            if !errand.told_lost {
+                self.tell(Note::MarkVanished);
+            }
         }
     }
 
@@ -259,6 +285,9 @@ impl Supervisor {
     }
 
     fn settled_enabling(&mut self, settlement: Settlement) {
+        if settlement == Settlement::Marked {
+            self.tell_marked();
+        }
         self.tell_free_or_left(settlement);
         self.start_agent();
     }
@@ -269,9 +298,8 @@ impl Supervisor {
         self.agent.settled = self.agent.connected;
         if let Some(node) = &mut self.node
             && node.desired == Desired::Online(Scope::Start)
-            && self.agent.connected
+            && (self.agent.connected || self.agent.looks == PATIENT_AFTER)
             && !settling
-            && settlement == Settlement::Free
         {
             node.desired = Desired::Online(Scope::Own);
             self.tell(Note::Settled);
@@ -295,7 +323,7 @@ impl Supervisor {
         let Some(node) = &mut self.node else { return };
         let mark = node.view.as_ref().and_then(|view| view.mark.clone());
         let told = node.told_foreign.take();
-        let lifted = core::mem::take(&mut node.lifting);
+        let lifted = node.lifting.take().is_some();
         match (settlement, mark) {
             (Settlement::Left, Some(mark)) => {
                 node.told_foreign = Some(mark.reason.clone());
@@ -326,8 +354,13 @@ impl Supervisor {
         } else if self.agent.connected && !self.agent.gone {
             self.look_interval()
         } else {
-            self.agent.looks = self.agent.looks.saturating_add(1);
-            Span(500 << (self.agent.looks.saturating_sub(1).min(6) / 2)).min(self.look_interval())
+            let looks = self.agent.looks;
+            self.agent.looks = (looks + 1).min(PATIENT_AFTER);
+            if looks == PATIENT_AFTER {
+                self.look_interval()
+            } else {
+                Span(500 << (looks / 2).min(3)).min(self.look_interval())
+            }
         };
         self.timers.set(Deadline::NextLook, delay);
     }

@@ -77,7 +77,12 @@ impl Supervisor {
     #[must_use]
     pub fn new(now: Moment, policy: Policy) -> Self {
         let node = policy.node.clone().map(Node::new);
-        let memory = Memory { marked: node.as_ref().is_some_and(|node| node.marked_by_us), ..Memory::default() };
+        // Until an agent is started the verdict on the run before this one stays as it was.
+        let memory = Memory {
+            marked: node.as_ref().is_some_and(|node| node.marked_by_us),
+            connected: false,
+            stopped: node.as_ref().is_some_and(|node| !node.policy.unclean),
+        };
         let agent = Agent::new(policy.survivor);
         let mut supervisor = Self {
             policy,
@@ -191,7 +196,7 @@ impl Supervisor {
             Deadline::LastLookTimeout => self.finish_errand(),
             Deadline::StartTimeout => self.start_timeout(),
             Deadline::RestartDelay => self.enable(),
-            Deadline::FailuresForgotten => self.agent.failures = 0,
+            Deadline::FailuresForgotten => self.agent.forget_failures(),
             Deadline::RetryRequest | Deadline::NextLook => {
                 if let Some(node) = &mut self.node {
                     node.knowledge = crate::node::Knowledge::Stale;

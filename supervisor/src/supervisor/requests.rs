@@ -2,12 +2,17 @@
 
 use super::{Phase, Supervisor};
 use crate::errand::{Cause, Errand, Goal, INTERRUPT_GAP, Interrupts};
+use crate::node::Knowledge;
 use crate::{
-    Action, AgentSignal, AgentState, Desired, Effect, Note, OfflineReason, Policy, Request, Scope, StopSource,
+    Action, AgentSignal, AgentState, Deadline, Desired, Effect, Note, OfflineReason, Policy, Request, Scope, StopSource,
 };
 
 impl Supervisor {
     pub(super) fn requested(&mut self, request: Request) {
+        if matches!(request, Request::Stop(_) | Request::StopNow) {
+            // Whoever can hear of a stop is not stopped by job control any more.
+            self.resumed();
+        }
         match request {
             Request::Stop(source) => self.stop(request, source),
             Request::StopNow => self.stop_now(request),
@@ -51,6 +56,9 @@ impl Supervisor {
         {
             // The agent was being ended for its restart: only what comes then is another.
             errand.goal = goal;
+            if self.phase == Phase::Killing && !self.timers.is_set(Deadline::KillTimeout) {
+                self.after_agent();
+            }
             return;
         }
         self.begin_errand(goal);
@@ -126,7 +134,9 @@ impl Supervisor {
             self.tell(Note::Stopping { source: StopSource::Control, agent });
             self.begin_stop();
         }
-        self.skip_drain(request);
+        if self.phase != Phase::Finished {
+            self.skip_drain(request);
+        }
     }
 
     fn land(&mut self, request: Request) {
@@ -208,6 +218,13 @@ impl Supervisor {
                 self.taken(request, Effect::Done);
                 self.begin_errand(Goal::Restart);
             }
+            Phase::Marking | Phase::Draining
+                if self.errand.as_ref().is_some_and(|errand| errand.goal == Goal::Land) =>
+            {
+                self.taken(request, Effect::Done);
+                self.landed = true;
+                self.begin_errand(Goal::Restart);
+            }
             Phase::BackingOff => {
                 self.taken(request, Effect::Done);
                 self.enable();
@@ -232,6 +249,8 @@ impl Supervisor {
             AgentState::Alive => {
                 self.act(Action::SignalAgent { generation, signal: AgentSignal::Forward(signal) });
             }
+            // Like the system, which keeps one pending signal of a kind.
+            AgentState::Spawning if self.agent.pending.contains(&signal) => {}
             AgentState::Spawning => self.agent.pending.push(signal),
             AgentState::Absent | AgentState::Exited(_) => {
                 self.taken(Request::Forward(signal), Effect::Meaningless);
@@ -252,7 +271,14 @@ impl Supervisor {
     }
 
     pub(super) fn resumed(&mut self) {
-        self.suspended = false;
+        if !core::mem::take(&mut self.suspended) {
+            return;
+        }
+        // Nobody knows for how long we were away: what was seen before is old.
+        self.timers.clear(Deadline::NextLook);
+        if let Some(node) = &mut self.node {
+            node.knowledge = Knowledge::Stale;
+        }
         if self.agent_state() == AgentState::Alive {
             let generation = self.agent.generation;
             self.act(Action::SignalGroup { generation, resume: true });
@@ -264,6 +290,13 @@ impl Supervisor {
         if let (Some(node), Some(changed)) = (&mut self.node, &policy.node) {
             let (unclean, marked_before) = (node.policy.unclean, node.policy.marked_before);
             node.policy = crate::NodePolicy { unclean, marked_before, ..changed.clone() };
+            node.forget_refusals();
+            if matches!(self.phase, Phase::Enabling | Phase::Running | Phase::Landed) {
+                // Other credentials are tried at once, a shorter time between looks holds at once.
+                self.timers.clear(Deadline::NextLook);
+                self.timers.clear(Deadline::RetryRequest);
+                node.knowledge = Knowledge::Stale;
+            }
         }
         let (survivor, seed, terminal) = (self.policy.survivor, self.policy.seed, self.policy.terminal);
         self.policy = Policy { survivor, seed, terminal, ..policy };

@@ -78,18 +78,26 @@ impl Supervisor {
 
     pub(super) fn count_and_back_off(&mut self) {
         self.agent.count_failure();
+        if self.node.as_ref().is_some_and(|node| node.is_unreachable()) {
+            self.agent.excuse_failure();
+        }
         let failures = self.agent.failures;
-        if self.policy.backoff.limit.is_some_and(|limit| failures >= limit) {
-            self.tell(Note::GivingUp { failures });
-            self.begin_errand(Goal::Exit(Cause::GaveUp));
+        let gives_up = self.gives_up();
+        if gives_up && self.node.is_none() {
+            self.give_up();
             return;
         }
-        self.reap();
         self.phase = Phase::BackingOff;
         self.timers.clear(Deadline::NextLook);
         self.timers.clear(Deadline::RetryRequest);
         self.cancel_read();
-        let delay = restart_delay(&self.policy.backoff, failures, self.policy.seed);
+        if gives_up {
+            // Only the next read tells whether the controller was the cause.
+            self.timers.set(Deadline::RestartDelay, self.policy.backoff.first);
+            return;
+        }
+        self.reap();
+        let delay = restart_delay(&self.policy.backoff, failures, self.agent.ends, self.policy.seed);
         self.timers.set(Deadline::RestartDelay, delay);
         self.tell(Note::RestartPlanned { delay, failures });
         if failures < self.policy.backoff.slow_after {
@@ -103,6 +111,16 @@ impl Supervisor {
             let last = self.agent.exit;
             self.wish(Desired::Offline(OfflineReason::AgentFailing { failures, last }));
         }
+    }
+
+    /// The agent has failed as often in a row as `--restart-limit` allows.
+    pub(super) fn gives_up(&self) -> bool {
+        self.policy.backoff.limit.is_some_and(|limit| self.agent.failures >= limit)
+    }
+
+    pub(super) fn give_up(&mut self) {
+        self.tell(Note::GivingUp { failures: self.agent.failures });
+        self.begin_errand(Goal::Exit(Cause::GaveUp));
     }
 
     /// Frees the process id and group of the ended agent.

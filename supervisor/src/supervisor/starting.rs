@@ -52,13 +52,16 @@ impl Supervisor {
         if self.phase != Phase::Enabling {
             return;
         }
-        let outage = self.node.as_ref().and_then(|node| node.outage.clone());
-        let failure = outage.unwrap_or_else(|| Failure {
+        let Some(node) = &self.node else { return };
+        let failure = node.last_failure().unwrap_or_else(|| Failure {
             kind: FailureKind::Unavailable,
-            words: String::from(
+            words: String::from(if node.view.is_none() {
+                "the controller has not answered the first request in time; it hangs, or the start timeout is shorter \
+                 than one request may take"
+            } else {
                 "the node stays marked although the controller accepts that the mark is lifted; somebody or something \
-                 sets it again and again",
-            ),
+                 sets it again and again"
+            }),
         });
         self.finish(Ending::Unreachable(failure));
     }
@@ -67,7 +70,9 @@ impl Supervisor {
         self.timers.clear(Deadline::StartTimeout);
         self.timers.clear(Deadline::NextLook);
         self.timers.clear(Deadline::RetryRequest);
-        let generation = self.agent.begin();
+        self.reap();
+        let channel_held = self.node.as_ref().is_some_and(|node| node.is_connected());
+        let generation = self.agent.begin(channel_held);
         self.phase = Phase::Starting;
         self.memory.stopped = false;
         self.memory.connected = false;
@@ -112,7 +117,7 @@ impl Supervisor {
     fn agent_runs(&mut self) {
         self.phase = if self.landed { Phase::Landed } else { Phase::Running };
         self.agent.young = self.policy.backoff.quick;
-        if self.agent.failures > 0 {
+        if self.agent.ends > 0 {
             self.timers.set(Deadline::FailuresForgotten, self.policy.backoff.forget_after);
         }
         if let Some(node) = &mut self.node {
@@ -146,14 +151,13 @@ impl Supervisor {
                     self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
                 }
             },
-            Phase::Terminating | Phase::Killing => self.after_agent(),
+            Phase::Draining | Phase::Terminating | Phase::Killing => self.after_agent(),
             Phase::Evicting
             | Phase::Enabling
             | Phase::Running
             | Phase::Landed
             | Phase::BackingOff
             | Phase::Marking
-            | Phase::Draining
             | Phase::Sweeping
             | Phase::Closing
             | Phase::Finished => {}

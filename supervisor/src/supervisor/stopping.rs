@@ -14,11 +14,14 @@ use crate::{
 const KILL: i32 = 9;
 /// The parts of the five seconds that a stop may take beyond marking, draining and grace.
 const KILL_TIME: Span = Span::millis(1500);
+const SWEEP_COUNT_TIME: Span = Span::millis(500);
 const SWEEP_TERM_TIME: Span = Span::millis(1000);
 const SWEEP_KILL_TIME: Span = Span::millis(500);
 const LAST_LOOK_TIME: Span = Span::millis(1500);
 /// Between the two reads that have to call the node idle.
 const IDLE_GAP: Span = Span::millis(500);
+/// The looks at running builds slow down to one in ten times half a second.
+const SLOWEST_LOOK: u8 = 10;
 
 impl Supervisor {
     /// Begins an errand, or replaces the one under way by a further one.
@@ -28,13 +31,12 @@ impl Supervisor {
             errand.interrupts = earlier.interrupts;
             errand.gap = earlier.gap;
         }
-        let reason = errand.reason(self.agent.failures);
+        let reason = errand.reason(&self.agent);
         let exits = errand.exits();
         self.errand = Some(errand);
         for deadline in [
             Deadline::StartTimeout,
             Deadline::RestartDelay,
-            Deadline::FailuresForgotten,
             Deadline::DrainTimeout,
             Deadline::GraceTimeout,
             Deadline::OfflineTimeout,
@@ -112,7 +114,7 @@ impl Supervisor {
             return;
         }
         let Some(node) = &self.node else { return };
-        let (after, failure) = (node.policy.offline_timeout, node.outage.clone());
+        let (after, failure) = (node.policy.offline_timeout, node.last_failure());
         self.timers.clear(Deadline::AbandonWrite);
         self.tell(Note::MarkUnconfirmed { after, failure });
         if self.agent.exists() && !self.policy.drain.is_zero() {
@@ -126,7 +128,7 @@ impl Supervisor {
         let Some(errand) = &mut self.errand else { return };
         let Some(view) = self.node.as_ref().and_then(|node| node.view.as_ref()) else { return };
         if view.idle {
-            errand.idle_reads = errand.idle_reads.saturating_add(1);
+            errand.idle_reads += 1;
             if errand.idle_reads >= 2 {
                 self.drained();
             } else {
@@ -135,10 +137,10 @@ impl Supervisor {
             return;
         }
         errand.idle_reads = 0;
-        errand.looks = errand.looks.saturating_add(1);
+        errand.looks = (errand.looks + 1).min(SLOWEST_LOOK);
         let builds = view.builds.clone();
         let news = errand.told.as_deref().map(names) != Some(names(&builds));
-        let delay = Span(500 * u64::from(errand.looks)).min(Span::seconds(5));
+        let delay = Span(500 * u64::from(errand.looks));
         if news {
             errand.told = Some(builds.clone());
             let left = self.timers.left(Deadline::DrainTimeout);
@@ -210,7 +212,9 @@ impl Supervisor {
         if self.phase != Phase::Evicting {
             self.phase = Phase::Killing;
         }
-        self.timers.set(Deadline::KillTimeout, KILL_TIME);
+        if !self.timers.is_set(Deadline::KillTimeout) {
+            self.timers.set(Deadline::KillTimeout, KILL_TIME);
+        }
         if self.agent.is_alive() {
             self.agent.killed = true;
             self.tell(Note::Killing);
@@ -221,8 +225,8 @@ impl Supervisor {
 
     pub(super) fn agent_unkillable(&mut self) {
         self.tell(Note::Unkillable);
-        // A survivor that will not die is waited for: there is never more than one agent.
-        if self.phase == Phase::Killing {
+        // Where another agent would come next it is waited for: there is never more than one.
+        if self.phase == Phase::Killing && self.errand.as_ref().is_some_and(Errand::exits) {
             self.after_agent();
         }
     }
@@ -235,7 +239,7 @@ impl Supervisor {
         match self.errand.as_ref().map(|errand| errand.goal) {
             Some(Goal::Exit(_)) if self.agent.generation > Generation(0) => {
                 self.phase = Phase::Sweeping;
-                self.sweep(LeftoverSignal::Count, SWEEP_TERM_TIME);
+                self.sweep(LeftoverSignal::Count, SWEEP_COUNT_TIME);
             }
             Some(Goal::Exit(_)) => self.close(),
             Some(Goal::Restart | Goal::Land) | None => {
@@ -336,6 +340,7 @@ impl Supervisor {
         {
             self.act(Action::CancelRequest { request });
         }
+        self.reap();
         self.timers.clear_all();
         self.phase = Phase::Finished;
         // A run that never came to start its agent leaves the verdict on the one before it as it was.

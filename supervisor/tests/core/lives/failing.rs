@@ -1,0 +1,265 @@
+use agent_wrap_supervisor::{Backoff, Exit, Generation, Policy, RestartMode, Span};
+use insta::assert_snapshot;
+
+use super::{end, node, running};
+use crate::world::agent::AgentPlan;
+use crate::world::controller::Controller;
+use crate::world::{Happening, World};
+
+fn failing(after: Span, code: u8) -> AgentPlan {
+    AgentPlan { ends: Some((after, Exit::Code(code))), connects_after: None, ..AgentPlan::default() }
+}
+
+fn limited(limit: u32) -> Policy {
+    Policy { backoff: Backoff { limit: Some(limit), ..Backoff::default() }, ..Policy::default() }
+}
+
+#[test]
+fn a_failing_agent_slows_down_is_marked_and_heals() {
+    let backoff = Backoff { slow_after: 3, ..Backoff::default() };
+    let mut world = World::new(Policy { backoff, ..Policy::default() });
+    world.plans.extend(vec![failing(Span(100), 1); 4]);
+    world.run(Span::seconds(600));
+    assert_snapshot!(world.honest_story(), @r#"
+      0.000 Enabling | begin: READ 1
+      0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+      0.030 Running | agent 1 spawned: "AgentStarted"
+      0.130 BackingOff | agent 1 ended with code 1: "AgentExited"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+      0.921 Enabling | (RestartDelay): READ 2
+      0.941 Starting | read 2 says free: "NodeFree"; "AgentStarting"; SPAWN 2
+      0.951 Running | agent 2 spawned: "AgentStarted"
+      1.051 BackingOff | agent 2 ended with code 1: "AgentExited"; REAP 2; "RestartPlanned in 1882 ms, 2 failures"
+      2.933 Enabling | (RestartDelay): READ 3
+      2.953 Starting | read 3 says free: "NodeFree"; "AgentStarting"; SPAWN 3
+      2.963 Running | agent 3 spawned: "AgentStarted"
+      3.063 BackingOff | agent 3 ended with code 1: "AgentExited"; REAP 3; "RestartPlanned in 276170 ms, 3 failures"; "Slowing { failures: 3 }"; READ 4
+      3.083 BackingOff | read 4 says free: "Marking { method: ChangeCause }"; MARK 5 by ChangeCause for AgentFailing { failures: 3, last: Some(Code(1)) }; remember [marked]
+      3.093 ... write 5 is carried out
+      3.103 BackingOff | write 5 accepted: READ 6
+      3.123 BackingOff | read 6 says marked by ThisRun "nonce 5": "Marked"
+    279.233 Enabling | (RestartDelay): READ 7
+    279.253 Enabling | read 7 says marked by ThisRun "nonce 5": "Lifting by Cli"; LIFT 8 by Cli
+    279.263 ... write 8 is carried out
+    279.273 Enabling | write 8 accepted: READ 9
+    279.293 Starting | read 9 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 4
+    279.303 Running | agent 4 spawned: "AgentStarted"
+    279.403 BackingOff | agent 4 ended with code 1: "AgentExited"; REAP 4; "RestartPlanned in 244992 ms, 4 failures"; READ 10
+    279.423 BackingOff | read 10 says free: "Marking { method: ChangeCause }"; MARK 11 by ChangeCause for AgentFailing { failures: 4, last: Some(Code(1)) }; remember [marked]
+    279.433 ... write 11 is carried out
+    279.443 BackingOff | write 11 accepted: READ 12
+    279.463 BackingOff | read 12 says marked by ThisRun "nonce 11": "Marked"
+    524.395 Enabling | (RestartDelay): READ 13
+    524.415 Enabling | read 13 says marked by ThisRun "nonce 11": "Lifting by Cli"; LIFT 14 by Cli
+    524.425 ... write 14 is carried out
+    524.435 Enabling | write 14 accepted: READ 15
+    524.455 Starting | read 15 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 5
+    524.465 Running | agent 5 spawned: "AgentStarted"
+    524.965 Running | (NextLook): READ 16
+    524.985 Running | read 16 says free
+    525.485 Running | (NextLook): READ 17
+    525.505 Running | read 17 says free
+    526.005 Running | (NextLook): READ 18
+    526.025 Running | read 18 says free
+    527.025 Running | (NextLook): READ 19
+    527.045 Running | read 19 says free, connected: "AgentConnected { marked: false }"; remember [connected]
+    529.045 Running | (NextLook): READ 20
+    529.065 Running | read 20 says free, connected
+    574.125 Running | (NextLook): READ 21
+    574.145 Running | read 21 says free, connected
+    "#);
+}
+
+#[test]
+fn the_restart_limit_gives_up_and_says_why() {
+    let mut world = World::new(limited(2));
+    world.plans.extend(vec![failing(Span(100), 0); 2]);
+    assert_snapshot!(end(world), @r#"
+    0.000 Enabling | begin: READ 1
+    0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    0.030 Running | agent 1 spawned: "AgentStarted"
+    0.130 BackingOff | agent 1 ended with code 0: "AgentExited"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    0.921 Enabling | (RestartDelay): READ 2
+    0.941 Starting | read 2 says free: "NodeFree"; "AgentStarting"; SPAWN 2
+    0.951 Running | agent 2 spawned: "AgentStarted"
+    1.051 BackingOff | agent 2 ended with code 0: "AgentExited"
+    2.051 Enabling | (RestartDelay): READ 3
+    2.071 Marking | read 3 says free: "GivingUp { failures: 2 }"; READ 4
+    2.091 Marking | read 4 says free: "Marking { method: ChangeCause }"; MARK 5 by ChangeCause for AgentFailing { failures: 2, last: Some(Code(0)) }; remember [marked]
+    2.101 ... write 5 is carried out
+    2.111 Marking | write 5 accepted: READ 6
+    2.131 Sweeping | read 6 says marked by ThisRun "nonce 5": "Marked"; leftovers Count
+    2.141 Closing | 0 left over: REAP 2; READ 7
+    2.161 Finished | read 7 says marked by ThisRun "nonce 5": remember [marked stopped]; FINISH GaveUp
+    "#);
+}
+
+#[test]
+fn standalone_gives_up_at_once() {
+    let mut world = World::new(Policy { node: None, ..limited(2) });
+    world.plans.extend(vec![failing(Span(100), 0); 2]);
+    assert_snapshot!(end(world), @r#"
+    0.000 Starting | begin: "AgentStarting"; SPAWN 1
+    0.010 Running | agent 1 spawned: "AgentStarted"
+    0.110 BackingOff | agent 1 ended with code 0: "AgentExited"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    0.901 Starting | (RestartDelay): "AgentStarting"; SPAWN 2
+    0.911 Running | agent 2 spawned: "AgentStarted"
+    1.011 Sweeping | agent 2 ended with code 0: "AgentExited"; "GivingUp { failures: 2 }"; leftovers Count
+    1.021 Finished | 0 left over: REAP 2; remember [stopped]; FINISH GaveUp
+    "#);
+}
+
+#[test]
+fn a_controller_restart_is_not_held_against_the_agent() {
+    let mut world = running(limited(1), Controller::default());
+    world.happens(Happening::GoesDown);
+    world.plan(Span::seconds(8), Happening::ComesUp);
+    world.run(Span::seconds(20));
+    assert_snapshot!(world.honest_story(), @r#"
+    10.000 ... the controller goes down
+    10.100 BackingOff | agent 1 ended with code 0: "AgentExited, was connected"
+    11.100 Enabling | (RestartDelay): READ 7
+    11.120 Enabling | read 7 failed: Unavailable: "Waiting 963 ms: Unavailable"
+    12.083 Enabling | (RetryRequest): READ 8
+    12.103 Enabling | read 8 failed: Unavailable
+    13.650 Enabling | (RetryRequest): READ 9
+    13.670 Enabling | read 9 failed: Unavailable
+    16.954 Enabling | (RetryRequest): READ 10
+    16.974 Enabling | read 10 failed: Unavailable
+    18.000 ... the controller comes up
+    23.236 Enabling | (RetryRequest): READ 11
+    23.256 Starting | read 11 says free: "Answering"; "NodeFree"; REAP 1; remember []; "AgentStarting"; SPAWN 2
+    23.266 Running | agent 2 spawned: "AgentStarted"
+    23.766 Running | (NextLook): READ 12
+    23.786 Running | read 12 says free
+    24.286 Running | (NextLook): READ 13
+    24.306 Running | read 13 says free
+    24.806 Running | (NextLook): READ 14
+    24.826 Running | read 14 says free
+    25.826 Running | (NextLook): READ 15
+    25.846 Running | read 15 says free, connected: "AgentConnected { marked: false }"; remember [connected]
+    27.846 Running | (NextLook): READ 16
+    27.866 Running | read 16 says free, connected
+    "#);
+}
+
+#[test]
+fn an_old_channel_that_is_held_is_not_held_against_the_agent_but_slows_it() {
+    let mut world = running(limited(2), Controller::default());
+    world.process.as_mut().unwrap().plan.channel_held = Span::seconds(40);
+    world.happens(Happening::Ends(Generation(1), Exit::Signal(9)));
+    world.run(Span::seconds(60));
+    assert_snapshot!(world.honest_story(), @r#"
+    10.000 BackingOff | agent 1 ended with signal 9: "AgentExited, was connected"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    10.791 Enabling | (RestartDelay): READ 7
+    10.811 Starting | read 7 says free, connected: "OldChannelHeld"; "NodeFree"; remember []; "AgentStarting"; SPAWN 2
+    10.821 Running | agent 2 spawned: "AgentStarted"
+    11.321 Running | (NextLook): READ 8
+    11.341 Running | read 8 says free, connected
+    11.841 Running | (NextLook): READ 9
+    11.861 Running | read 9 says free, connected
+    12.361 Running | (NextLook): READ 10
+    12.381 Running | read 10 says free, connected
+    12.821 BackingOff | agent 2 ended with code 1: "AgentExited"; REAP 2; "RestartPlanned in 1882 ms, 1 failures"
+    14.703 Enabling | (RestartDelay): READ 11
+    14.723 Starting | read 11 says free, connected: "OldChannelHeld"; "NodeFree"; "AgentStarting"; SPAWN 3
+    14.733 Running | agent 3 spawned: "AgentStarted"
+    15.233 Running | (NextLook): READ 12
+    15.253 Running | read 12 says free, connected
+    15.753 Running | (NextLook): READ 13
+    15.773 Running | read 13 says free, connected
+    16.273 Running | (NextLook): READ 14
+    16.293 Running | read 14 says free, connected
+    16.733 BackingOff | agent 3 ended with code 1: "AgentExited"; REAP 3; "RestartPlanned in 3975 ms, 1 failures"
+    20.708 Enabling | (RestartDelay): READ 15
+    20.728 Starting | read 15 says free, connected: "OldChannelHeld"; "NodeFree"; "AgentStarting"; SPAWN 4
+    20.738 Running | agent 4 spawned: "AgentStarted"
+    21.238 Running | (NextLook): READ 16
+    21.258 Running | read 16 says free, connected
+    21.758 Running | (NextLook): READ 17
+    21.778 Running | read 17 says free, connected
+    22.278 Running | (NextLook): READ 18
+    22.298 Running | read 18 says free, connected
+    22.738 BackingOff | agent 4 ended with code 1: "AgentExited"; REAP 4; "RestartPlanned in 7921 ms, 1 failures"
+    30.659 Enabling | (RestartDelay): READ 19
+    30.679 Starting | read 19 says free, connected: "OldChannelHeld"; "NodeFree"; "AgentStarting"; SPAWN 5
+    30.689 Running | agent 5 spawned: "AgentStarted"
+    31.189 Running | (NextLook): READ 20
+    31.209 Running | read 20 says free, connected
+    31.709 Running | (NextLook): READ 21
+    31.729 Running | read 21 says free, connected
+    32.229 Running | (NextLook): READ 22
+    32.249 Running | read 22 says free, connected
+    32.689 BackingOff | agent 5 ended with code 1: "AgentExited"; REAP 5; "RestartPlanned in 14769 ms, 1 failures"
+    47.458 Enabling | (RestartDelay): READ 23
+    47.478 Starting | read 23 says free, connected: "OldChannelHeld"; "NodeFree"; "AgentStarting"; SPAWN 6
+    47.488 Running | agent 6 spawned: "AgentStarted"
+    47.988 Running | (NextLook): READ 24
+    48.008 Running | read 24 says free, connected
+    48.508 Running | (NextLook): READ 25
+    48.528 Running | read 25 says free, connected
+    49.028 Running | (NextLook): READ 26
+    49.048 Running | read 26 says free, connected
+    49.488 BackingOff | agent 6 ended with code 1: "AgentExited"; REAP 6; "RestartPlanned in 30186 ms, 1 failures"
+    "#);
+}
+
+#[test]
+fn health_makes_earlier_failures_forgotten_also_while_landed() {
+    let mut world = World::new(Policy::default());
+    world.plans.push_back(failing(Span(100), 1));
+    world.run(Span::seconds(20));
+    assert_eq!(world.core.status().failures, 1);
+    world.ask(agent_wrap_supervisor::Request::Land);
+    world.run(Span::seconds(700));
+    assert_eq!(world.core.status().failures, 0, "{}", world.honest_story());
+}
+
+#[test]
+fn an_agent_that_ends_well_is_not_started_again_on_failure_only() {
+    let mut world = running(Policy { restart: RestartMode::OnFailure, ..Policy::default() }, Controller::default());
+    world.happens(Happening::Ends(Generation(1), Exit::Code(0)));
+    assert_snapshot!(end(world), @r#"
+    10.000 Marking | agent 1 ended with code 0: "AgentExited, was connected"; READ 7
+    10.020 Marking | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for AgentEnded(Code(0)); remember [marked connected]
+    10.030 ... write 8 is carried out
+    10.040 Marking | write 8 accepted: READ 9
+    10.060 Sweeping | read 9 says marked by ThisRun "nonce 8": "Marked"; leftovers Count
+    10.070 Closing | 0 left over: REAP 1; READ 10
+    10.090 Finished | read 10 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH AgentEnded { exit: Code(0), confirmed: true }
+    "#);
+}
+
+#[test]
+fn an_agent_that_is_never_started_again_ends_us_with_its_code() {
+    let mut world = World::new(Policy { restart: RestartMode::No, node: None, ..Policy::default() });
+    world.plans.push_back(failing(Span(100), 7));
+    assert_snapshot!(end(world), @r#"
+    0.000 Starting | begin: "AgentStarting"; SPAWN 1
+    0.010 Running | agent 1 spawned: "AgentStarted"
+    0.110 Sweeping | agent 1 ended with code 7: "AgentExited"; leftovers Count
+    0.120 Finished | 0 left over: REAP 1; remember [stopped]; FINISH AgentEnded { exit: Code(7), confirmed: true }
+    "#);
+}
+
+#[test]
+fn a_start_that_the_controller_never_answered_leaves_the_verdict_on_the_run_before() {
+    let mut world = World::with(
+        node(|node| {
+            node.start_timeout = Span::seconds(2);
+            node.marked_before = true;
+        }),
+        super::marked(agent_wrap_supervisor::Owner::EarlierRun, "stopped"),
+    );
+    world.run(Span(35));
+    world.controller.down = true;
+    assert_snapshot!(end(world), @r#"
+    0.000 Enabling | begin: READ 1
+    0.020 Enabling | read 1 says marked by EarlierRun "stopped": "Lifting by Cli"; LIFT 2 by Cli
+    0.030 ... write 2 is carried out
+    0.040 Enabling | write 2 accepted: READ 3
+    0.060 Enabling | read 3 failed: Unavailable: "Waiting 963 ms: Unavailable"
+    1.023 Enabling | (RetryRequest): READ 4
+    1.043 Enabling | read 4 failed: Unavailable
+    2.000 Finished | (StartTimeout): FINISH Unreachable(Failure { kind: Unavailable, words: "no usable answer" })
+    "#);
+}

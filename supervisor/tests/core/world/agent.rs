@@ -1,0 +1,94 @@
+//! The agent as the operating system sees it, and what it is going to do.
+
+use agent_wrap_supervisor::{Exit, Generation, Span, SpawnFailure};
+
+use super::random::Random;
+
+/// How one run of the agent will go.
+#[derive(Clone, Debug)]
+pub struct AgentPlan {
+    pub spawn_takes: Span,
+    pub spawn_fails: Option<SpawnFailure>,
+    /// A spawn that is still being prepared can be given up; one whose fork has happened cannot.
+    pub cancellable: bool,
+    /// From the spawn to the connection; `None` for never.
+    pub connects_after: Option<Span>,
+    /// Ends by itself.
+    pub ends: Option<(Span, Exit)>,
+    /// From TERM to its end; `None` when it ignores TERM.
+    pub term_takes: Option<Span>,
+    pub unkillable: bool,
+    /// Processes that it leaves behind.
+    pub leaves: u32,
+    /// They ignore TERM.
+    pub leaves_stubborn: bool,
+    /// How long counting them takes; `None` when the count never comes.
+    pub count_takes: Option<Span>,
+    /// The controller holds the dead channel for so long.
+    pub channel_held: Span,
+}
+
+impl Default for AgentPlan {
+    fn default() -> Self {
+        Self {
+            spawn_takes: Span(10),
+            spawn_fails: None,
+            connects_after: Some(Span(2000)),
+            ends: None,
+            term_takes: Some(Span(300)),
+            unkillable: false,
+            leaves: 0,
+            leaves_stubborn: false,
+            count_takes: Some(Span(10)),
+            channel_held: Span::ZERO,
+            cancellable: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessState {
+    Spawning,
+    Alive,
+    Dead,
+}
+
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub generation: Generation,
+    pub state: ProcessState,
+    pub plan: AgentPlan,
+    /// It was asked to end.
+    pub termed: bool,
+    pub killed: bool,
+}
+
+impl AgentPlan {
+    /// An agent that does not do well.
+    pub fn random(random: &mut Random) -> Self {
+        let exit = random.pick(&[Exit::Code(0), Exit::Code(1), Exit::Signal(9), Exit::Code(255)]);
+        Self {
+            spawn_takes: random.span(Span::seconds(4)),
+            spawn_fails: if random.percent(10) {
+                Some(random.pick(&[
+                    SpawnFailure::NotFound,
+                    SpawnFailure::NotExecutable,
+                    SpawnFailure::Exhausted(11),
+                    SpawnFailure::Other(5),
+                    SpawnFailure::Unprepared,
+                ]))
+            } else {
+                None
+            },
+            cancellable: random.percent(50),
+            connects_after: random.percent(80).then(|| random.span(Span::seconds(20))),
+            ends: random.percent(50).then(|| (random.span(Span::seconds(2000)), exit)),
+            term_takes: random.percent(60).then(|| random.span(Span::seconds(60))),
+            unkillable: random.percent(20),
+            leaves: u32::try_from(random.below(3)).unwrap(),
+            leaves_stubborn: random.percent(60),
+            count_takes: random.percent(90).then(|| random.pick(&[Span(10), Span(490), Span(600), Span(2000)])),
+            channel_held: if random.percent(20) { random.span(Span::seconds(540)) } else { Span::ZERO },
+        }
+    }
+}

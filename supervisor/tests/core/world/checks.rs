@@ -1,0 +1,281 @@
+//! The promise as invariants, looked at after every event. Each keeps its own books and believes nothing that the
+//! supervisor says of itself, except which phase it is in and what it is about to do.
+
+use agent_wrap_supervisor::{
+    Action, AgentSignal, Desired, Effect, Ending, Goal, IfRefused, Mark, Moment, Note, OfflinePolicy, OfflineReason,
+    OnlinePolicy, Owner, Policy, RequestNumber, Span,
+};
+
+use super::World;
+use super::agent::ProcessState;
+
+#[derive(Clone, Debug, Default)]
+pub struct Checks {
+    /// What the last successful read has shown, unless something was written since.
+    known: Option<Option<Mark>>,
+    in_flight: Option<RequestNumber>,
+    /// When the errand that is to end the agent began, in time during which we were not suspended.
+    errand_since: Option<(Goal, Span)>,
+    stop_since: Option<Span>,
+    marked_since_errand: bool,
+    hurried: bool,
+    /// The refusal that lets the agent start unmarked has been told.
+    start_anyway: bool,
+    /// Reads of the first agent as connected and left alone.
+    connected_looks: u32,
+    /// How often the mark has changed.
+    pub touches: u64,
+    /// The same when the last successful read was carried out.
+    pub seen_touches: u64,
+    /// A mark of ours is behind a running agent since.
+    stray_since: Option<Moment>,
+    /// The last request that failed, or any other disturbance.
+    pub disturbed: Moment,
+}
+
+/// So long a healthy controller and a quiet world need at the most, beyond the time between two looks and that for the
+/// requests themselves: a look that may be under way, another one, a write, and the read after it.
+const SETTLING: Span = Span::seconds(40);
+
+impl Checks {
+    pub fn read(&mut self, view_mark: Option<Mark>, connected: bool, world_policy: &Policy, first_agent: bool) {
+        if self.errand_since.is_some() && view_mark.is_some() {
+            self.marked_since_errand = true;
+        }
+        if first_agent && connected && !self.may_lift(view_mark.as_ref(), world_policy, true) {
+            self.connected_looks += 1;
+        }
+        self.known = Some(view_mark);
+    }
+
+    pub fn answered(&mut self, request: RequestNumber) {
+        if self.in_flight == Some(request) {
+            self.in_flight = None;
+        }
+    }
+
+    fn may_lift(&self, mark: Option<&Mark>, policy: &Policy, first_start: bool) -> bool {
+        let (Some(mark), Some(node)) = (mark, &policy.node) else { return false };
+        match mark.owner {
+            Owner::ThisRun => true,
+            Owner::EarlierRun => node.online != OnlinePolicy::Never,
+            Owner::Monitor => false,
+            Owner::Foreign => {
+                first_start
+                    && !node.unclean
+                    && match node.online {
+                        OnlinePolicy::Always => true,
+                        OnlinePolicy::Match => mark.matches,
+                        OnlinePolicy::Own | OnlinePolicy::Never => false,
+                    }
+            }
+        }
+    }
+}
+
+impl World {
+    /// Looks at one action before it is performed.
+    pub fn check_action(&mut self, action: &Action) {
+        if self.ending.is_some() {
+            self.violated(&format!("after Finish: {action:?}"));
+        }
+        match action {
+            Action::Spawn { .. } => self.check_spawn(),
+            Action::ReadNode { request, .. } => self.check_request(*request),
+            Action::LiftMark { request, .. } => {
+                self.check_request(*request);
+                self.check_lift();
+                self.checks.known = None;
+            }
+            Action::MarkOffline { request, .. } => {
+                self.check_request(*request);
+                self.check_mark();
+                self.checks.known = None;
+            }
+            Action::CancelRequest { request } => self.checks.answered(*request),
+            Action::SignalAgent { signal: AgentSignal::Terminate, .. } => self.check_terminate(),
+            Action::SignalAgent { signal: AgentSignal::Kill, .. } => {
+                if self.process.as_ref().is_some_and(|process| !process.termed) {
+                    self.violated("KILL without TERM");
+                }
+            }
+            Action::Tell(Note::StartedUnmarked(_)) => self.checks.start_anyway = true,
+            Action::Tell(Note::RequestTaken { effect: Effect::Killed, .. }) => self.checks.hurried = true,
+            Action::Reap { .. } => {
+                if self.process.as_ref().is_none_or(|process| process.state != ProcessState::Dead) {
+                    self.violated("Reap of an agent that has not ended");
+                }
+            }
+            Action::Finish(ending) => self.check_ending(&ending.clone()),
+            Action::CancelSpawn { .. }
+            | Action::SignalAgent { .. }
+            | Action::SignalGroup { .. }
+            | Action::StopSelf
+            | Action::SignalLeftovers { .. }
+            | Action::Remember(_)
+            | Action::Tell(_) => {}
+        }
+    }
+
+    fn check_spawn(&mut self) {
+        if self.process.is_some() {
+            self.violated("Spawn while an agent is alive or unreaped");
+        }
+        if self.checks.stop_since.is_some() {
+            self.violated("Spawn after a stop began");
+        }
+        let first = self.generations == 0;
+        let landed = matches!(self.core.status().desired, Some(Desired::Offline(OfflineReason::Landed)));
+        let Some(node) = self.policy.node.clone() else { return };
+        let anyway = std::mem::take(&mut self.checks.start_anyway) && node.if_refused == IfRefused::Start;
+        let allowed = match &self.checks.known {
+            None => false,
+            Some(None) => true,
+            Some(mark) => !self.checks.may_lift(mark.as_ref(), &self.policy, first),
+        };
+        if !allowed && !landed && !anyway {
+            let known = self.checks.known.clone();
+            self.violated(&format!("Spawn although the last read since the last write shows {known:?}"));
+        }
+    }
+
+    fn check_request(&mut self, request: RequestNumber) {
+        if let Some(other) = self.checks.in_flight {
+            self.violated(&format!("request {} while {} is in flight", request.0, other.0));
+        }
+        self.checks.in_flight = Some(request);
+    }
+
+    fn check_lift(&mut self) {
+        if self.checks.stop_since.is_some() {
+            self.violated("LiftMark after a stop began");
+        }
+        let first = self.generations <= 1 && self.checks.connected_looks < 2;
+        let Some(known) = self.checks.known.clone() else { return self.violated("LiftMark without a read before it") };
+        if known.is_some() && !self.checks.may_lift(known.as_ref(), &self.policy, first) {
+            self.violated(&format!("LiftMark beyond the policy: {known:?}"));
+        }
+        if known.is_none() {
+            self.violated("LiftMark of a node that is free");
+        }
+    }
+
+    fn check_mark(&mut self) {
+        match &self.checks.known {
+            None => self.violated("MarkOffline without a read before it"),
+            Some(Some(mark)) if mark.owner == Owner::Foreign => self.violated("MarkOffline over a foreign mark"),
+            Some(_) => {}
+        }
+    }
+
+    fn marks_at_stop(&self) -> bool {
+        self.policy.node.as_ref().is_some_and(|node| node.offline == OfflinePolicy::Always)
+    }
+
+    fn check_terminate(&mut self) {
+        let Some((_, since)) = self.checks.errand_since else { return };
+        let first = self.process.as_ref().is_some_and(|process| !process.termed);
+        let Some(node) = &self.policy.node else { return };
+        let waited = Span(self.active.0 - since.0) >= node.offline_timeout;
+        if first && self.marks_at_stop() && !self.checks.hurried && !self.checks.marked_since_errand && !waited {
+            self.violated("TERM before the mark was read back or --offline-timeout was over");
+        }
+    }
+
+    fn check_ending(&mut self, ending: &Ending) {
+        if let Some(process) = &self.process {
+            // A fork that hangs for longer than the last seconds of a stop is left to the parent-death signal.
+            let hangs = process.state == ProcessState::Spawning && process.plan.spawn_takes > Span(1500);
+            let killed = process.killed && (process.plan.unkillable || process.plan.spawn_takes > Span(1500));
+            if !hangs && !killed {
+                let state = process.state;
+                self.violated(&format!("Finish with an agent that is {state:?}"));
+            }
+        }
+        let (Ending::Stopped { confirmed, .. } | Ending::AgentEnded { confirmed, .. }) = ending else { return };
+        if !self.marks_at_stop() {
+            return;
+        }
+        if *confirmed && self.controller.mark.is_none() && self.checks.touches == self.checks.seen_touches {
+            self.violated("Finish says that the mark is confirmed, and the node is free");
+        }
+        if !*confirmed && matches!(self.checks.known, Some(Some(_))) && self.checks.marked_since_errand {
+            self.violated("Finish says that the mark is not confirmed, and the last read has shown it");
+        }
+    }
+
+    /// Looks at how things stand after one event.
+    pub fn check_state(&mut self) {
+        let goal = self.core.status().goal;
+        let exits = matches!(goal, Some(Goal::Exit(_)));
+        match (goal, self.checks.errand_since) {
+            (None, _) => self.checks.errand_since = None,
+            (Some(goal), Some((earlier, _))) if goal == earlier => {}
+            (Some(goal), _) => {
+                self.checks.errand_since = Some((goal, self.active));
+                self.checks.marked_since_errand = false;
+            }
+        }
+        match self.checks.stop_since {
+            None if exits => self.checks.stop_since = Some(self.active),
+            Some(_) if !exits => self.violated("a stop was taken back"),
+            Some(since) if self.ending.is_none() => {
+                let bound = self.policy.longest_stop();
+                if Span(self.active.0 - since.0) > bound {
+                    self.violated(&format!("a stop takes longer than {} ms", bound.0));
+                }
+            }
+            None | Some(_) => {}
+        }
+        if self.ending.is_none() && !self.suspended && self.core.next_deadline().is_none() && self.is_stuck() {
+            self.violated("nothing is awaited and nothing is under way");
+        }
+        self.check_stray();
+    }
+
+    /// Nothing will ever happen again by itself, in a phase in which something should.
+    fn is_stuck(&self) -> bool {
+        use agent_wrap_supervisor::Phase;
+        let status = self.core.status();
+        let working = self.process.as_ref().is_some_and(|process| process.state != ProcessState::Dead);
+        let standing = match status.phase {
+            Phase::Running | Phase::Landed => self.policy.node.is_none(),
+            Phase::Starting | Phase::Evicting | Phase::Killing => working,
+            Phase::Enabling
+            | Phase::BackingOff
+            | Phase::Marking
+            | Phase::Draining
+            | Phase::Terminating
+            | Phase::Sweeping
+            | Phase::Closing
+            | Phase::Finished => false,
+        };
+        status.in_flight.is_none() && !standing
+    }
+
+    fn check_stray(&mut self) {
+        let Some(node) = self.policy.node.clone() else { return };
+        let ours = self.controller.mark.as_ref().is_some_and(|mark| match mark.owner {
+            Owner::ThisRun => true,
+            Owner::EarlierRun => node.online != OnlinePolicy::Never,
+            Owner::Monitor | Owner::Foreign => false,
+        });
+        let online = matches!(self.core.status().desired, Some(Desired::Online(_)));
+        // A survivor that cannot be killed is no agent of this run.
+        let running =
+            self.generations > 0 && self.process.as_ref().is_some_and(|process| process.state == ProcessState::Alive);
+        let healthy = !self.controller.down
+            && self.controller.refuses_reads.is_none()
+            && self.controller.refuses_writes.is_none()
+            && !self.suspended;
+        if !(ours && online && running && healthy && self.core.status().goal.is_none()) {
+            self.checks.stray_since = None;
+            return;
+        }
+        let since = *self.checks.stray_since.get_or_insert(self.now);
+        let quiet = self.now.since(since.max(self.checks.disturbed));
+        if quiet > node.disconnect_timeout.plus(Span(4 * node.request_timeout.0)).plus(SETTLING) {
+            self.violated("a mark of ours stays behind a running agent");
+        }
+    }
+}
