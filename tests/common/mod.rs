@@ -1,6 +1,8 @@
 //! A wrapper under test: started, watched through its log, signalled, and never left behind.
 #![expect(dead_code, reason = "each test file uses its part of it")]
 
+pub mod standalone;
+
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
@@ -248,7 +250,8 @@ impl Drop for Wrap {
     }
 }
 
-fn wait_within(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+/// Waits for the end of a child; `None` when patience ends first.
+pub fn wait_within(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     let pidfd = pidfd(Pid::from_raw(i32::try_from(child.id()).ok()?))?;
     let mut poll = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&pidfd), nix::poll::PollFlags::POLLIN)];
     let timeout = nix::poll::PollTimeout::try_from(patience).ok()?;
