@@ -183,6 +183,21 @@ impl Wrap {
         }
     }
 
+    /// Waits until `count` lines, of the wrapper or of its agent, have had these words.
+    ///
+    /// # Panics
+    /// When the log ends, or patience does.
+    #[track_caller]
+    pub fn wait_for_words(&self, words: &str, count: usize) {
+        let mut guard = self.log.lines.lock().unwrap();
+        while guard.0.iter().filter(|line| line.contains(words)).count() < count {
+            assert!(!guard.1, "the log ended before {words:?} (no. {count}):\n{}", guard.0.join("\n"));
+            let (next, timeout) = self.log.changed.wait_timeout(guard, PATIENCE).unwrap();
+            guard = next;
+            assert!(!timeout.timed_out(), "no {words:?} (no. {count}) came:\n{}", guard.0.join("\n"));
+        }
+    }
+
     /// Waits until an event of this name has been logged.
     #[track_caller]
     pub fn wait_for(&self, event: &str) -> Value {
