@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Options, Simulated};
@@ -23,9 +23,7 @@ const NODE: &str = "n1";
 #[track_caller]
 fn kill_wrapper(wrap: Wrap, agent: Pid) {
     assert!(is_alive(agent));
-    wrap.signal(Signal::SIGKILL);
-    let outcome = wrap.outcome();
-    assert_eq!(outcome.status.signal(), Some(9), "{}", outcome.text());
+    wrap.kill();
     wait_for_end(agent);
     assert!(!is_alive(agent));
 }
@@ -105,8 +103,7 @@ fn without_a_guard_it_would_live_on() {
     let _ends = Ends(agent);
     kill(guard(wrap.pid()).unwrap(), Signal::SIGKILL).unwrap();
     eventually("the guard is reaped", || guard(wrap.pid()).is_none());
-    wrap.signal(Signal::SIGKILL);
-    wrap.outcome();
+    wrap.kill();
     eventually("the agent is somebody else's child", || {
         stat(agent).is_some_and(|stat| name(stat.parent) != "agent-wrap")
     });
@@ -184,7 +181,6 @@ fn a_guard_holds_no_output_open_after_the_wrapper() {
     // A guard that cannot run: were it to hold the pipe, its end would not come.
     kill(guard, Signal::SIGSTOP).unwrap();
     let _ends = Ends(guard);
-    wrap.signal(Signal::SIGKILL);
-    wrap.outcome();
+    wrap.kill();
     assert_eq!(said.rest(), [""; 0]);
 }

@@ -49,8 +49,7 @@ impl Scene {
         wrap.wait_for_words("INFO: Connected", 2);
         kill(guard(wrap.pid()).unwrap(), Signal::SIGKILL).unwrap();
         eventually("the guard is gone", || guard(wrap.pid()).is_none());
-        wrap.signal(Signal::SIGKILL);
-        wrap.outcome();
+        wrap.kill();
         assert!(is_alive(survivor), "there is nothing to be found");
         survivor
     }
@@ -113,8 +112,7 @@ fn a_process_that_only_has_the_number_of_the_agent_is_let_alone() {
     let first = Wrap::start(scene.wrapper(&[], &["-noReconnect"]));
     let agent = first.agent_pid(1);
     first.wait_for("agent_connected");
-    first.signal(Signal::SIGKILL);
-    first.outcome();
+    first.kill();
     wait_for_end(agent);
     let mut somebody = Command::new("sleep").arg("1000").spawn().unwrap();
     let pid = Pid::from_raw(somebody.id().try_into().unwrap());

@@ -12,6 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -124,9 +125,9 @@ impl Wrap {
     /// # Panics
     /// When it cannot be started.
     pub fn start_at_terminal(mut command: Command) -> Self {
-        let pty = nix::pty::openpty(None, None).expect("a pty");
-        let slave = pty.slave.as_raw_fd();
-        command.stderr(Stdio::piped()).stdin(pty.slave.try_clone().expect("a descriptor"));
+        let (master, terminal) = pty();
+        let slave = terminal.as_raw_fd();
+        command.stderr(Stdio::piped()).stdin(terminal.try_clone().expect("a descriptor"));
         // SAFETY: setsid and ioctl are safe between fork and exec, and the descriptor is open in the child.
         unsafe {
             command.pre_exec(move || {
@@ -139,7 +140,7 @@ impl Wrap {
         }
         let mut child = command.spawn().expect("the wrapper starts");
         let stderr = child.stderr.take().expect("stderr is a pipe");
-        Self::watch(child, stderr, Some(pty.master))
+        Self::watch(child, stderr, Some(master))
     }
 
     fn watch(child: Child, stderr: std::process::ChildStderr, terminal: Option<OwnedFd>) -> Self {
@@ -247,6 +248,17 @@ impl Wrap {
         Outcome { status, log: guard.0.clone() }
     }
 
+    /// Kills it and waits for its end, not for that of its log, which an agent may hold open.
+    ///
+    /// # Panics
+    /// When patience ends.
+    #[track_caller]
+    pub fn kill(mut self) {
+        let mut child = self.child.take().expect("not waited for yet");
+        child.kill().expect("it can be killed");
+        assert!(wait_within(&mut child, PATIENCE).is_some(), "the wrapper has not ended");
+    }
+
     /// Asks for a graceful stop and waits for the end.
     #[track_caller]
     pub fn stop(self) -> Outcome {
@@ -263,6 +275,21 @@ impl Drop for Wrap {
             let _ = child.wait();
         }
     }
+}
+
+/// The two sides of a new terminal, the screen's first. Nothing that another test starts meanwhile inherits them: it
+/// would keep the terminal from hanging up.
+///
+/// # Panics
+/// When there is none to be had.
+pub fn pty() -> (OwnedFd, OwnedFd) {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = nix::pty::posix_openpt(flags).expect("a pty");
+    nix::pty::grantpt(&master).expect("a pty");
+    nix::pty::unlockpt(&master).expect("a pty");
+    let name = nix::pty::ptsname_r(&master).expect("a pty has a name");
+    let terminal = nix::fcntl::open(name.as_str(), flags, nix::sys::stat::Mode::empty()).expect("a terminal");
+    (OwnedFd::from(master), terminal)
 }
 
 /// Waits for the end of a child; `None` when patience ends first.
