@@ -51,15 +51,14 @@ fn leftovers_are_left_where_that_is_wanted() {
 }
 
 #[test]
-fn leftovers_of_an_agent_that_ends_with_the_wrapper() {
-    let script = format!("{} --fork-child --hang & read pid <&3; exit 5", misbehave());
-    // The child says its number on a pipe of the shell's own; the shell ends first.
-    let script = format!("mkfifo \"$0\"; exec 3<>\"$0\"; rm \"$0\"; {}", script.replace("--hang", "--hang >&3"));
-    let folder = common::standalone::folder();
-    let fifo = common::standalone::text(folder.path().join("fifo"));
-    let outcome = Wrap::start(standalone_with(&["--restart", "no"], &["sh", "-c", &script, &fifo])).outcome();
+fn leftovers_of_an_agent_that_ends_by_itself_for_good() {
+    let script = "sleep 1000 & echo child $!; sleep 1000 & echo child $!; exit 5";
+    let (wrap, said) = start_and_listen(standalone_script(&["--restart", "no"], script));
+    let children = [said.wait_for_pid("child "), said.wait_for_pid("child ")];
+    let outcome = wrap.outcome();
     outcome.expect_code(5);
     assert!(outcome.text().contains("left 2 processes behind"), "{}", outcome.text());
+    assert!(children.into_iter().all(|child| !exists(child)));
 }
 
 #[test]
@@ -85,14 +84,13 @@ fn leftovers_are_left_at_a_mere_restart() {
 #[test]
 fn children_older_than_the_wrapper_are_let_alone() {
     // The shell becomes the wrapper, which so has a child that is none of its agent's.
-    let mut command = wrap();
+    let command = wrap();
     let line = format!(
         "sleep 1000 >/dev/null 2>&1 & echo child $!; exec {AGENT_WRAP} --standalone --log-format json {} --hang",
         misbehave()
     );
     let mut shell = Command::new("sh");
     shell.args(["-c", &line]).env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.arg("--version");
     let (wrap, said) = start_and_listen(shell);
     let elder = said.wait_for_pid("child ");
     let _ends = Ends(elder);
@@ -221,18 +219,20 @@ fn as_the_first_process_it_stops_and_reaps() {
     let (wrap, said) = start_and_listen(first_process(&[], &agent));
     said.wait_for("hanging");
     let wrapper = inside(&wrap);
-    let orphans =
-        || children(wrapper).into_iter().filter(|pid| common::standalone::name(*pid) == "misbehave").collect();
-    eventually("the orphans are taken up", || Vec::len(&orphans()) == 21);
+    // Each orphan leads a session of its own, which the agent and its guard do not.
+    let orphans = || {
+        let mut orphans = children(wrapper);
+        orphans.retain(|pid| stat(*pid).is_some_and(|stat| stat.session == *pid));
+        orphans
+    };
+    eventually("the orphans are taken up", || orphans().len() == 20);
     // Nobody could continue it.
     kill(wrapper, Signal::SIGTSTP).unwrap();
     kill(wrapper, Signal::SIGQUIT).unwrap();
     said.wait_for("signal QUIT");
-    for orphan in orphans().into_iter().filter(|pid| stat(*pid).is_some_and(|stat| stat.group == *pid)).take(5) {
-        if Some(orphan) != children(wrapper).first().copied() {
-            kill(orphan, Signal::SIGKILL).unwrap();
-            eventually("an orphan is reaped", || !exists(orphan));
-        }
+    for orphan in orphans().into_iter().take(5) {
+        kill(orphan, Signal::SIGKILL).unwrap();
+        eventually("an orphan is reaped", || !exists(orphan));
     }
     kill(wrapper, Signal::SIGTERM).unwrap();
     let outcome = wrap.outcome();

@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
-use common::standalone::{Said, exists, misbehave, on_fork, standalone, standalone_with, stat, wait_for_end};
+use common::standalone::{Said, exists, lead_session, misbehave, standalone, standalone_with, stat, wait_for_end};
 use common::{AGENT_WRAP, PATIENCE, Wrap, eventually, is_alive, pty, wait_within, wrap};
-use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::{Pid, tcgetpgrp};
@@ -31,14 +30,7 @@ impl Screen {
         let (master, terminal) = pty();
         let stream = || Stdio::from(terminal.try_clone().unwrap());
         command.stdin(stream()).stdout(stream()).stderr(stream());
-        on_fork(command, || {
-            nix::unistd::setsid()?;
-            // SAFETY: it takes integers; standard input is the terminal by now.
-            if unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
+        lead_session(command);
         let shown = Arc::new((Mutex::new(String::new()), Condvar::new()));
         let (mut reader, writer) = (File::from(master.try_clone().unwrap()), Arc::clone(&shown));
         std::thread::spawn(move || {

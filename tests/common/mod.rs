@@ -6,8 +6,8 @@ pub mod standalone;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -126,18 +126,8 @@ impl Wrap {
     /// When it cannot be started.
     pub fn start_at_terminal(mut command: Command) -> Self {
         let (master, terminal) = pty();
-        let slave = terminal.as_raw_fd();
-        command.stderr(Stdio::piped()).stdin(terminal.try_clone().expect("a descriptor"));
-        // SAFETY: setsid and ioctl are safe between fork and exec, and the descriptor is open in the child.
-        unsafe {
-            command.pre_exec(move || {
-                nix::unistd::setsid()?;
-                if libc::ioctl(slave, libc::TIOCSCTTY, 0) < 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-                Ok(())
-            });
-        }
+        command.stderr(Stdio::piped()).stdin(terminal);
+        standalone::lead_session(&mut command);
         let mut child = command.spawn().expect("the wrapper starts");
         let stderr = child.stderr.take().expect("stderr is a pipe");
         Self::watch(child, stderr, Some(master))

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::Pid;
@@ -75,6 +76,18 @@ pub fn on_fork(command: &mut Command, act: impl FnMut() -> std::io::Result<()> +
 /// Gives the wrapper a session of its own and so no controlling terminal.
 pub fn without_terminal(command: &mut Command) {
     on_fork(command, || Ok(nix::unistd::setsid().map(drop)?));
+}
+
+/// Makes what is started the leader of a session whose controlling terminal is its standard input.
+pub fn lead_session(command: &mut Command) {
+    on_fork(command, || {
+        nix::unistd::setsid()?;
+        // SAFETY: it takes integers; standard input is the terminal by now.
+        if unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(())
+    });
 }
 
 /// What an agent says on its standard output, line by line.
@@ -165,6 +178,8 @@ pub struct Stat {
     pub parent: Pid,
     /// Its process group.
     pub group: Pid,
+    /// Its session.
+    pub session: Pid,
     /// When it was started, in clock ticks since the boot.
     pub start_time: u64,
 }
@@ -179,6 +194,7 @@ pub fn stat(pid: Pid) -> Option<Stat> {
         state: fields.first()?.chars().next()?,
         parent: Pid::from_raw(number(1)?),
         group: Pid::from_raw(number(2)?),
+        session: Pid::from_raw(number(3)?),
         start_time: fields.get(19)?.parse().ok()?,
     })
 }
