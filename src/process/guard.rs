@@ -23,8 +23,19 @@ use super::spawn::AllBlocked;
 #[derive(Debug)]
 pub(super) struct Guard {
     pub(super) pid: Pid,
+    pidfd: OwnedFd,
     /// Nobody writes to it: that it closes is the message.
     _life: OwnedFd,
+}
+
+impl Guard {
+    /// Ends it and takes its zombie away, unless that has been done. For a guard whose agent is over: it would end by
+    /// itself, but perhaps only after us, and then as somebody else's child.
+    pub(super) fn dismiss(self) {
+        // KILL, because a guard that somebody has stopped would keep us waiting for ever.
+        let _ = pidfd::send(self.pidfd.as_fd(), libc::SIGKILL);
+        pidfd::wait_for_end(self.pidfd.as_fd());
+    }
 }
 
 /// Forks a guard for the agent of this descriptor.
@@ -38,7 +49,11 @@ pub(super) fn fork(agent: BorrowedFd<'_>) -> Result<Guard, Errno> {
             drop(life);
             keep_watch(wait.as_fd(), agent)
         }
-        ForkResult::Parent { child } => Ok(Guard { pid: child, _life: life }),
+        ForkResult::Parent { child } => {
+            // Without the descriptor the guard goes as `life` is dropped; its zombie is reaped as any other.
+            let pidfd = pidfd::open(child.as_raw())?;
+            Ok(Guard { pid: child, pidfd, _life: life })
+        }
     }
 }
 

@@ -83,6 +83,13 @@ struct Agent {
     guard: Option<Guard>,
 }
 
+impl Agent {
+    /// Whether nothing of it is left here. A survivor is not ours to reap, and its group is asked for when it is over.
+    fn is_over(&self) -> bool {
+        !self.watched.is_held() && self.generation != Generation(0)
+    }
+}
+
 /// The leftovers of a generation that are being counted down.
 struct Sweep {
     generation: Generation,
@@ -107,7 +114,7 @@ impl Processes {
     /// Starts the agent, now and in the calling thread; to be called inside the runtime. `AgentSpawned` or
     /// `SpawnFailed` follows when the exec has been tried, `AgentExited` when it has ended.
     pub fn spawn(&mut self, generation: Generation, command: &Command) {
-        self.agents.retain(|agent| agent.watched.is_held());
+        self.forget(|agent| !agent.watched.is_held());
         // What the run before has left is left: it is counted again when this one is over.
         self.sweep = None;
         if let Err(failure) = self.try_spawn(generation, command) {
@@ -200,9 +207,16 @@ impl Processes {
         if let Some(agent) = self.agent(generation) {
             agent.watched.reap();
         }
-        // A survivor is not ours to reap, and its group is asked for when it is over.
-        self.agents.retain(|agent| agent.watched.is_held() || agent.generation == Generation(0));
+        self.forget(Agent::is_over);
         self.child_changed();
+    }
+
+    fn forget(&mut self, is_over: impl Fn(&Agent) -> bool) {
+        for agent in self.agents.extract_if(.., |agent| is_over(agent)) {
+            if let Some(guard) = agent.guard {
+                guard.dismiss();
+            }
+        }
     }
 
     /// Counts what the agent has left behind (everything below us that is no living agent and was not there before
@@ -219,6 +233,8 @@ impl Processes {
             }
             return;
         }
+        // One whose exec has failed was reaped without being asked for.
+        self.forget(Agent::is_over);
         let mut sweep = Sweep { generation, signal, signalled: BTreeSet::new(), alive: 0 };
         self.advance(&mut sweep);
         if signal == LeftoverSignal::Kill {

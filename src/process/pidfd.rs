@@ -75,6 +75,18 @@ pub(super) fn wait(whose: Whose<'_>, zombie: Zombie) -> Option<(i32, Exit)> {
     (pid != 0).then_some((pid, exit))
 }
 
+/// Waits until a child has ended and takes its zombie away; at once if that has been done. For one that has got KILL.
+pub(super) fn wait_for_end(child: BorrowedFd<'_>) {
+    let Ok(id) = libc::id_t::try_from(child.as_raw_fd()) else { return };
+    loop {
+        // SAFETY: a null siginfo is allowed; the descriptor is borrowed and so open.
+        let done = unsafe { libc::waitid(libc::P_PIDFD, id, ptr::null_mut(), libc::WEXITED) };
+        if Errno::result(done) != Err(Errno::EINTR) {
+            return;
+        }
+    }
+}
+
 /// Whether this kernel (5.4 or later) and this sandbox allow all of the above.
 pub(super) fn probe() -> io::Result<()> {
     let told = |errno: Errno| {

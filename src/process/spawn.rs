@@ -4,6 +4,7 @@
 //! handler: everything that allocates is done before.
 
 use std::ffi::{CString, OsString, c_char};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
@@ -11,17 +12,19 @@ use std::ptr;
 
 use agent_wrap_supervisor::SpawnFailure;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{self, OFlag};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction};
+use nix::sys::stat::Mode;
+use nix::sys::termios;
 use nix::unistd::{self, ForkResult, Gid, Pid, Uid};
 
 use super::procfs;
 use crate::signals::{HIGHEST_SIGNAL, is_ignored};
 
-/// What the agent is started with. Standard input, output and error are the wrapper's own; every other descriptor is
-/// closed.
+/// What the agent is started with. Standard input, output and error are the wrapper's own, but for an input that is our
+/// controlling terminal; every other descriptor is closed.
 #[derive(Clone, Debug)]
 pub struct Command {
     /// The file to execute, as [`resolve`](super::resolve) found it.
@@ -179,6 +182,8 @@ struct Prepared {
     env: Pointers,
     directory: Option<CString>,
     user: Option<(Uid, Gid, Vec<Gid>)>,
+    /// What stands in for a standard input that would stop the agent.
+    input: Option<OwnedFd>,
     highest_descriptor: i32,
     parent: Pid,
 }
@@ -219,6 +224,7 @@ impl Prepared {
             env: Pointers::new(env)?,
             directory: command.directory.as_ref().map(c_string).transpose()?,
             user,
+            input: is_controlling_terminal().then(null_device).transpose()?,
             highest_descriptor: procfs::highest_descriptor(),
             parent: unistd::getpid(),
         })
@@ -248,6 +254,9 @@ impl Prepared {
         if let Some(directory) = &self.directory {
             unistd::chdir(directory.as_c_str())?;
         }
+        if let Some(input) = &self.input {
+            unistd::dup2_stdin(input)?;
+        }
         close_on_exec(self.highest_descriptor);
         // A change of user would clear it, so it comes after that.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -263,6 +272,17 @@ impl Prepared {
         unsafe { libc::execve(self.program.as_ptr(), self.argv.array.as_ptr(), self.env.array.as_ptr()) };
         Errno::last()
     }
+}
+
+/// Whether our standard input is our controlling terminal, of which only its foreground group may read: anybody else is
+/// stopped for trying.
+fn is_controlling_terminal() -> bool {
+    let session = unistd::getsid(None);
+    termios::tcgetsid(io::stdin()).is_ok_and(|owner| session == Ok(owner))
+}
+
+fn null_device() -> Result<OwnedFd, Errno> {
+    fcntl::open(c"/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// No handler of ours may run in the child once its mask is lifted: it would write to the pipe it shares with us. What

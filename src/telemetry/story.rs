@@ -161,13 +161,15 @@ impl Story {
                 "the controller still holds the connection of the agent that is gone and may refuse the new one for \
                  some minutes; such refusals do not count as failures",
             ),
-            Note::Slowing { failures } => error(
-                "slowing",
-                format!(
-                    "the agent failed {failures} times in a row; the node is marked offline and the pace slows down, \
-                     for as long as it takes"
-                ),
-            ),
+            Note::Slowing { failures } => {
+                let marks = if self.node.is_empty() { "" } else { "the node is marked offline and " };
+                error(
+                    "slowing",
+                    format!(
+                        "the agent failed {failures} times in a row; {marks}the pace slows down, for as long as it takes"
+                    ),
+                )
+            }
             Note::GivingUp { failures } => error(
                 "giving_up",
                 format!("the agent failed {failures} times in a row: giving up, as --restart-limit says"),

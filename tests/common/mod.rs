@@ -1,15 +1,18 @@
 //! A wrapper under test: started, watched through its log, signalled, and never left behind.
 #![expect(dead_code, reason = "each test file uses its part of it")]
 
+pub mod standalone;
+
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -122,22 +125,12 @@ impl Wrap {
     /// # Panics
     /// When it cannot be started.
     pub fn start_at_terminal(mut command: Command) -> Self {
-        let pty = nix::pty::openpty(None, None).expect("a pty");
-        let slave = pty.slave.as_raw_fd();
-        command.stderr(Stdio::piped()).stdin(pty.slave.try_clone().expect("a descriptor"));
-        let take_terminal = move || {
-            nix::unistd::setsid()?;
-            // SAFETY: the ioctl takes an integer, and the descriptor is open in the child.
-            if unsafe { libc::ioctl(slave, libc::TIOCSCTTY, 0) } < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        };
-        // SAFETY: setsid and ioctl are safe between fork and exec.
-        unsafe { command.pre_exec(take_terminal) };
+        let (master, terminal) = pty();
+        command.stderr(Stdio::piped()).stdin(terminal);
+        standalone::lead_session(&mut command);
         let mut child = command.spawn().expect("the wrapper starts");
         let stderr = child.stderr.take().expect("stderr is a pipe");
-        Self::watch(child, stderr, Some(pty.master))
+        Self::watch(child, stderr, Some(master))
     }
 
     fn watch(child: Child, stderr: std::process::ChildStderr, terminal: Option<OwnedFd>) -> Self {
@@ -179,6 +172,21 @@ impl Wrap {
                 self.log.changed.wait_timeout(guard, PATIENCE).expect("no thread has panicked with it");
             guard = next;
             assert!(!timeout.timed_out(), "no {event} (no. {count}) came:\n{}", guard.0.join("\n"));
+        }
+    }
+
+    /// Waits until `count` lines, of the wrapper or of its agent, have had these words.
+    ///
+    /// # Panics
+    /// When the log ends, or patience does.
+    #[track_caller]
+    pub fn wait_for_words(&self, words: &str, count: usize) {
+        let mut guard = self.log.lines.lock().unwrap();
+        while guard.0.iter().filter(|line| line.contains(words)).count() < count {
+            assert!(!guard.1, "the log ended before {words:?} (no. {count}):\n{}", guard.0.join("\n"));
+            let (next, timeout) = self.log.changed.wait_timeout(guard, PATIENCE).unwrap();
+            guard = next;
+            assert!(!timeout.timed_out(), "no {words:?} (no. {count}) came:\n{}", guard.0.join("\n"));
         }
     }
 
@@ -236,6 +244,17 @@ impl Wrap {
         Outcome { status, log: guard.0.clone() }
     }
 
+    /// Kills it and waits for its end, not for that of its log, which an agent may hold open.
+    ///
+    /// # Panics
+    /// When patience ends.
+    #[track_caller]
+    pub fn kill(mut self) {
+        let mut child = self.child.take().expect("not waited for yet");
+        child.kill().expect("it can be killed");
+        assert!(wait_within(&mut child, PATIENCE).is_some(), "the wrapper has not ended");
+    }
+
     /// Asks for a graceful stop and waits for the end.
     #[track_caller]
     pub fn stop(self) -> Outcome {
@@ -254,7 +273,23 @@ impl Drop for Wrap {
     }
 }
 
-fn wait_within(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+/// The two sides of a new terminal, the screen's first. Nothing that another test starts meanwhile inherits them: it
+/// would keep the terminal from hanging up.
+///
+/// # Panics
+/// When there is none to be had.
+pub fn pty() -> (OwnedFd, OwnedFd) {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = nix::pty::posix_openpt(flags).expect("a pty");
+    nix::pty::grantpt(&master).expect("a pty");
+    nix::pty::unlockpt(&master).expect("a pty");
+    let name = nix::pty::ptsname_r(&master).expect("a pty has a name");
+    let terminal = nix::fcntl::open(name.as_str(), flags, nix::sys::stat::Mode::empty()).expect("a terminal");
+    (OwnedFd::from(master), terminal)
+}
+
+/// Waits for the end of a child; `None` when patience ends first.
+pub fn wait_within(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     let pidfd = pidfd(Pid::from_raw(i32::try_from(child.id()).ok()?))?;
     let mut poll = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&pidfd), nix::poll::PollFlags::POLLIN)];
     let timeout = nix::poll::PollTimeout::try_from(patience).ok()?;

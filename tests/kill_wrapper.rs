@@ -1,0 +1,186 @@
+//! KILL of the wrapper: no agent lives on, whatever it does about signals and however often it has executed itself
+//! again. And the guard that sees to it goes when it is not needed any more.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use agent_wrap_testbed::simulated::{Options, Simulated};
+use agent_wrap_testbed::stage::Stage as _;
+use common::standalone::{
+    Ends, children, exists, guard, marked, misbehave, name, standalone, standalone_with, start_and_listen, stat,
+    wait_for_end,
+};
+use common::{Wrap, eventually, is_alive};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+const NODE: &str = "n1";
+
+/// Kills the wrapper and waits until the agent is no living process any more.
+#[track_caller]
+fn kill_wrapper(wrap: Wrap, agent: Pid) {
+    assert!(is_alive(agent));
+    wrap.kill();
+    wait_for_end(agent);
+    assert!(!is_alive(agent));
+}
+
+fn controller() -> Simulated {
+    let controller = Simulated::start(Options::jenkins("2.578")).unwrap();
+    controller.create_node(NODE, 1).unwrap();
+    controller
+}
+
+/// An agent that connects, executes itself again from a thread, and connects once more.
+fn re_executing(controller: &Simulated, wrapper: &mut Command, more: &[&str]) {
+    let agent = controller.agent_command(NODE);
+    wrapper.arg(misbehave()).args(&agent[1..]).arg("--re-exec").args(more);
+}
+
+/// Starts it and waits for its second life.
+fn start_re_executing(wrapper: Command) -> (Wrap, Pid) {
+    let wrap = Wrap::start(wrapper);
+    let agent = wrap.agent_pid(1);
+    wrap.wait_for_words("INFO: Connected", 2);
+    (wrap, agent)
+}
+
+#[test]
+fn a_plain_agent() {
+    let wrap = Wrap::start(standalone_with(&[], &["sleep", "1000"]));
+    let agent = wrap.agent_pid(1);
+    kill_wrapper(wrap, agent);
+}
+
+#[test]
+fn an_agent_that_cannot_reconnect_has_no_guard_and_needs_none() {
+    let (wrap, said) = start_and_listen(standalone_with(&[], &[misbehave(), "--hang", "-noReconnect"]));
+    said.wait_for("hanging");
+    let agent = wrap.agent_pid(1);
+    assert_eq!(guard(wrap.pid()), None);
+    kill_wrapper(wrap, agent);
+}
+
+#[test]
+fn an_agent_that_ignores_term() {
+    let (wrap, said) = start_and_listen(standalone_with(&[], &[misbehave(), "--hang", "--ignore-term"]));
+    said.wait_for("hanging");
+    let agent = wrap.agent_pid(1);
+    kill_wrapper(wrap, agent);
+}
+
+#[test]
+fn an_agent_that_is_stopped() {
+    let wrap = Wrap::start(standalone_with(&[], &["sleep", "1000"]));
+    let agent = wrap.agent_pid(1);
+    kill(agent, Signal::SIGSTOP).unwrap();
+    eventually("the agent is stopped", || stat(agent).is_some_and(|stat| stat.state == 'T'));
+    kill_wrapper(wrap, agent);
+}
+
+#[test]
+fn an_agent_that_has_executed_itself_again() {
+    let controller = controller();
+    let mut wrapper = standalone(&[]);
+    re_executing(&controller, &mut wrapper, &[]);
+    let (wrap, agent) = start_re_executing(wrapper);
+    assert_eq!(wrap.agent_pid(1), agent, "it is still the first run");
+    let guard = guard(wrap.pid()).unwrap();
+    kill_wrapper(wrap, agent);
+    wait_for_end(guard);
+}
+
+/// What the guard is for: without it the same agent lives on.
+#[test]
+fn without_a_guard_it_would_live_on() {
+    let controller = controller();
+    let mut wrapper = standalone(&[]);
+    re_executing(&controller, &mut wrapper, &[]);
+    let (wrap, agent) = start_re_executing(wrapper);
+    let _ends = Ends(agent);
+    kill(guard(wrap.pid()).unwrap(), Signal::SIGKILL).unwrap();
+    eventually("the guard is reaped", || guard(wrap.pid()).is_none());
+    wrap.kill();
+    eventually("the agent is somebody else's child", || {
+        stat(agent).is_some_and(|stat| name(stat.parent) != "agent-wrap")
+    });
+    assert!(is_alive(agent), "then nothing here shows what the guard does");
+}
+
+#[test]
+fn a_guard_outlives_what_is_sent_to_the_whole_group() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let controller = controller();
+        let mut wrapper = standalone(&["--grace", "1h"]);
+        wrapper.process_group(0);
+        re_executing(&controller, &mut wrapper, &["--ignore-term"]);
+        let (wrap, agent) = start_re_executing(wrapper);
+        let guard = guard(wrap.pid()).unwrap();
+        assert_eq!(stat(guard).unwrap().group, wrap.pid(), "it would not be reached at all");
+        killpg(wrap.pid(), signal).unwrap();
+        wrap.wait_for(if signal == Signal::SIGHUP { "reload" } else { "terminating" });
+        assert!(is_alive(guard));
+        kill_wrapper(wrap, agent);
+        wait_for_end(guard);
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_guard_after_a_normal_end() {
+    let (wrap, said) = start_and_listen(standalone_with(&[], &[misbehave(), "--hang"]));
+    said.wait_for("hanging");
+    let guard = guard(wrap.pid()).unwrap();
+    wrap.stop().expect_code(0);
+    assert!(!exists(guard), "{:?}", stat(guard));
+    assert_eq!(said.rest(), [""; 0], "everybody who held the agent's output is gone");
+}
+
+#[test]
+fn nothing_is_left_of_a_guard_after_a_failed_exec() {
+    let folder = common::standalone::folder();
+    let program = folder.path().join("agent");
+    std::fs::write(&program, "no program\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = standalone_with(&[], &[program.to_str().unwrap()]);
+    command.env("FAILED_EXEC", "guard-after-failed-exec");
+    Wrap::start(command).outcome().expect_code(126);
+    assert_eq!(marked("guard-after-failed-exec"), []);
+}
+
+#[test]
+fn a_guard_ends_with_its_agent_and_is_reaped() {
+    let (wrap, said) = start_and_listen(standalone_with(&["--restart-delay", "10ms"], &[misbehave(), "--hang"]));
+    let mut guards = Vec::new();
+    for count in 1..=3 {
+        said.wait_for("hanging");
+        let agent = wrap.agent_pid(count);
+        guards.push(guard(wrap.pid()).unwrap());
+        kill(agent, Signal::SIGKILL).unwrap();
+    }
+    said.wait_for("hanging");
+    let agent = wrap.agent_pid(4);
+    for guard in guards {
+        eventually("the guard is reaped", || !exists(guard));
+    }
+    let mut left = children(wrap.pid());
+    left.sort();
+    let mut expected = vec![agent, guard(wrap.pid()).unwrap()];
+    expected.sort();
+    assert_eq!(left, expected);
+    wrap.stop().expect_code(0);
+}
+
+#[test]
+fn a_guard_holds_no_output_open_after_the_wrapper() {
+    let (wrap, said) = start_and_listen(standalone_with(&[], &["sh", "-c", "echo ready; exec sleep 1000 >/dev/null"]));
+    said.wait_for("ready");
+    let guard = guard(wrap.pid()).unwrap();
+    // A guard that cannot run: were it to hold the pipe, its end would not come.
+    kill(guard, Signal::SIGSTOP).unwrap();
+    let _ends = Ends(guard);
+    wrap.kill();
+    assert_eq!(said.rest(), [""; 0]);
+}

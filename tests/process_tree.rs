@@ -1,0 +1,243 @@
+//! Processes besides the agent: what it leaves behind, orphans, the first process of a container, stopped agents.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::process::Command;
+
+use common::standalone::{
+    Ends, children, exists, guard, misbehave, standalone_script, standalone_with, start_and_listen, stat, wait_for_end,
+};
+use common::{AGENT_WRAP, Wrap, eventually, is_alive, wrap};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// An agent with a child in its group that ignores TERM, and one in a session of its own.
+const PARENT: [&str; 3] = ["--fork-child", "--setsid-child", "--hang"];
+
+fn with_misbehave<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    [&[misbehave()], options].concat()
+}
+
+#[test]
+fn leftovers_are_ended_at_a_stop() {
+    let (wrap, said) = start_and_listen(standalone_with(&[], &with_misbehave(&PARENT)));
+    let (in_group, in_session) = (said.wait_for_pid("child "), said.wait_for_pid("child "));
+    let agent = wrap.agent_pid(1);
+    assert_eq!(stat(in_group).unwrap().group, agent);
+    assert_ne!(stat(in_session).unwrap().group, agent);
+    said.wait_for("hanging");
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(outcome.text().contains("left 2 processes behind"), "{}", outcome.text());
+    // Reaped as well: their parent is gone, so that they were ours.
+    assert!(!exists(in_group) && !exists(in_session), "{:?} {:?}", stat(in_group), stat(in_session));
+}
+
+#[test]
+fn leftovers_are_left_where_that_is_wanted() {
+    let (wrap, said) = start_and_listen(standalone_with(&["--leftovers", "leave"], &with_misbehave(&PARENT)));
+    let left = [said.wait_for_pid("child "), said.wait_for_pid("child ")].map(Ends);
+    said.wait_for("hanging");
+    wrap.signal(Signal::SIGTERM);
+    let line = wrap.wait_for("leftovers_found");
+    assert!(line["message"].as_str().unwrap().contains("--leftovers=leave"), "{line}");
+    wrap.wait_for("stopped");
+    wait_for_end(wrap.pid());
+    assert!(left.iter().all(|child| is_alive(child.0)));
+    // They hold the log open.
+    drop(left);
+    wrap.outcome().expect_code(0);
+}
+
+#[test]
+fn leftovers_of_an_agent_that_ends_by_itself_for_good() {
+    let script = "sleep 1000 & echo child $!; sleep 1000 & echo child $!; exit 5";
+    let (wrap, said) = start_and_listen(standalone_script(&["--restart", "no"], script));
+    let children = [said.wait_for_pid("child "), said.wait_for_pid("child ")];
+    let outcome = wrap.outcome();
+    outcome.expect_code(5);
+    assert!(outcome.text().contains("left 2 processes behind"), "{}", outcome.text());
+    assert!(children.into_iter().all(|child| !exists(child)));
+}
+
+#[test]
+fn leftovers_are_left_at_a_mere_restart() {
+    let options = ["--restart-delay", "10ms"];
+    let (wrap, said) = start_and_listen(standalone_with(&options, &with_misbehave(&PARENT)));
+    let first = [said.wait_for_pid("child "), said.wait_for_pid("child ")];
+    said.wait_for("hanging");
+    kill(wrap.agent_pid(1), Signal::SIGKILL).unwrap();
+    let second = [said.wait_for_pid("child "), said.wait_for_pid("child ")];
+    said.wait_for("hanging");
+    wrap.agent_pid(2);
+    for child in first {
+        assert!(is_alive(child), "a build may still run in it");
+        eventually("the wrapper has taken it up", || stat(child).is_some_and(|stat| stat.parent == wrap.pid()));
+    }
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(outcome.text().contains("left 4 processes behind"), "{}", outcome.text());
+    assert!(first.into_iter().chain(second).all(|child| !exists(child)));
+}
+
+#[test]
+fn children_older_than_the_wrapper_are_let_alone() {
+    // The shell becomes the wrapper, which so has a child that is none of its agent's.
+    let command = wrap();
+    let line = format!(
+        "sleep 1000 >/dev/null 2>&1 & echo child $!; exec {AGENT_WRAP} --standalone --log-format json {} --hang",
+        misbehave()
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let (wrap, said) = start_and_listen(shell);
+    let elder = said.wait_for_pid("child ");
+    let _ends = Ends(elder);
+    said.wait_for("hanging");
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(is_alive(elder) && !outcome.has("leftovers_found"), "{}", outcome.text());
+}
+
+#[test]
+fn a_thousand_orphans_are_reaped_while_the_agent_runs() {
+    let script = "i=0; while [ $i -lt 1000 ]; do (true &); i=$((i+1)); done; echo done; exec sleep 1000";
+    let (wrap, said) = start_and_listen(standalone_script(&[], script));
+    said.wait_for("done");
+    let agent = wrap.agent_pid(1);
+    let guard = guard(wrap.pid()).unwrap();
+    eventually("no child but the agent and its guard", || {
+        let mut left = children(wrap.pid());
+        left.retain(|pid| ![agent, guard].contains(pid));
+        left.is_empty()
+    });
+    assert!(is_alive(agent));
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(!outcome.has("leftovers_found"), "{}", outcome.text());
+}
+
+/// The ended agent is kept until its leftovers are counted; others must be reaped all the same.
+#[test]
+fn orphans_are_reaped_behind_a_zombie() {
+    let (wrap, said) = start_and_listen(standalone_with(&[], &with_misbehave(&["--orphans", "5", "--hang"])));
+    let orphans: Vec<Pid> = (0..5).map(|_| said.wait_for_pid("orphan ")).collect();
+    said.wait_for("hanging");
+    for orphan in &orphans {
+        eventually("the wrapper has taken it up", || stat(*orphan).is_some_and(|stat| stat.parent == wrap.pid()));
+    }
+    kill(orphans[0], Signal::SIGKILL).unwrap();
+    eventually("it is reaped while the agent runs", || !exists(orphans[0]));
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(outcome.text().contains("left 4 processes behind"), "{}", outcome.text());
+    assert!(orphans.into_iter().all(|orphan| !exists(orphan)));
+}
+
+#[test]
+fn a_stopped_agent_gets_its_term() {
+    let agent = with_misbehave(&["--hang", "--print-signals"]);
+    let (wrap, said) = start_and_listen(standalone_with(&["--grace", "1h"], &agent));
+    said.wait_for("hanging");
+    let agent = wrap.agent_pid(1);
+    kill(agent, Signal::SIGSTOP).unwrap();
+    eventually("it is stopped", || stat(agent).is_some_and(|stat| stat.state == 'T'));
+    wrap.stop().expect_code(0);
+    assert!(said.rest().contains(&"signal TERM".to_owned()));
+}
+
+#[test]
+fn a_stopped_agent_that_ignores_term_is_killed() {
+    let agent = with_misbehave(&["--hang", "--ignore-term"]);
+    let (wrap, said) = start_and_listen(standalone_with(&["--grace", "200ms"], &agent));
+    said.wait_for("hanging");
+    let agent = wrap.agent_pid(1);
+    kill(agent, Signal::SIGSTOP).unwrap();
+    eventually("it is stopped", || stat(agent).is_some_and(|stat| stat.state == 'T'));
+    wrap.stop().expect_code(137);
+    assert!(!exists(agent));
+}
+
+#[test]
+fn stopped_leftovers_are_ended_too() {
+    let (wrap, said) = start_and_listen(standalone_with(&[], &with_misbehave(&PARENT)));
+    let children = [said.wait_for_pid("child "), said.wait_for_pid("child ")];
+    said.wait_for("hanging");
+    for child in children {
+        kill(child, Signal::SIGSTOP).unwrap();
+        eventually("it is stopped", || stat(child).is_some_and(|stat| stat.state == 'T'));
+    }
+    wrap.stop().expect_code(0);
+    assert!(children.into_iter().all(|child| !exists(child)));
+}
+
+/// A wrapper as the first process of a pid namespace, and `unshare` as its parent outside.
+fn first_process(options: &[&str], agent: &[&str]) -> Command {
+    let inner = standalone_with(options, agent);
+    let mut command = Command::new("unshare");
+    command.args(["--fork", "--pid", "--mount-proc", "--kill-child"]).arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+/// The wrapper's process id as it is seen from here.
+fn inside(unshare: &Wrap) -> Pid {
+    let mut found = None;
+    eventually("unshare has a child", || {
+        found = children(unshare.pid()).first().copied();
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn cannot_be_first(name: &str) -> bool {
+    let may = nix::unistd::geteuid().is_root();
+    if !may {
+        eprintln!("SKIPPED: {name}: a pid namespace needs root");
+    }
+    !may
+}
+
+#[test]
+fn as_the_first_process_it_has_the_same_exit_codes() {
+    if cannot_be_first("as_the_first_process_it_has_the_same_exit_codes") {
+        return;
+    }
+    for (script, code) in [("exit 7", 7), ("kill -KILL $$", 137)] {
+        Wrap::start(first_process(&["--restart", "no"], &["sh", "-c", script])).outcome().expect_code(code);
+    }
+    Wrap::start(first_process(&[], &["agent-wrap-no-such-command"])).outcome().expect_code(127);
+}
+
+#[test]
+fn as_the_first_process_it_stops_and_reaps() {
+    if cannot_be_first("as_the_first_process_it_stops_and_reaps") {
+        return;
+    }
+    let agent = with_misbehave(&["--orphans", "20", "--fork-child", "--setsid-child", "--hang", "--print-signals"]);
+    let (wrap, said) = start_and_listen(first_process(&[], &agent));
+    said.wait_for("hanging");
+    let wrapper = inside(&wrap);
+    // Each orphan leads a session of its own, which the agent and its guard do not.
+    let orphans = || {
+        let mut orphans = children(wrapper);
+        orphans.retain(|pid| stat(*pid).is_some_and(|stat| stat.session == *pid));
+        orphans
+    };
+    eventually("the orphans are taken up", || orphans().len() == 20);
+    // Nobody could continue it.
+    kill(wrapper, Signal::SIGTSTP).unwrap();
+    kill(wrapper, Signal::SIGQUIT).unwrap();
+    said.wait_for("signal QUIT");
+    for orphan in orphans().into_iter().take(5) {
+        kill(orphan, Signal::SIGKILL).unwrap();
+        eventually("an orphan is reaped", || !exists(orphan));
+    }
+    kill(wrapper, Signal::SIGTERM).unwrap();
+    let outcome = wrap.outcome();
+    outcome.expect_code(0);
+    assert!(outcome.has("leftovers_found") && outcome.has("stopped"), "{}", outcome.text());
+    assert!(outcome.text().contains("SIGTERM from outside this container"), "{}", outcome.text());
+    assert!(said.rest().contains(&"signal TERM".to_owned()));
+}

@@ -1,0 +1,155 @@
+//! An agent that has outlived its wrapper after all, and two wrappers for one node.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use agent_wrap_testbed::simulated::{Options, Simulated};
+use agent_wrap_testbed::stage::Stage as _;
+use common::standalone::{Ends, exists, guard, misbehave, stat, text, wait_for_end};
+use common::{Wrap, eventually, is_alive, wrap_with_state};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const NODE: &str = "n1";
+
+struct Scene {
+    controller: Simulated,
+    folder: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let controller = Simulated::start(Options::jenkins("2.578")).unwrap();
+        controller.create_node(NODE, 1).unwrap();
+        Self { controller, folder: common::standalone::folder() }
+    }
+
+    fn wrapper(&self, options: &[&str], agent: &[&str]) -> Command {
+        let mut command = wrap_with_state(self.folder.path().as_os_str());
+        command.args(["--url", &self.controller.url(), "--node", NODE]).args(options);
+        if let Some((user, token)) = self.controller.credentials() {
+            let file = self.folder.path().join("token");
+            fs::write(&file, token).unwrap();
+            command.args(["--user", &user, "--token-file", &text(file)]);
+        }
+        let plain = self.controller.agent_command(NODE);
+        command.arg(misbehave()).args(&plain[1..]).args(agent);
+        command
+    }
+
+    /// Leaves an agent behind that lives: it has lost its parent-death signal by executing itself again, and its guard
+    /// was killed before the wrapper.
+    fn survivor(&self, agent: &[&str]) -> Pid {
+        let wrap = Wrap::start(self.wrapper(&[], &[&["--re-exec"], agent].concat()));
+        let survivor = wrap.agent_pid(1);
+        wrap.wait_for_words("INFO: Connected", 2);
+        kill(guard(wrap.pid()).unwrap(), Signal::SIGKILL).unwrap();
+        eventually("the guard is gone", || guard(wrap.pid()).is_none());
+        wrap.kill();
+        assert!(is_alive(survivor), "there is nothing to be found");
+        survivor
+    }
+
+    fn state_file(&self) -> std::path::PathBuf {
+        let mut entries = fs::read_dir(self.folder.path()).unwrap().flatten().map(|entry| entry.path());
+        entries.find(|path| path.extension().is_some_and(|extension| extension == "json")).unwrap()
+    }
+}
+
+#[test]
+fn a_survivor_is_ended_before_another_is_started() {
+    let scene = Scene::new();
+    let survivor = scene.survivor(&[]);
+    let _ends = Ends(survivor);
+    let wrap = Wrap::start(scene.wrapper(&[], &[]));
+    let agent = wrap.agent_pid(1);
+    assert!(!is_alive(survivor));
+    assert_ne!(agent, survivor);
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    let events = outcome.events();
+    let at = |name: &str| events.iter().position(|event| event == name).unwrap_or_else(|| panic!("{events:?}"));
+    assert!(at("survivor_found") < at("survivor_ended"), "{events:?}");
+    assert!(at("survivor_ended") < at("agent_started"), "{events:?}");
+    // A stop leaves nothing to be found.
+    let next = Wrap::start(scene.wrapper(&[], &[]));
+    next.wait_for("agent_started");
+    let outcome = next.stop();
+    outcome.expect_code(0);
+    assert!(!outcome.has("survivor_found"), "{}", outcome.text());
+}
+
+#[test]
+fn a_survivor_that_ignores_term_is_killed() {
+    let scene = Scene::new();
+    let survivor = scene.survivor(&["--ignore-term"]);
+    let _ends = Ends(survivor);
+    let wrap = Wrap::start(scene.wrapper(&["--grace", "200ms"], &[]));
+    wrap.wait_for("agent_started");
+    assert!(!is_alive(survivor));
+    wrap.stop().expect_code(0);
+}
+
+#[test]
+fn a_stop_while_a_survivor_is_being_ended() {
+    let scene = Scene::new();
+    let survivor = scene.survivor(&["--ignore-term"]);
+    let _ends = Ends(survivor);
+    let wrap = Wrap::start(scene.wrapper(&["--grace", "300ms"], &[]));
+    wrap.wait_for("survivor_found");
+    let outcome = wrap.stop();
+    assert!(!outcome.has("agent_started"), "{}", outcome.text());
+    assert!(!is_alive(survivor), "an agent may not outlive a stop unnoticed:\n{}", outcome.text());
+}
+
+#[test]
+fn a_process_that_only_has_the_number_of_the_agent_is_let_alone() {
+    let scene = Scene::new();
+    let first = Wrap::start(scene.wrapper(&[], &["-noReconnect"]));
+    let agent = first.agent_pid(1);
+    first.wait_for("agent_connected");
+    first.kill();
+    wait_for_end(agent);
+    let mut somebody = Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = Pid::from_raw(somebody.id().try_into().unwrap());
+    let file = scene.state_file();
+    let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(state["agent"]["pid"], agent.as_raw());
+    // The same number, started at another time.
+    state["agent"]["pid"] = pid.as_raw().into();
+    assert_ne!(state["agent"]["start_time"], stat(pid).unwrap().start_time);
+    fs::write(&file, state.to_string()).unwrap();
+    let wrap = Wrap::start(scene.wrapper(&[], &[]));
+    wrap.wait_for("agent_started");
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(!outcome.has("survivor_found"), "{}", outcome.text());
+    assert!(is_alive(pid));
+    somebody.kill().unwrap();
+    somebody.wait().unwrap();
+}
+
+#[test]
+fn a_second_wrapper_for_the_node_is_turned_away() {
+    let scene = Scene::new();
+    let first = Wrap::start(scene.wrapper(&[], &[]));
+    first.wait_for("agent_connected");
+    let agent = first.agent_pid(1);
+    let requests = scene.controller.requests().len();
+    let outcome = Wrap::start(scene.wrapper(&["--poll", "1h"], &[])).outcome();
+    outcome.expect_code(75);
+    assert!(outcome.text().contains(&format!("pid {}", first.pid())), "{}", outcome.text());
+    assert!(!outcome.has("agent_started") && !outcome.has("survivor_found"), "{}", outcome.text());
+    assert!(scene.controller.requests().len() <= requests + 1, "it has asked the controller");
+    assert!(is_alive(agent));
+    first.stop().expect_code(0);
+    assert!(!exists(agent));
+    // The lock goes with its holder.
+    let third = Wrap::start(scene.wrapper(&[], &[]));
+    third.wait_for("agent_started");
+    third.stop().expect_code(0);
+}
