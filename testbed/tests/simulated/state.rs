@@ -55,8 +55,7 @@ fn the_oldest_controllers_forget_the_mark() {
 
 #[test]
 fn a_starting_controller_refuses_good_credentials_for_a_while() {
-    let mut options = Options::default();
-    options.startup = startup_as_seen(Lasting::Requests(1));
+    let options = Options { startup: startup_as_seen(Lasting::Requests(1)), ..Options::default() };
     let mut controller = controller(options);
     let statuses = |controller: &Simulated| -> Vec<u16> {
         (0..6).map(|_| ask(controller, OP, "GET", "computer/n1/api/json").status).collect()

@@ -54,8 +54,8 @@ pub(crate) fn work(options: &Options, line: &Line) -> Exit {
     loop {
         match place(options).and_then(|place| open(&place)) {
             Ok(stream) => {
-                complain("INFO: Connected");
                 line.set(stream.get_ref().try_clone().ok());
+                complain("INFO: Connected");
                 if let Some(exit) = connected(options) {
                     return exit;
                 }
@@ -150,7 +150,10 @@ fn open(place: &Place) -> std::result::Result<BufReader<TcpStream>, Failure> {
     let path = format!("testbed/connect/{}", encoded(&place.name));
     let (status, mut stream) = ask("POST", &place.root, &path, &headers)?;
     if status == 200 {
-        next_line(&mut stream)?;
+        // The first chunk, "connected": its length, its line, and the empty rest.
+        for _ in 0..3 {
+            next_line(&mut stream)?;
+        }
         return Ok(stream);
     }
     let mut words = String::new();
