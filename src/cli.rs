@@ -59,11 +59,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: bool) -> R
     }
     let mut matches = command().try_get_matches_from(arguments).map_err(|error| {
         let asked_for = !error.use_stderr();
-        let text = if asked_for && !error.to_string().is_empty() || !terminal {
-            error.render().to_string()
-        } else {
-            error.render().ansi().to_string()
-        };
+        let text = error.render().to_string();
         let code = if asked_for { ExitCode::Stopped } else { ExitCode::Usage };
         Farewell { text, to_stderr: !asked_for, code }
     })?;
@@ -83,9 +79,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: bool) -> R
 pub fn command() -> Command {
     Command::new("agent-wrap")
         .version(env!("CARGO_PKG_VERSION"))
-        .about(
-            "Brings a Jenkins or Hudson node online, runs its agent, and marks the node offline before the agent stops",
-        )
+        .about("Bring a Jenkins or Hudson node online, run its agent, mark the node offline before it stops")
         .override_usage("agent-wrap [OPTIONS] COMMAND [ARGUMENT...]")
         .max_term_width(100)
         .disable_help_flag(true)
@@ -99,7 +93,7 @@ pub fn command() -> Command {
                 .trailing_var_arg(true),
         )
         .args(config::flag_arguments())
-        .next_help_heading("Other")
+        .next_help_heading(config::OWN_HEADING)
         .arg(
             Arg::new("config")
                 .long("config")
@@ -123,7 +117,93 @@ pub fn command() -> Command {
         )
         .after_help(
             "TIME is written like 90s, 5m or 1h 30m, or as whole seconds. Every option is also a key of the settings \
-             file (drain = \"5m\") and a variable of the environment (AGENT_WRAP_DRAIN). agent-wrap(1) lists signals \
-             and exit codes.",
+             file (drain = \"5m\") and a variable of the environment (AGENT_WRAP_DRAIN). Signals and exit codes: \
+             agent-wrap(1).\n\n\
+             Example: agent-wrap --user keeper --token-file token --url https://ci/ --node a java -jar agent.jar",
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    fn command_of(arguments: &[&str]) -> Vec<OsString> {
+        parse(words(arguments), false).unwrap().command
+    }
+
+    #[test]
+    fn everything_from_the_first_word_on_is_the_agents() {
+        for rest in [
+            &["java", "-jar", "agent.jar", "--node", "x", "-h", "--help", "-V"][..],
+            &["java", "--", "--url", "--", ""],
+            &["./start.sh", "-", "--print-config", "--unknown=1", "-secret=a=b", " ", "@f"],
+            &["", "--drain"],
+        ] {
+            assert_eq!(command_of(&[&["agent-wrap", "--node", "n"][..], rest].concat()), words(rest));
+            assert_eq!(command_of(&[&["agent-wrap", "--drain=5m", "--"][..], rest].concat()), words(rest));
+            assert_eq!(command_of(&[&["agent-wrap", "--standalone"][..], rest].concat()), words(rest));
+        }
+        assert_eq!(command_of(&["agent-wrap", "--", "--node", "x"]), words(&["--node", "x"]));
+        assert_eq!(command_of(&["agent-wrap", "--", "--", "x"]), words(&["--", "x"]));
+    }
+
+    #[test]
+    fn bytes_of_the_command_stay_as_they_are() {
+        let odd = OsString::from_vec(vec![0xff, b'=', 0x80]);
+        let arguments = ["agent-wrap".into(), "java".into(), odd.clone()];
+        assert_eq!(parse(arguments, false).unwrap().command, ["java".into(), odd]);
+    }
+
+    #[test]
+    fn a_wrong_use_is_told_on_stderr_with_64() {
+        for arguments in [
+            &["agent-wrap"][..],
+            &["agent-wrap", "--node", "x"],
+            &["agent-wrap", "--"],
+            &["agent-wrap", "--unknown", "java"],
+            &["agent-wrap", "-x", "java"],
+            &["agent-wrap", "--node"],
+            &["agent-wrap", "--token", "hush", "java"],
+            &["agent-wrap", "--node", "a", "--node", "b", "java"],
+        ] {
+            let farewell = parse(words(arguments), false).unwrap_err();
+            assert_eq!((farewell.code, farewell.to_stderr), (ExitCode::Usage, true), "{arguments:?}");
+            assert!(farewell.text.starts_with("error: "), "{}", farewell.text);
+            assert!(!farewell.text.contains('\u{1b}'));
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_what_was_asked_for() {
+        for flag in ["-h", "--help", "-V", "--version"] {
+            let farewell = parse(words(&["agent-wrap", flag]), false).unwrap_err();
+            assert_eq!((farewell.code, farewell.to_stderr), (ExitCode::Stopped, false), "{flag}");
+        }
+        assert_eq!(parse(words(&["agent-wrap", "-V"]), false).unwrap_err().text, "agent-wrap 0.1.0\n");
+    }
+
+    #[test]
+    fn alone_at_a_terminal_it_greets() {
+        let farewell = parse(words(&["agent-wrap"]), true).unwrap_err();
+        assert_eq!((farewell.text.as_str(), farewell.code), (GREETING, ExitCode::Usage));
+        assert!(GREETING.lines().count() <= 12 && GREETING.lines().all(|line| line.len() < 80));
+    }
+
+    #[test]
+    fn nothing_has_to_run_to_print_settings() {
+        let cli = parse(words(&["agent-wrap", "--config", "f", "--print-config"]), false).unwrap();
+        assert!(cli.print_config && cli.command.is_empty());
+        assert_eq!(cli.config.as_deref(), Some(std::path::Path::new("f")));
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
 }

@@ -206,6 +206,11 @@ impl AgentCommand {
         name.filter(|name| !name.is_empty()).map(|name| (name.to_owned(), "the name after the secret"))
     }
 
+    /// It says how to connect in a way that needs the node's secret, and does not say that.
+    pub(crate) fn lacks_secret(&self) -> bool {
+        (self.is_direct() || self.has("-url")) && self.secret().is_none()
+    }
+
     /// Where it names the node's secret: an option's value or the first word that is none.
     pub(crate) fn secret(&self) -> Option<&Word> {
         self.option("-secret").or_else(|| self.positional.first())

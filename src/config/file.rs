@@ -79,21 +79,23 @@ pub(crate) fn parse(text: &str, source: &Source<'_>, problems: &mut Vec<Problem>
         let origin = source.origin(line_of(key.span().start), name);
         match Setting::named(name) {
             None => problems.push(Problem::of(&origin, unknown_key(name))),
-            Some(setting) if setting.kind == Kind::Signals => match value.get_ref() {
-                DeValue::Table(pairs) => {
-                    for (signal, verb) in pairs {
-                        let origin =
-                            source.origin(line_of(signal.span().start), &format!("signal.{}", signal.get_ref()));
-                        match verb.get_ref() {
-                            DeValue::String(verb) => {
-                                values.set_signal(signal.get_ref(), Given::new(verb.as_ref(), origin));
-                            }
-                            other => problems.push(Problem::of(&origin, wrong_type("a verb such as \"stop\"", other))),
+            Some(setting) if setting.kind == Kind::Signals => {
+                let Some(pairs) = value.get_ref().as_table() else {
+                    let words = wrong_type("a table of signals and verbs", value.get_ref());
+                    problems.push(Problem::of(&origin, words));
+                    continue;
+                };
+                for (signal, verb) in pairs {
+                    let key = format!("signal.{}", signal.get_ref());
+                    let origin = source.origin(line_of(signal.span().start), &key);
+                    match verb.get_ref().as_str() {
+                        Some(words) => values.set_signal(signal.get_ref(), Given::new(words, origin)),
+                        None => {
+                            problems.push(Problem::of(&origin, wrong_type("a verb such as \"stop\"", verb.get_ref())));
                         }
                     }
                 }
-                other => problems.push(Problem::of(&origin, wrong_type("a table of signals and verbs", other))),
-            },
+            }
             Some(setting) => match text_of(setting.kind, value, source) {
                 Ok(text) => values.set(setting.key, Given::new(text, origin)),
                 Err(words) => problems.push(Problem::of(&origin, words)),

@@ -31,6 +31,9 @@ impl Flags {
     }
 }
 
+/// The heading of the flags that are about the wrapper and not about the agent.
+pub(crate) const OWN_HEADING: &str = super::table::Group::Running.heading();
+
 /// One argument a setting. The defaults in their help come from the defaults file.
 pub(crate) fn flag_arguments() -> Vec<Arg> {
     let defaults = file::defaults(&mut Vec::new());

@@ -5,7 +5,9 @@
 //! place wherever it was made.
 
 mod agent_command;
+mod completion;
 mod credentials;
+mod docker_agent;
 mod environment;
 mod error;
 mod file;
@@ -16,6 +18,7 @@ mod parse;
 mod print;
 mod quote;
 mod reason;
+mod secret_file;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,15 +31,18 @@ use agent_wrap_supervisor::{
     Backoff, IfRefused, Leftovers, NodePolicy, OfflinePolicy, OnlineMethod, OnlinePolicy, Policy, RestartMode, Span,
 };
 
+pub use completion::{Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, plan, runs_agent_jar};
 pub use credentials::{Credentials, SecretError, SecretSource};
+pub use docker_agent::translate_docker_agent;
 pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
 pub use flags::Flags;
-pub(crate) use flags::flag_arguments;
+pub(crate) use flags::{OWN_HEADING, flag_arguments};
 pub use load::{Loaded, load};
 pub use quote::shell_quote;
 pub use reason::{ReasonFacts, ReasonTemplate};
+pub use secret_file::{RuntimeDirectory, SecretFile, SecretFileError};
 
 /// The settings in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +93,7 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// Signals that mean something else than by default: name in capitals without `SIG`, and verb, sorted by name.
     pub signals: Vec<(String, String)>,
-    /// The agent's command, byte for byte as it was given.
+    /// The agent's command, byte for byte as it was given. It may hold a secret: log it with [`shell_quote`] only.
     pub command: Vec<OsString>,
 }
 

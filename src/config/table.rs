@@ -69,7 +69,7 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) fn heading(self) -> &'static str {
+    pub(crate) const fn heading(self) -> &'static str {
         match self {
             Self::Controller => "Controller and node",
             Self::Start => "Before the agent starts",
@@ -180,12 +180,12 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::StartTimeout, "start-timeout", Group::Start, Kind::Time, "TIME",
         "How long to wait for the controller; 0 is for ever"),
     row(Key::IfRefused, "if-refused", Group::Start, Kind::Text, "WHAT",
-        "When the controller refuses us: exit, or start anyway"),
+        "If the controller refuses us: exit or start"),
 
     row(Key::Offline, "offline", Group::Stop, Kind::Text, "WHEN",
         "Mark the node and drain it: always or never"),
     row(Key::OfflineReason, "offline-reason", Group::Stop, Kind::Text, "TEXT",
-        "What people read beside the node"),
+        "What people see"),
     row(Key::OfflineTimeout, "offline-timeout", Group::Stop, Kind::Time, "TIME",
         "How long marking the node may take"),
     row(Key::Drain, "drain", Group::Stop, Kind::Time, "TIME",
@@ -193,14 +193,14 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::Grace, "grace", Group::Stop, Kind::Time, "TIME",
         "How long the agent has from TERM to KILL"),
     row(Key::Leftovers, "leftovers", Group::Stop, Kind::Text, "WHAT",
-        "Processes that the agent leaves behind: kill or leave"),
+        "What the agent leaves running: kill or leave"),
 
     row(Key::Restart, "restart", Group::Agent, Kind::Text, "WHEN",
         "Start it again: always, on-failure or no"),
     row(Key::RestartLimit, "restart-limit", Group::Agent, Kind::Count, "N",
         "Give up after N failures in a row; 0 is never"),
     row(Key::RestartDelay, "restart-delay", Group::Agent, Kind::Time, "TIME",
-        "Pause after a failure; doubles with each further one"),
+        "Pause after a failure; doubles each time"),
     row(Key::RestartDelayMax, "restart-delay-max", Group::Agent, Kind::Time, "TIME",
         "Longest such pause"),
     row(Key::RestartResetAfter, "restart-reset-after", Group::Agent, Kind::Time, "TIME",
@@ -221,7 +221,7 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         "It speaks over stdin and stdout: add no arguments"),
 
     row(Key::Poll, "poll", Group::Watch, Kind::Time, "TIME",
-        "How often to look at the node; 0 is as seldom as allowed"),
+        "How often to look at the node"),
     row(Key::DisconnectTimeout, "disconnect-timeout", Group::Watch, Kind::Time, "TIME",
         "Longest time between two looks"),
 
@@ -233,7 +233,7 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         "For the lock and the memory of earlier runs")
         .or(&[alias("STATE_DIRECTORY")]),
     row(Key::Signal, "signal", Group::Running, Kind::Signals, "NAME=VERB",
-        "What a signal means: stop, stop-now, drain, online, reload, restart, forward or ignore; may be repeated"),
+        "Repeatable; verbs: stop, stop-now, drain, online, reload, restart, forward, ignore"),
 ];
 
 #[cfg(test)]
@@ -260,5 +260,18 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn the_manual_knows_every_name() {
+        let manual = include_str!("../../man/agent-wrap.1");
+        let section = manual.split(".Sh ENVIRONMENT").nth(1).and_then(|rest| rest.split(".Sh ").next()).unwrap();
+        let words: Vec<&str> = section.split_whitespace().collect();
+        for setting in &SETTINGS {
+            let credential = setting.credential.into_iter();
+            for name in setting.aliases.iter().map(|alias| alias.name).chain(credential) {
+                assert!(words.contains(&name), "{name}");
+            }
+        }
     }
 }

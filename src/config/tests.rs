@@ -95,15 +95,15 @@ fn in_file(setting: &Setting, words: &str) -> String {
 
 /// What else has to be there for a setting to have an effect and for the settings to be complete.
 fn companions(setting: &Setting) -> Vec<&'static str> {
-    let mut arguments = match setting.key {
-        Key::Url => vec!["--node", "a"],
-        Key::Node => vec!["--url", "https://ci/"],
-        _ => COMPLETE.to_vec(),
-    };
-    match setting.key {
-        Key::User => arguments.extend(["--token-file", "/token"]),
-        Key::RestartDelay => arguments.extend(["--restart-delay-max", "1h"]),
-        _ => {}
+    let mut arguments = COMPLETE.to_vec();
+    if setting.key == Key::Url {
+        arguments = vec!["--node", "a"];
+    } else if setting.key == Key::Node {
+        arguments = vec!["--url", "https://ci/"];
+    } else if setting.key == Key::User {
+        arguments.extend(["--token-file", "/token"]);
+    } else if setting.key == Key::RestartDelay {
+        arguments.extend(["--restart-delay-max", "1h"]);
     }
     arguments
 }
@@ -150,6 +150,13 @@ fn for_every_setting_flags_beat_variables_beat_the_file_beats_the_defaults() {
         world.arguments.push(format!("--{}={flag}", setting.name).into());
         assert_eq!(world.settings(), by_flag(setting, flag), "{} by its flag", setting.name);
     }
+}
+
+#[test]
+fn jenkins_name_overrides_the_agents_name() {
+    let world = World::new(&["--url=https://ci/"], AGENT);
+    let world = world.variable("JENKINS_AGENT_NAME", "agent").variable("JENKINS_NAME", "name");
+    assert_eq!(world.settings().controller.unwrap().node, "name");
 }
 
 #[test]

@@ -1,0 +1,365 @@
+//! Completing the agent's command: what `agent-wrap java -jar agent.jar` becomes.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::agent_command::{AgentCommand, Place, is_agent_jar, lines_of};
+
+/// What a completion depends on besides the command.
+#[derive(Clone, Copy)]
+pub struct CompletionFacts<'a> {
+    /// The controller's root with its slash, and the node; `None` for `--standalone`.
+    pub controller: Option<(&'a str, &'a str)>,
+    /// What kind of controller it is.
+    pub kind: ControllerKind,
+    /// Where the file with the secret will be.
+    pub secret_file: &'a Path,
+    /// Whether the settings name the node's secret.
+    pub secret_given: bool,
+    /// Where a jar is fetched to; `None` when there is no place for one.
+    pub state_dir: Option<&'a Path>,
+    /// `--stdio`.
+    pub stdio: bool,
+    /// Whether a file is there; a relative path is relative to the working directory.
+    pub exists: &'a dyn Fn(&Path) -> bool,
+}
+
+/// The kinds of controller that agents connect to in different ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControllerKind {
+    /// Jenkins; `agent_port`: it listens for inbound agents, so that no WebSocket is needed.
+    Jenkins {
+        /// Whether it listens.
+        agent_port: bool,
+    },
+    /// Hudson.
+    Hudson,
+}
+
+/// The command to run, and what has to be done before it can be.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// The command. It may name [`CompletionFacts::secret_file`].
+    pub command: Vec<OsString>,
+    /// The secret that the agent reads from the secret file.
+    pub secret: NeededSecret,
+    /// The jar.
+    pub jar: Jar,
+    /// Whether connection arguments were added; if not, the command is the user's own.
+    pub completed: bool,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// What has to be in the secret file.
+#[derive(Clone, Debug)]
+pub enum NeededSecret {
+    /// Nothing: the file is not used.
+    None,
+    /// The node's secret: from the settings, else from the controller.
+    OfTheNode,
+    /// A jnlp file with the node's secret, for Hudson: see [`local_jnlp`].
+    JnlpOfTheNode,
+    /// This one, which stood in the command.
+    Given(SecretString),
+}
+
+/// What has to be done about the jar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Jar {
+    /// Nothing: it is there, or the command runs none that is known.
+    Ready,
+    /// It is to be fetched from the controller to this path, which the command names.
+    Fetch(PathBuf),
+    /// It is not there, and cannot be fetched: an absolute path, `--standalone`, or no state directory.
+    Missing(PathBuf),
+}
+
+/// Decides how the agent is run. Nothing is read or written but files that the command itself names with `@`.
+///
+/// Without connection arguments of its own, the command of a known agent's jar is given them; a secret that stands in
+/// the command, where every build could see it, is moved into the secret file; a relative jar that is not there is
+/// fetched; and a command that says all but the secret gets the one of the settings. Every other byte of the command stays as it is.
+#[must_use]
+pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
+    let agent = AgentCommand::read(command, &lines_of);
+    let mut completion = Completion {
+        command: command.to_vec(),
+        secret: NeededSecret::None,
+        jar: Jar::Ready,
+        completed: false,
+        warnings: Vec::new(),
+    };
+    if agent.is_agent {
+        hide_secret(&agent, facts, &mut completion);
+    }
+    if let Some(at) = agent.jar {
+        completion.jar = find_jar(at, facts, &mut completion.command);
+        if let Some((url, node)) = facts.controller.filter(|_| !facts.stdio && !agent.has_connection()) {
+            complete(&agent, url, node, facts, &mut completion);
+        } else if facts.secret_given && agent.lacks_secret() {
+            completion.command.extend(["-secret".into(), reference(facts.secret_file)]);
+            completion.secret = NeededSecret::OfTheNode;
+        }
+    }
+    completion
+}
+
+/// Moves a secret that stands in the command into the secret file.
+fn hide_secret(agent: &AgentCommand, facts: &CompletionFacts<'_>, completion: &mut Completion) {
+    let Some(word) = agent.secret() else { return };
+    let Some(secret) = word.text.to_str().filter(|text| !text.is_empty() && !text.starts_with('@')) else { return };
+    let reference = reference(facts.secret_file);
+    match word.place {
+        Place::Whole(at) => completion.command[at] = reference,
+        // `-secret=@FILE` would not be expanded: only whole arguments that begin with @ are.
+        Place::AfterEquals(at) => {
+            completion.command.splice(at..=at, ["-secret".into(), reference]);
+        }
+        Place::InFile => return,
+    }
+    completion.secret = NeededSecret::Given(SecretString::from(secret));
+    completion.warnings.push(
+        "the node's secret stands in the command, where everybody on this machine can read it (ps); the agent gets it \
+         in a file instead, but this program's own arguments still show it: use -secret @FILE, --secret-file, or leave \
+         it out"
+            .to_owned(),
+    );
+}
+
+fn find_jar(at: usize, facts: &CompletionFacts<'_>, command: &mut [OsString]) -> Jar {
+    let path = PathBuf::from(&command[at]);
+    if (facts.exists)(&path) {
+        return Jar::Ready;
+    }
+    match (facts.state_dir, path.file_name()) {
+        (Some(folder), Some(name)) if path.is_relative() && facts.controller.is_some() => {
+            let fetched = folder.join(name);
+            command[at] = fetched.clone().into();
+            Jar::Fetch(fetched)
+        }
+        (_, _) => Jar::Missing(path),
+    }
+}
+
+fn complete(agent: &AgentCommand, url: &str, node: &str, facts: &CompletionFacts<'_>, completion: &mut Completion) {
+    let mut add = |option: &str, value: Option<OsString>| {
+        if !agent.has(option) {
+            completion.command.push(option.into());
+            completion.command.extend(value);
+        }
+    };
+    match facts.kind {
+        ControllerKind::Jenkins { agent_port } => {
+            add("-url", Some(url.into()));
+            add("-name", Some(node.into()));
+            add("-secret", Some(reference(facts.secret_file)));
+            if !agent_port && !agent.has("-tunnel") {
+                add("-webSocket", None);
+            }
+            add("-noReconnect", None);
+            if !agent.has("-secret") {
+                completion.secret = NeededSecret::OfTheNode;
+            }
+        }
+        ControllerKind::Hudson => {
+            let file = facts.secret_file.as_os_str().as_bytes();
+            let url = format!("file:{}", encode(file, |byte| byte == b'/'));
+            completion.command.extend(["-jnlpUrl".into(), url.into()]);
+            completion.secret = NeededSecret::JnlpOfTheNode;
+        }
+    }
+    completion.completed = true;
+}
+
+/// `@FILE`, which agent.jar replaces by the lines of the file.
+fn reference(path: &Path) -> OsString {
+    let mut reference = OsString::from("@");
+    reference.push(path);
+    reference
+}
+
+/// What Hudson's slave.jar reads by `-jnlpUrl`: unlike its command line, such a file can say that a dropped channel
+/// ends the agent, and unlike the controller's own, it needs no password when security is on.
+#[must_use]
+pub fn local_jnlp(url: &str, node: &str, secret: &str) -> String {
+    let arguments: String = [secret, node, "-url", url, "-noreconnect"]
+        .iter()
+        .map(|argument| format!("<argument>{}</argument>", escape(argument)))
+        .collect();
+    format!("<jnlp><application-desc>{arguments}</application-desc></jnlp>\n")
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// One path segment: everything but RFC 3986's unreserved characters is encoded.
+pub(super) fn percent_encode(segment: &str) -> String {
+    encode(segment.as_bytes(), |_| false)
+}
+
+fn encode(bytes: &[u8], is_kept: impl Fn(u8) -> bool) -> String {
+    let mut encoded = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || is_kept(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// Whether a command runs a jar that is known to be an agent's, so that [`plan`] could complete it.
+#[must_use]
+pub fn runs_agent_jar(command: &[OsString]) -> bool {
+    command.windows(2).any(|pair| pair[0] == OsStr::new("-jar") && is_agent_jar(&pair[1]))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    const PORT: ControllerKind = ControllerKind::Jenkins { agent_port: true };
+
+    fn facts() -> CompletionFacts<'static> {
+        CompletionFacts {
+            controller: Some(("https://ci/x/", "a b")),
+            kind: PORT,
+            secret_file: Path::new("/run/s"),
+            secret_given: false,
+            state_dir: Some(Path::new("/state")),
+            stdio: false,
+            exists: &|_| true,
+        }
+    }
+
+    fn planned(line: &str, facts: &CompletionFacts<'_>) -> (String, Completion) {
+        let completion = plan(&words(line), facts);
+        let joined: Vec<_> = completion.command.iter().map(|word| word.to_str().unwrap()).collect();
+        (joined.join(" "), completion)
+    }
+
+    #[test]
+    fn a_command_without_connection_arguments_gets_them() {
+        let web_socket = CompletionFacts { kind: ControllerKind::Jenkins { agent_port: false }, ..facts() };
+        let hudson = CompletionFacts { kind: ControllerKind::Hudson, ..facts() };
+        let java = "java -jar agent.jar";
+        for (line, facts, added) in [
+            ("", facts(), "-url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
+            ("-workDir /w", facts(), "-url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
+            ("-noReconnect -secret @f", facts(), "-url https://ci/x/ -name a b"),
+            ("-name=n", facts(), "-url https://ci/x/ -secret @/run/s -noReconnect"),
+            ("", web_socket, "-url https://ci/x/ -name a b -secret @/run/s -webSocket -noReconnect"),
+            ("-webSocket", web_socket, "-url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
+            ("-tunnel h:1", web_socket, "-url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
+            ("", hudson, "-jnlpUrl https://ci/x/computer/a%20b/slave-agent.jnlp"),
+        ] {
+            let line = format!("{java} {line}");
+            let (planned, completion) = planned(&line, &facts);
+            assert_eq!(planned, format!("{} {added}", line.trim_end()));
+            assert!(completion.completed);
+            let needed = matches!(completion.secret, NeededSecret::OfTheNode);
+            assert_eq!(needed, added.contains("-secret"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_node_is_one_argument() {
+        let command = plan(&words("java -jar agent.jar"), &facts()).command;
+        assert!(command.contains(&OsString::from("a b")));
+    }
+
+    #[test]
+    fn everything_else_stays_as_it_is() {
+        let stdio = CompletionFacts { stdio: true, ..facts() };
+        let standalone = CompletionFacts { controller: None, ..facts() };
+        for (line, facts) in [
+            ("java -jar agent.jar", stdio),
+            ("java -jar agent.jar", standalone),
+            ("java -jar agent.jar -url https://ci/ -name n -secret @f", facts()),
+            ("java -jar agent.jar -direct h:1", facts()),
+            ("java -jar agent.jar -jnlpUrl https://ci/computer/n/jenkins-agent.jnlp", facts()),
+            ("java -jar server.jar", facts()),
+            ("./start.sh", facts()),
+            ("java -jar", facts()),
+            ("sh -c x -secret hush", facts()),
+        ] {
+            let (planned, completion) = planned(line, &facts);
+            assert_eq!(planned, line);
+            assert!(!completion.completed && completion.warnings.is_empty());
+            assert!(matches!((completion.secret, completion.jar), (NeededSecret::None, Jar::Ready)));
+        }
+        assert!(plan(&[], &facts()).command.is_empty());
+    }
+
+    #[test]
+    fn a_secret_in_the_command_goes_into_the_file() {
+        for (line, expected) in [
+            ("java -jar agent.jar -url u -name n -secret hush", "java -jar agent.jar -url u -name n -secret @/run/s"),
+            ("java -jar agent.jar -secret=hush -url u -name n", "java -jar agent.jar -secret @/run/s -url u -name n"),
+            ("java -jar agent.jar -jnlpUrl u hush n", "java -jar agent.jar -jnlpUrl u @/run/s n"),
+            ("jenkins-agent -url u hush n", "jenkins-agent -url u @/run/s n"),
+            (
+                "java -jar agent.jar -secret hush",
+                "java -jar agent.jar -secret @/run/s -url https://ci/x/ -name a b -noReconnect",
+            ),
+        ] {
+            let (planned, completion) = planned(line, &facts());
+            assert_eq!(planned, expected);
+            let NeededSecret::Given(secret) = &completion.secret else { panic!("{line}") };
+            assert_eq!(secret.expose_secret(), "hush");
+            assert_eq!(completion.warnings.len(), 1);
+            assert!(!format!("{completion:?}").contains("hush"));
+        }
+    }
+
+    #[test]
+    fn a_given_secret_is_added_where_only_it_is_missing() {
+        let given = CompletionFacts { secret_given: true, ..facts() };
+        for line in ["-url u -name n", "-direct h:1 -name n -instanceIdentity i"] {
+            let line = format!("java -jar agent.jar {line}");
+            let (with, completion) = planned(&line, &given);
+            assert_eq!(with, format!("{line} -secret @/run/s"));
+            assert!(matches!(completion.secret, NeededSecret::OfTheNode) && !completion.completed);
+            assert_eq!(planned(&line, &facts()).0, line);
+        }
+        for line in ["-url u -name n -secret @f", "-url u s n", "-jnlpUrl u", "-tcp f"] {
+            let line = format!("java -jar agent.jar {line}");
+            assert!(!matches!(planned(&line, &given).1.secret, NeededSecret::OfTheNode), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_relative_jar_that_is_not_there_is_fetched() {
+        let absent = CompletionFacts { exists: &|_| false, ..facts() };
+        let (line, completion) = planned("java -jar lib/agent.jar -url u -name n", &absent);
+        assert_eq!(line, "java -jar /state/agent.jar -url u -name n");
+        assert_eq!(completion.jar, Jar::Fetch("/state/agent.jar".into()));
+        for (line, facts) in [
+            ("java -jar /opt/agent.jar", absent),
+            ("java -jar agent.jar", CompletionFacts { state_dir: None, ..absent }),
+            ("java -jar agent.jar", CompletionFacts { controller: None, ..absent }),
+        ] {
+            let (planned, completion) = planned(line, &facts);
+            assert!(planned.starts_with(line));
+            assert!(matches!(completion.jar, Jar::Missing(_)), "{line}");
+        }
+        assert_eq!(plan(&words("java -jar server.jar"), &absent).jar, Jar::Ready);
+    }
+
+    #[test]
+    fn names_are_encoded_as_one_segment() {
+        assert_eq!(percent_encode("a b+c/ü~"), "a%20b%2Bc%2F%C3%BC~");
+    }
+}

@@ -1,0 +1,156 @@
+//! In the place of docker-agent's entry point: called as `jenkins-agent` we take its arguments and its environment.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use super::Surroundings;
+use super::agent_command::{AgentCommand, lines_of};
+
+/// Variables that stand for an option with a value.
+const OPTIONS: [(&str, &str); 5] = [
+    ("JENKINS_TUNNEL", "-tunnel"),
+    ("JENKINS_AGENT_WORKDIR", "-workDir"),
+    ("JENKINS_DIRECT_CONNECTION", "-direct"),
+    ("JENKINS_PROTOCOLS", "-protocols"),
+    ("JENKINS_INSTANCE_IDENTITY", "-instanceIdentity"),
+];
+
+/// The arguments of `agent-wrap` that do what these arguments of `jenkins-agent` say; others come back as they are.
+///
+/// All arguments are the agent's then, and our own settings come from file and environment. Controller, name and secret
+/// are not repeated here: a command without them is completed with what `JENKINS_URL`, `JENKINS_AGENT_NAME` and
+/// `JENKINS_SECRET` say. A single word that is no option is a program to run instead of an agent, such as a shell.
+#[must_use]
+pub fn translate_docker_agent(arguments: Vec<OsString>, surroundings: &Surroundings) -> Vec<OsString> {
+    let called = arguments.first().and_then(|name| Path::new(name).file_name());
+    if !called.is_some_and(|name| name == "jenkins-agent" || name == "jenkins-slave") {
+        return arguments;
+    }
+    let mut theirs = arguments.into_iter().skip(1).collect::<Vec<_>>();
+    match theirs.as_slice() {
+        [program] if !program.as_encoded_bytes().starts_with(b"-") => {
+            let ours = ["agent-wrap", "--standalone", "--restart=no", "--"].map(OsString::from);
+            return ours.into_iter().chain(theirs).collect();
+        }
+        _ => {}
+    }
+    let mut words: Vec<OsString> = vec!["agent-wrap".into(), "--".into(), java(surroundings)];
+    words.extend(split(surroundings.variable("JENKINS_JAVA_OPTS").or_else(|| surroundings.variable("JAVA_OPTS"))));
+    let jar = surroundings.variable("JENKINS_AGENT_FILE").unwrap_or(OsStr::new("/usr/share/jenkins/agent.jar"));
+    words.extend(["-jar".into(), jar.to_owned()]);
+    words.extend(connection(&theirs, surroundings));
+    words.extend(split(surroundings.variable("REMOTING_OPTS")));
+    words.append(&mut theirs);
+    words
+}
+
+fn java(surroundings: &Surroundings) -> OsString {
+    match (surroundings.variable("JENKINS_JAVA_BIN"), surroundings.variable("JAVA_HOME")) {
+        (Some(java), _) => java.to_owned(),
+        (None, Some(home)) => Path::new(home).join("bin/java").into(),
+        (None, None) => "java".into(),
+    }
+}
+
+/// The options that the environment asks for and the arguments do not have.
+fn connection(theirs: &[OsString], surroundings: &Surroundings) -> Vec<OsString> {
+    let as_command: Vec<OsString> =
+        [OsString::from("jenkins-agent")].into_iter().chain(theirs.iter().cloned()).collect();
+    let given = AgentCommand::read(&as_command, &lines_of);
+    let mut words = Vec::new();
+    for (variable, option) in OPTIONS {
+        if let Some(value) = surroundings.variable(variable).filter(|_| !given.has(option)) {
+            words.extend([option.into(), value.to_owned()]);
+        }
+    }
+    if surroundings.variable("JENKINS_WEB_SOCKET").is_some_and(|value| value == "true") && !given.has("-webSocket") {
+        words.push("-webSocket".into());
+    }
+    // Who says a part of how to connect is not completed any more, so the rest has to be said here.
+    let direct = given.is_direct() || words.iter().any(|word| word == "-direct");
+    if direct || given.has_connection() {
+        if let Some(url) = surroundings.variable("JENKINS_URL").filter(|_| !direct && given.urls().is_empty()) {
+            words.extend(["-url".into(), url.to_owned()]);
+        }
+        let name = surroundings.variable("JENKINS_NAME").or_else(|| surroundings.variable("JENKINS_AGENT_NAME"));
+        if let Some(name) = name.filter(|_| given.node().is_none()) {
+            words.extend(["-name".into(), name.to_owned()]);
+        }
+    }
+    words
+}
+
+fn split(words: Option<&OsStr>) -> Vec<OsString> {
+    let words = words.map(OsStr::to_string_lossy).unwrap_or_default();
+    words.split_whitespace().map(OsString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(arguments: &str, variables: &[(&str, &str)]) -> String {
+        let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let surroundings = Surroundings { variables: variables.collect(), default_file: "/".into(), root: true };
+        let arguments = arguments.split_whitespace().map(OsString::from).collect();
+        let words = translate_docker_agent(arguments, &surroundings);
+        words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_arguments_of_the_entry_point_become_ours() {
+        let jar = "-jar /usr/share/jenkins/agent.jar";
+        let identity = [("JENKINS_URL", "https://ci/"), ("JENKINS_AGENT_NAME", "n"), ("JENKINS_SECRET", "hush")];
+        for (arguments, variables, expected) in [
+            ("jenkins-agent", &identity[..], format!("agent-wrap -- java {jar}")),
+            (
+                "/usr/local/bin/jenkins-agent -url u s n",
+                &[("JENKINS_URL", "v"), ("JENKINS_NAME", "m")],
+                format!("agent-wrap -- java {jar} -url u s n"),
+            ),
+            ("jenkins-slave -url u", &identity, format!("agent-wrap -- java {jar} -name n -url u")),
+            ("jenkins-agent s n", &identity, format!("agent-wrap -- java {jar} -url https://ci/ s n")),
+            (
+                "jenkins-agent -workDir /mine",
+                &[
+                    ("JENKINS_TUNNEL", "h:1"),
+                    ("JENKINS_AGENT_WORKDIR", "/w"),
+                    ("JENKINS_WEB_SOCKET", "true"),
+                    ("REMOTING_OPTS", "-noKeepAlive"),
+                    ("JENKINS_AGENT_FILE", "/a.jar"),
+                    ("JAVA_HOME", "/jdk"),
+                    ("JENKINS_JAVA_OPTS", "-Xmx1g  -Da=b"),
+                    ("JAVA_OPTS", "-Xmx2g"),
+                ],
+                "agent-wrap -- /jdk/bin/java -Xmx1g -Da=b -jar /a.jar -tunnel h:1 -webSocket -noKeepAlive -workDir /mine"
+                    .to_owned(),
+            ),
+            (
+                "jenkins-agent",
+                &[
+                    ("JENKINS_DIRECT_CONNECTION", "h:2"),
+                    ("JENKINS_INSTANCE_IDENTITY", "i"),
+                    ("JENKINS_PROTOCOLS", "JNLP4-connect"),
+                    ("JENKINS_URL", "https://ci/"),
+                    ("JENKINS_AGENT_NAME", "n"),
+                    ("JENKINS_NAME", "m"),
+                    ("JENKINS_WEB_SOCKET", "false"),
+                    ("JENKINS_JAVA_BIN", "/j"),
+                ],
+                format!("agent-wrap -- /j {jar} -direct h:2 -protocols JNLP4-connect -instanceIdentity i -name m"),
+            ),
+            ("jenkins-agent bash", &identity, "agent-wrap --standalone --restart=no -- bash".to_owned()),
+        ] {
+            assert_eq!(translated(arguments, variables), expected);
+        }
+    }
+
+    #[test]
+    fn under_our_own_name_nothing_changes() {
+        assert_eq!(
+            translated("agent-wrap --node n jenkins-agent", &[("JAVA_HOME", "/j")]),
+            "agent-wrap --node n jenkins-agent"
+        );
+        assert_eq!(translated("", &[]), "");
+    }
+}

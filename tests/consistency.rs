@@ -1,0 +1,157 @@
+//! Flags = help = manual pages = keys of the file = defaults file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use agent_wrap::exit::ExitCode;
+use agent_wrap::{cli, config};
+
+const MANUAL: &str = include_str!("../man/agent-wrap.1");
+const FILE_MANUAL: &str = include_str!("../man/agent-wrap.toml.5");
+
+/// Flags that choose what is done and are no settings.
+const NO_SETTINGS: [&str; 4] = ["config", "print-config", "help", "version"];
+
+fn flags() -> BTreeSet<String> {
+    let mut command = cli::command();
+    command.build();
+    command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+}
+
+fn settings() -> BTreeSet<String> {
+    flags().into_iter().filter(|flag| !NO_SETTINGS.contains(&flag.as_str())).collect()
+}
+
+/// The keys of the defaults file, commented out or not, with the defaults they have.
+fn keys() -> BTreeMap<String, Option<String>> {
+    let mut keys = BTreeMap::new();
+    for line in config::DEFAULTS.lines().take_while(|line| *line != "[signal]") {
+        let (set, line) = line.strip_prefix('#').map_or((true, line), |line| (false, line));
+        let Some((key, value)) = line.split_once(" = ") else { continue };
+        if !key.contains(' ') {
+            keys.insert(key.to_owned(), set.then(|| value.trim_matches('"').to_owned()));
+        }
+    }
+    assert!(config::DEFAULTS.contains("\n[signal]\n"));
+    keys.insert("signal".to_owned(), None);
+    keys
+}
+
+/// The items of a manual page that begin with a macro, and the lines of each up to the next.
+fn items(page: &str, start: &str) -> BTreeMap<String, String> {
+    let mut items = BTreeMap::new();
+    let mut current: Option<(String, String)> = None;
+    for line in page.lines() {
+        let name = line.strip_prefix(start).and_then(|rest| rest.split(' ').next());
+        if name.is_some() || line.starts_with(".It ") || line.starts_with(".El") {
+            items.extend(current.take());
+        }
+        match (&mut current, name) {
+            (_, Some(name)) => current = Some((name.to_owned(), format!("{line}\n"))),
+            (Some((_, text)), None) => *text += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    items
+}
+
+/// The lines of the help that belong to one flag, as one line.
+fn help_of(flag: &str, help: &str) -> String {
+    let starts = |line: &str| {
+        let words = line.trim_start();
+        words.starts_with("--") || words.starts_with("-h,") || words.starts_with("-V,")
+    };
+    let first = |line: &str| {
+        let name: String = line.trim_start().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        name == format!("--{flag}")
+    };
+    let mut lines = help.lines().skip_while(|line| !first(line));
+    let head = lines.next().unwrap_or_else(|| panic!("--{flag} is not in the help"));
+    let rest = lines.take_while(|line| !starts(line) && !line.is_empty());
+    [head].into_iter().chain(rest).map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_flag_is_a_key_and_every_key_a_flag() {
+    let keys: BTreeSet<String> = keys().into_keys().collect();
+    assert_eq!(settings(), keys);
+}
+
+#[test]
+fn both_manual_pages_know_all_of_them_and_no_others() {
+    let mut documented: BTreeSet<String> = items(MANUAL, ".It Fl -").into_keys().collect();
+    for (short, long) in [("h", "help"), ("V", "version")] {
+        assert!(MANUAL.contains(&format!("\n.It Fl {short} , -{long}\n")));
+        documented.insert(long.to_owned());
+    }
+    assert_eq!(documented, flags());
+    let documented: BTreeSet<String> = items(FILE_MANUAL, ".It Ic ").into_keys().collect();
+    assert_eq!(documented, settings());
+}
+
+#[test]
+fn the_defaults_are_told_everywhere() {
+    let help = cli::command().render_help().to_string();
+    let (options, file_keys) = (items(MANUAL, ".It Fl -"), items(FILE_MANUAL, ".It Ic "));
+    for (key, default) in keys() {
+        let help = help_of(&key, &help);
+        let heading = file_keys[&key].lines().next().unwrap();
+        let Some(default) = default else {
+            assert!(!help.contains("[default"), "{help}");
+            assert!(!heading.contains("default"), "{heading}");
+            continue;
+        };
+        let quoted = if default.contains(' ') { format!("{default:?}") } else { default.clone() };
+        assert!(heading.ends_with(&format!(" , No default Li {quoted}")), "{heading}");
+        if default == "false" {
+            continue;
+        }
+        assert!(help.ends_with(&format!("[default: {quoted}]")), "{help}");
+        let told = [
+            format!("The default is {default}"),
+            format!("The default, {default},"),
+            format!("The default is\n.Dq {default} ."),
+            format!("{default}\n.Pq the default"),
+        ];
+        assert!(told.iter().any(|words| options[&key].contains(words)), "{key}: {}", options[&key]);
+    }
+}
+
+#[test]
+fn every_exit_code_is_in_the_manual() {
+    let section = MANUAL.split("\n.Sh EXIT STATUS\n").nth(1).unwrap().split("\n.Sh ").next().unwrap();
+    let documented: Vec<u8> =
+        section.lines().filter_map(|line| line.strip_prefix(".It ")).map(|code| code.parse().unwrap()).collect();
+    assert_eq!(documented, ExitCode::ALL.map(ExitCode::code));
+}
+
+#[test]
+fn the_verbs_of_signals_are_told() {
+    let help = cli::command().render_help().to_string();
+    let signal = help_of("signal", &help);
+    let verbs = items(MANUAL, ".It Cm ").into_keys().collect::<BTreeSet<_>>();
+    let expected = ["stop", "stop-now", "drain", "online", "reload", "restart", "forward", "ignore"];
+    assert_eq!(verbs, expected.map(str::to_owned).into());
+    assert!(signal.ends_with(&expected.join(", ")), "{signal}");
+}
+
+#[test]
+fn the_help_fits_on_a_screen_of_a_hundred_columns() {
+    let help = cli::command().render_help().to_string();
+    assert!(help.lines().all(|line| line.chars().count() <= 100));
+    assert!(help.lines().count() < 70);
+}
+
+#[test]
+fn the_manual_pages_are_good_mdoc() {
+    for page in ["man/agent-wrap.1", "man/agent-wrap.toml.5"] {
+        let page = format!("{}/{page}", env!("CARGO_MANIFEST_DIR"));
+        match Command::new("mandoc").args(["-T", "lint", "-W", "warning", &page]).output() {
+            Ok(lint) => assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stdout)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                eprintln!("mandoc is not installed; {page} is not checked");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
