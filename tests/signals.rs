@@ -105,6 +105,7 @@ async fn a_wrapper_at_a_terminal() {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         directory: Some(folder.clone()),
         user: None,
+        guarded: false,
     };
     processes.spawn(Generation(1), &agent);
     while !matches!(facts.recv().await.expect("a fact"), Event::AgentExited { .. }) {}

@@ -1,8 +1,8 @@
 //! What agent-wrap is tested with: the simulated controller, the driver of a real one, and an agent that misbehaves.
 
-pub mod simulated;
 pub mod cache;
 pub mod hudson;
+pub mod simulated;
 pub mod skip;
 pub mod spawner;
 pub mod stage;
