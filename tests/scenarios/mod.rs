@@ -11,7 +11,7 @@ use agent_wrap_testbed::stage::{BuildState, NodeState, Stage};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
-use crate::common::{Wrap, eventually, is_alive, pidfd, wrap_with_state};
+use crate::common::{Outcome, Wrap, eventually, is_alive, pidfd, wrap_with_state};
 
 /// A scenario.
 pub type Scenario = fn(&mut dyn Stage);
@@ -101,21 +101,14 @@ impl Scene {
         assert!(state.reason.contains("[agent-wrap "), "{state:?}");
     }
 
-    /// After the end: the mark stays. The reason does where the controller keeps it; Jenkins before 2.482 and Hudson
-    /// forget it when the agent's connection closes.
+    /// Marked by us, as the last thing that we have done. Controllers before 2.482 replace a mark's reason when the
+    /// agent's connection ends; what was read back before that is in the log then.
     #[track_caller]
-    fn expect_left_marked(&self, stage: &dyn Stage) {
+    fn expect_left_marked_by_us(&self, stage: &dyn Stage, outcome: &Outcome) {
         let state = self.state(stage);
-        assert!(state.marked, "{state:?}");
-        assert!(state.reason.is_empty() || state.reason.contains("[agent-wrap "), "{state:?}");
-    }
-
-    /// After the end: somebody else's mark stays, and nobody has put another reason in the place of theirs.
-    #[track_caller]
-    fn expect_reason_kept(&self, stage: &dyn Stage, reason: &str) {
-        let state = self.state(stage);
-        assert!(state.marked, "{state:?}");
-        assert!(state.reason.is_empty() || state.reason.contains(reason), "{state:?}");
+        assert!(state.marked, "{state:?}\n{}", outcome.text());
+        assert!(outcome.has("marked") && !outcome.has("marked_already"), "{state:?}\n{}", outcome.text());
+        assert!(state.reason.contains("[agent-wrap ") || state.reason.is_empty(), "{state:?}\n{}", outcome.text());
     }
 
     #[track_caller]
@@ -125,6 +118,16 @@ impl Scene {
         eventually("the build runs", || stage.build(&build).expect("the controller answers") == BuildState::Running);
         (build, gate)
     }
+}
+
+/// Nothing was written: the mark was somebody else's, and it was there already at the stop.
+#[track_caller]
+fn expect_left_to_others(outcome: &Outcome, reason: &str) {
+    for event in ["lifting", "stray_mark", "marked"] {
+        assert!(!outcome.has(event), "{event}\n{}", outcome.text());
+    }
+    let already = outcome.log.iter().any(|line| line.contains("\"marked_already\"") && line.contains(reason));
+    assert!(already, "{}", outcome.text());
 }
 
 fn unmarked_start_and_idle_stop(stage: &mut dyn Stage) {
@@ -138,7 +141,7 @@ fn unmarked_start_and_idle_stop(stage: &mut dyn Stage) {
     outcome.expect_code(0);
     assert!(outcome.has("node_free") && !outcome.has("lifting"), "{}", outcome.text());
     assert!(!is_alive(agent));
-    scene.expect_left_marked(stage);
+    scene.expect_left_marked_by_us(stage, &outcome);
 }
 
 fn marked_start_lifts_the_mark_first(stage: &mut dyn Stage) {
@@ -154,15 +157,16 @@ fn marked_start_lifts_the_mark_first(stage: &mut dyn Stage) {
     let at = |name: &str| events.iter().position(|event| event == name).unwrap_or_else(|| panic!("{name}: {events:?}"));
     assert!(at("lifting") < at("lifted") && at("lifted") < at("agent_started"), "{events:?}");
     assert!(outcome.text().contains("disk replaced"), "{}", outcome.text());
-    scene.expect_left_marked(stage);
+    scene.expect_left_marked_by_us(stage, &outcome);
 }
 
 fn mark_of_an_earlier_run_is_lifted_by_policy_own(stage: &mut dyn Stage) {
     let scene = Scene::new(stage, "own+earlier");
     let first = scene.start(&[]);
     first.wait_for("agent_connected");
-    first.stop().expect_code(0);
-    scene.expect_left_marked(stage);
+    let outcome = first.stop();
+    outcome.expect_code(0);
+    scene.expect_left_marked_by_us(stage, &outcome);
     let second = scene.start(&["--online", "own"]);
     second.wait_for("agent_connected");
     assert!(!scene.state(stage).marked);
@@ -175,10 +179,12 @@ fn mark_of_somebody_else_stays_by_policy_own(stage: &mut dyn Stage) {
     let wrap = scene.start(&["--online", "own"]);
     wrap.wait_for("mark_left");
     wrap.wait_for("agent_started");
+    let state = scene.state(stage);
+    assert!(state.marked && state.reason.contains("kept for forensics"), "{state:?}");
     let outcome = wrap.stop();
     outcome.expect_code(0);
-    scene.expect_reason_kept(stage, "kept for forensics");
-    assert!(outcome.has("marked_already"), "{}", outcome.text());
+    expect_left_to_others(&outcome, "kept for forensics");
+    assert!(scene.state(stage).marked);
 }
 
 fn mark_that_matches_is_lifted(stage: &mut dyn Stage) {
@@ -196,10 +202,12 @@ fn marked_by_somebody_else_while_running(stage: &mut dyn Stage) {
     wrap.wait_for("settled");
     stage.mark(&scene.node, "please keep off").expect("marked");
     wrap.wait_for("foreign_mark");
+    let state = scene.state(stage);
+    assert!(state.marked && state.reason.contains("please keep off"), "{state:?}");
     let outcome = wrap.stop();
     outcome.expect_code(0);
-    assert!(!outcome.has("stray_mark") && !outcome.has("lifting"), "{}", outcome.text());
-    scene.expect_reason_kept(stage, "please keep off");
+    expect_left_to_others(&outcome, "please keep off");
+    assert!(scene.state(stage).marked);
 }
 
 fn stop_waits_for_the_build(stage: &mut dyn Stage) {
@@ -211,6 +219,7 @@ fn stop_waits_for_the_build(stage: &mut dyn Stage) {
     wrap.signal(Signal::SIGTERM);
     wrap.wait_for("draining");
     scene.expect_marked_by_us(stage);
+    assert!(scene.state(stage).reason.contains("SIGTERM"), "{:?}", scene.state(stage));
     assert!(is_alive(agent));
     assert_eq!(stage.build(&build).expect("the controller answers"), BuildState::Running);
     fs::write(gate, "").expect("the gate opens");
@@ -219,7 +228,7 @@ fn stop_waits_for_the_build(stage: &mut dyn Stage) {
     assert!(outcome.has("drained"), "{}", outcome.text());
     assert!(!is_alive(agent));
     assert_eq!(stage.build(&build).expect("the controller answers"), BuildState::Finished("SUCCESS".to_owned()));
-    scene.expect_left_marked(stage);
+    scene.expect_left_marked_by_us(stage, &outcome);
 }
 
 fn second_interrupt_skips_the_drain(stage: &mut dyn Stage) {
@@ -236,7 +245,7 @@ fn second_interrupt_skips_the_drain(stage: &mut dyn Stage) {
     });
     let outcome = wrap.outcome();
     outcome.expect_code(0);
-    scene.expect_left_marked(stage);
+    scene.expect_left_marked_by_us(stage, &outcome);
     eventually(
         "the build is over",
         || matches!(stage.build(&build).expect("the controller answers"), BuildState::Finished(result) if result != "SUCCESS"),
@@ -268,7 +277,7 @@ fn drain_timeout_cuts_the_build(stage: &mut dyn Stage) {
     let outcome = wrap.stop();
     outcome.expect_code(0);
     assert!(outcome.has("drain_cut"), "{}", outcome.text());
-    scene.expect_left_marked(stage);
+    scene.expect_left_marked_by_us(stage, &outcome);
     eventually(
         "the build is over",
         || matches!(stage.build(&build).expect("the controller answers"), BuildState::Finished(result) if result != "SUCCESS"),
@@ -286,7 +295,7 @@ fn killed_agent_is_started_again(stage: &mut dyn Stage) {
     let outcome = wrap.stop();
     outcome.expect_code(0);
     assert!(outcome.text().contains("SIGKILL"), "{}", outcome.text());
-    scene.expect_left_marked(stage);
+    scene.expect_left_marked_by_us(stage, &outcome);
 }
 
 fn agent_that_exits_0_at_once_is_a_failure(stage: &mut dyn Stage) {
@@ -312,13 +321,14 @@ fn landing_and_taking_off(stage: &mut dyn Stage) {
     wrap.signal(Signal::SIGUSR2);
     eventually("the node is free again", || !scene.state(stage).marked);
     assert!(is_alive(wrap.agent_pid(1)));
-    wrap.stop().expect_code(0);
-    scene.expect_left_marked(stage);
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    scene.expect_left_marked_by_us(stage, &outcome);
 }
 
 fn unknown_node_is_68(stage: &mut dyn Stage) {
     let mut scene = Scene::new(stage, "known");
-    scene.node = "no-such-node".to_owned();
+    "no-such-node".clone_into(&mut scene.node);
     let mut command = scene.without_agent(&[]);
     command.args(["sh", "-c", "exit 3"]);
     let outcome = Wrap::start(command).outcome();
@@ -374,9 +384,11 @@ fn controller_down_at_the_start(stage: &mut dyn Stage) {
     assert!(!wrap.log().iter().any(|line| line.contains("\"agent_started\"")));
     stage.bring_up().expect("it comes up");
     wrap.wait_for("agent_connected");
-    assert!(!scene.state(stage).marked);
-    wrap.stop().expect_code(0);
-    scene.expect_left_marked(stage);
+    // Old controllers put the mark back on when the agent connects.
+    eventually("the node is free", || !scene.state(stage).marked);
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    scene.expect_left_marked_by_us(stage, &outcome);
 }
 
 fn controller_down_for_the_start_timeout_is_69(stage: &mut dyn Stage) {
@@ -404,7 +416,7 @@ fn controller_restarted_under_us(stage: &mut dyn Stage) {
     let outcome = wrap.stop();
     outcome.expect_code(0);
     assert!(!is_alive(last));
-    scene.expect_left_marked(stage);
+    scene.expect_left_marked_by_us(stage, &outcome);
 }
 
 fn controller_down_at_the_stop_is_74(stage: &mut dyn Stage) {

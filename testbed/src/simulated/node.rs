@@ -195,7 +195,8 @@ impl Node {
     pub(crate) fn gain_link(&mut self, id: u64, persistence: Persistence) {
         self.link = Link::Up(id);
         self.lost = None;
-        if persistence == Persistence::AtConnect && self.mark.is_none() {
+        let overwritten = self.mark.as_ref().is_none_or(|mark| mark.author == Author::Channel);
+        if persistence == Persistence::AtConnect && overwritten && self.saved.is_some() {
             self.mark.clone_from(&self.saved);
         }
     }
@@ -294,9 +295,11 @@ mod tests {
         let mut node = marked(Persistence::AtConnect);
         node.lose_link(Persistence::AtConnect);
         assert_eq!((node.state(true).marked, node.state(true).reason), (true, String::new()));
+        node.gain_link(2, Persistence::AtConnect);
+        assert_eq!(node.state(true).reason, "why");
         node.restart(Persistence::AtConnect);
         assert!(!node.state(true).marked);
-        node.gain_link(2, Persistence::AtConnect);
+        node.gain_link(3, Persistence::AtConnect);
         assert_eq!(node.state(true).reason, "why");
     }
 

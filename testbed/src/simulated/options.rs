@@ -17,8 +17,8 @@ pub enum Flavour {
 pub enum Persistence {
     /// It belongs to the node and survives (Jenkins since 2.482).
     Node,
-    /// It is put back on when the agent connects; until then the node looks unmarked. A disconnect overwrites the
-    /// user's reason (Jenkins before 2.482).
+    /// It is put back on, with its reason, when the agent connects; until then the node looks unmarked. A disconnect
+    /// overwrites the user's reason (Jenkins before 2.482; seen on Hudson 3.0.0).
     AtConnect,
     /// It is gone. A disconnect overwrites the user's reason.
     Lost,
@@ -221,7 +221,7 @@ impl Options {
             flavour: Flavour::Hudson,
             security: false,
             crumbs: false,
-            persistence: Persistence::Lost,
+            persistence: Persistence::AtConnect,
             ..Self::jenkins("3.0.0")
         }
     }

@@ -35,6 +35,16 @@ impl Stage for Simulated {
         })
     }
 
+    fn viewer(&self) -> Option<(String, String)> {
+        use super::Permission::{Connect, Disconnect, Read};
+        self.look(|world| {
+            let mut accounts = world.options.accounts.iter().filter(|_| world.options.security);
+            let viewer =
+                accounts.find(|account| account.may(Read) && !account.may(Connect) && !account.may(Disconnect))?;
+            Some((viewer.name.clone(), viewer.token.clone().or_else(|| viewer.password.clone())?))
+        })
+    }
+
     fn create_node(&self, name: &str, executors: u32) -> Result<()> {
         self.with(|world| world.add_node(name, executors));
         Ok(())

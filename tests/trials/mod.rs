@@ -1,0 +1,24 @@
+//! Tests made from tables: each row is a test with a name of its own. They mostly wait for a program that mostly waits,
+//! so more of them run at a time than the machine has processors.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// How many run at a time, unless the command line says otherwise.
+const AT_A_TIME: usize = 32;
+
+/// A test of this name.
+pub fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name.into(), move || {
+        test();
+        Ok(())
+    })
+}
+
+/// Runs those tests that the command line asks for.
+pub fn run(trials: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_A_TIME);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
