@@ -181,10 +181,11 @@ impl Wrap {
     /// When the log ends, or patience does.
     #[track_caller]
     pub fn wait_for_words(&self, words: &str, count: usize) {
-        let mut guard = self.log.lines.lock().unwrap();
+        let mut guard = self.log.lines.lock().expect("no thread has panicked with it");
         while guard.0.iter().filter(|line| line.contains(words)).count() < count {
             assert!(!guard.1, "the log ended before {words:?} (no. {count}):\n{}", guard.0.join("\n"));
-            let (next, timeout) = self.log.changed.wait_timeout(guard, PATIENCE).unwrap();
+            let (next, timeout) =
+                self.log.changed.wait_timeout(guard, PATIENCE).expect("no thread has panicked with it");
             guard = next;
             assert!(!timeout.timed_out(), "no {words:?} (no. {count}) came:\n{}", guard.0.join("\n"));
         }

@@ -307,7 +307,7 @@ fn agent_that_exits_0_at_once_is_a_failure(stage: &mut dyn Stage) {
     outcome.expect_code(71);
     let state = scene.state(stage);
     assert!(state.marked && state.reason.contains("keeps failing"), "{state:?}");
-    scene.expect_left_marked(stage);
+    scene.expect_left_marked_by_us(stage, &outcome);
 }
 
 fn landing_and_taking_off(stage: &mut dyn Stage) {
