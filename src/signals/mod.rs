@@ -77,6 +77,15 @@ pub struct EarlySignals {
 /// # Errors
 /// When there is no descriptor to be had.
 pub fn install_early() -> io::Result<EarlySignals> {
+    // A signal that comes while its handler is being registered finds the handler and nobody to tell: it would be lost.
+    SigSet::all().thread_set_mask()?;
+    let installed = install();
+    // Not the mask of before: one inherited from a careless parent would make us deaf.
+    SigSet::empty().thread_set_mask()?;
+    installed
+}
+
+fn install() -> io::Result<EarlySignals> {
     let (read, write) = UnixStream::pair()?;
     read.set_nonblocking(true)?;
     write.set_nonblocking(true)?;
@@ -92,8 +101,6 @@ pub fn install_early() -> io::Result<EarlySignals> {
         // SAFETY: ignoring runs no code.
         unsafe { sigaction(signal, &ignore) }?;
     }
-    // A mask inherited from a careless parent would make us deaf.
-    SigSet::empty().thread_set_mask()?;
     Ok(EarlySignals { delivery, kept_ignored, terminal: Terminal::detect() })
 }
 

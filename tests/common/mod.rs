@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::libc;
@@ -160,6 +160,8 @@ impl Wrap {
     /// When the log ends, or patience does.
     #[track_caller]
     pub fn wait_for_nth(&self, event: &str, count: usize) -> Value {
+        // An agent that never stops talking must not prolong it.
+        let until = now() + PATIENCE;
         let mut guard = self.log.lines.lock().expect("no thread has panicked with it");
         loop {
             let found: VecDeque<&String> =
@@ -168,8 +170,11 @@ impl Wrap {
                 return serde_json::from_str(found[count - 1]).expect("an event is JSON");
             }
             assert!(!guard.1, "the wrapper ended before {event} (no. {count}):\n{}", guard.0.join("\n"));
-            let (next, timeout) =
-                self.log.changed.wait_timeout(guard, PATIENCE).expect("no thread has panicked with it");
+            let (next, timeout) = self
+                .log
+                .changed
+                .wait_timeout(guard, until.saturating_duration_since(now()))
+                .expect("no thread has panicked with it");
             guard = next;
             assert!(!timeout.timed_out(), "no {event} (no. {count}) came:\n{}", guard.0.join("\n"));
         }
@@ -181,11 +186,15 @@ impl Wrap {
     /// When the log ends, or patience does.
     #[track_caller]
     pub fn wait_for_words(&self, words: &str, count: usize) {
+        let until = now() + PATIENCE;
         let mut guard = self.log.lines.lock().expect("no thread has panicked with it");
         while guard.0.iter().filter(|line| line.contains(words)).count() < count {
             assert!(!guard.1, "the log ended before {words:?} (no. {count}):\n{}", guard.0.join("\n"));
-            let (next, timeout) =
-                self.log.changed.wait_timeout(guard, PATIENCE).expect("no thread has panicked with it");
+            let (next, timeout) = self
+                .log
+                .changed
+                .wait_timeout(guard, until.saturating_duration_since(now()))
+                .expect("no thread has panicked with it");
             guard = next;
             assert!(!timeout.timed_out(), "no {words:?} (no. {count}) came:\n{}", guard.0.join("\n"));
         }
@@ -272,6 +281,11 @@ impl Drop for Wrap {
             let _ = child.wait();
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests keep their own time, for their patience only")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// The two sides of a new terminal, the screen's first. Nothing that another test starts meanwhile inherits them: it
