@@ -15,12 +15,13 @@ use crate::place::{Place, expect_words};
 use crate::trials::trial;
 
 pub fn trials() -> Vec<Trial> {
-    let all: [(&'static str, fn()); 5] = [
+    let all: [(&'static str, fn()); 6] = [
         ("proxies::that_buffers_starves_the_cli", buffers),
         ("proxies::that_does_not_buffer_lets_the_cli_through", does_not_buffer),
         ("proxies::whose_http_only_redirects_to_https", redirects_to_https),
         ("proxies::that_speaks_tls_needs_no_login_page", speaks_tls),
         ("proxies::whose_authority_nobody_knows", unknown_authority),
+        ("proxies::that_shows_an_authority_s_certificate", an_authority_as_a_server),
     ];
     let needed = |name: &'static str, test: fn()| {
         trial(name, move || {
@@ -45,13 +46,23 @@ fn free_port() -> u16 {
 }
 
 impl Nginx {
-    /// One with this for every path of its plain server; its secure server passes everything on to `controller`.
-    fn start(controller: &str, plain_location: &str) -> Self {
+    /// One with this for every path of its plain server; its secure server passes everything on to `controller`, and
+    /// shows a certificate that it has signed itself, an `authority`'s or a server's.
+    fn start(controller: &str, plain_location: &str, authority: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name).display().to_string();
         let made = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"])
-            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &path("key.pem"), "-out", &path("cert.pem")])
+            .args([
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+                "-addext",
+                &format!("basicConstraints=critical,CA:{}", if authority { "TRUE" } else { "FALSE" }),
+                "-keyout",
+                &path("key.pem"),
+                "-out",
+                &path("cert.pem"),
+            ])
             .stderr(Stdio::null())
             .status();
         assert!(made.expect("openssl runs").success());
@@ -97,9 +108,13 @@ impl Drop for Nginx {
 }
 
 fn place_behind(plain_location: &str) -> (Place, Nginx) {
+    place_behind_a(false, plain_location)
+}
+
+fn place_behind_a(authority: bool, plain_location: &str) -> (Place, Nginx) {
     let place = Place::new(Options::jenkins("2.578"));
     place.mark("from before");
-    let nginx = Nginx::start(&place.url, &plain_location.replace("CONTROLLER", &place.url));
+    let nginx = Nginx::start(&place.url, &plain_location.replace("CONTROLLER", &place.url), authority);
     (place, nginx)
 }
 
@@ -145,4 +160,11 @@ fn unknown_authority() {
     let outcome = place.expect_no_start(&["--start-timeout", "2s"], 69);
     expect_words(&outcome, &["no secure connection", "--ca-file"]);
     assert!(place.controller.requests().is_empty());
+}
+
+fn an_authority_as_a_server() {
+    let (mut place, nginx) = place_behind_a(true, "return 404;");
+    place.url = format!("https://127.0.0.1:{}/", nginx.secure);
+    let outcome = place.expect_no_start(&["--start-timeout", "2s", "--ca-file", &nginx.certificate()], 69);
+    expect_words(&outcome, &["no secure connection", "CA:FALSE"]);
 }
