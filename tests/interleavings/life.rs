@@ -174,12 +174,17 @@ impl History {
         })
     }
 
-    /// What the last read before this place has shown; `None` if there was none.
-    fn read_before(&self, place: usize) -> Option<bool> {
-        let read = self.timeline[..place].iter().rposition(|entry| match entry {
+    /// The places of all reads of the node.
+    fn reads(&self) -> Vec<usize> {
+        self.places(|entry| match entry {
             Entry::CarriedOut { request } => self.requests[request - 1].operation == Operation::ReadNode,
             _ => false,
-        })?;
+        })
+    }
+
+    /// What the last read before this place has shown; `None` if there was none.
+    fn read_before(&self, place: usize) -> Option<bool> {
+        let read = self.reads().into_iter().rev().find(|read| *read < place)?;
         Some(self.marked_at(read))
     }
 
@@ -205,6 +210,8 @@ impl History {
             let ends = self.places(|entry| matches!(entry, Entry::AgentLeft { .. }));
             let read = ends.first().and_then(|end| self.read_before(*end));
             assert_eq!(read, Some(true), "the agent was touched before the mark was read back\n{}", self.told(outcome));
+            let looked = ends.first().is_some_and(|end| self.reads().last() > Some(end));
+            assert!(looked, "no last look after the agent's end\n{}", self.told(outcome));
             let last = self.read_before(self.timeline.len());
             assert_eq!(last, Some(true), "the last look did not show the mark\n{}", self.told(outcome));
         }
