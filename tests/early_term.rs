@@ -73,7 +73,7 @@ fn try_all(agent: &[&str]) -> (usize, usize) {
                     }
                     let step = u32::try_from(number / TIMES).unwrap();
                     let delay = Duration::from_millis(4) * step / (DELAYS - 1);
-                    let end = term_after(delay, agent, &format!("early-{}-{number}", agent.len()));
+                    let end = term_after(delay, agent, &format!("early-{}-{number};", agent.len()));
                     assert!(end.left.is_empty(), "after {delay:?}, {:?} is left:\n{}", end.left, end.log);
                     if end.status.signal().is_some() {
                         assert_eq!(end.status.signal(), Some(Signal::SIGTERM as i32));
