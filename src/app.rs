@@ -134,13 +134,17 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     }
     let program = resolve(settings)?;
     let user = agent_user(settings)?;
-    let launch = Launch::new(settings, program, RuntimeDirectory::choose(&Surroundings::of_this_process()), user);
+    let run = random_hex()?;
+    let runtime = RuntimeDirectory::choose(&Surroundings::of_this_process());
+    let launch = Launch::new(settings, program, &run, runtime, user);
     if let Some(jar) = launch.missing_jar() {
         return Err(StartError::MissingJar(jar));
     }
     let host = host_name();
-    let run = random_hex()?;
     let (state, previous) = open_state(settings)?;
+    if let Some(previous) = &previous {
+        launch.forget_run(&previous.run);
+    }
     let mut policy = settings.policy();
     policy.terminal = signals.terminal().is_present();
     policy.seed = random_number()?;

@@ -73,10 +73,10 @@ impl RuntimeDirectory {
         &self.path
     }
 
-    /// The path of a node's secret file in it.
+    /// The path of the secret file of one run of the wrapper: nodes of other controllers may have the same name.
     #[must_use]
-    pub fn secret_file(&self, node: &str) -> PathBuf {
-        self.path.join(format!("{}.secret", percent_encode(node)))
+    pub fn secret_file(&self, node: &str, run: &str) -> PathBuf {
+        self.path.join(format!("{}.{run}.secret", percent_encode(node)))
     }
 
     /// Makes it, unless it is there, and makes sure that nobody else rules in it. `for_another`: a user other than ours
@@ -216,8 +216,8 @@ mod tests {
         let directory = private(folder.path());
         directory.prepare(false).unwrap();
         assert_eq!(mode(directory.path()), 0o700);
-        let path = directory.secret_file("a b/c");
-        assert_eq!(path, folder.path().join("agent-wrap/a%20b%2Fc.secret"));
+        let path = directory.secret_file("a b/c", "1f");
+        assert_eq!(path, folder.path().join("agent-wrap/a%20b%2Fc.1f.secret"));
         std::fs::write(&path, "left by an earlier run").unwrap();
 
         let file = SecretFile::create(path.clone(), &SecretString::from("hush"), None).unwrap();

@@ -21,6 +21,8 @@ use crate::process::{Command, User};
 #[derive(Debug)]
 pub struct Launch {
     program: PathBuf,
+    /// This run of the wrapper.
+    run: String,
     command: Vec<OsString>,
     controller: Option<(String, String)>,
     secret: Option<SecretSource>,
@@ -43,12 +45,13 @@ pub struct Launched {
 }
 
 impl Launch {
-    /// Takes what the settings say. `program` is the command's file; `user`, with the variables that go with it, is whom
+    /// Takes what the settings say. `program` is the command's file, `run` the name of this run; `user`, with the variables that go with it, is whom
     /// the agent runs as.
     #[must_use]
     pub fn new(
         settings: &Settings,
         program: PathBuf,
+        run: &str,
         runtime: RuntimeDirectory,
         user: Option<(User, Vec<(OsString, OsString)>)>,
     ) -> Self {
@@ -56,6 +59,7 @@ impl Launch {
         let (user, variables) = user.unzip();
         Self {
             program,
+            run: run.to_owned(),
             command: settings.command.clone(),
             controller: controller.map(|controller| (controller.url.clone(), controller.node.clone())),
             secret: settings.secret.clone(),
@@ -78,8 +82,18 @@ impl Launch {
     }
 
     fn secret_path(&self) -> PathBuf {
+        self.secret_path_of(&self.run)
+    }
+
+    fn secret_path_of(&self, run: &str) -> PathBuf {
         let node = self.controller.as_ref().map_or("standalone", |(_, node)| node.as_str());
-        self.runtime.secret_file(node)
+        self.runtime.secret_file(node, run)
+    }
+
+    /// Removes the secret that an earlier run could not remove because it was killed.
+    pub fn forget_run(&self, run: &str) {
+        // Most often it is not there; and where it cannot be removed, it is as safe as it was.
+        let _ = std::fs::remove_file(self.secret_path_of(run));
     }
 
     fn plan(&self, kind: ControllerKind) -> Completion {
