@@ -1,0 +1,204 @@
+//! The literal `agent-wrap java -jar agent.jar`: what is missing is asked from the controller, on the real one and on the
+//! simulated one, and the secret stays out of sight.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use agent_wrap_testbed::hudson::{Hudson, HudsonOptions};
+use agent_wrap_testbed::simulated::{Operation, Options, Simulated, agent_program};
+use agent_wrap_testbed::skip;
+use agent_wrap_testbed::stage::Stage;
+use common::{Wrap, eventually, is_alive, wrap_with_state};
+use nix::sys::signal::{Signal, kill};
+
+/// A wrapper that knows the controller, the node and the account, and nothing of the agent's connection.
+fn wrapper(stage: &dyn Stage, node: &str, dir: &Path) -> Command {
+    let mut command = wrap_with_state(dir.as_os_str());
+    command.current_dir(dir).args(["--url", &stage.url(), "--node", node, "--poll", "1s"]);
+    if let Some((user, secret)) = stage.credentials() {
+        fs::write(dir.join("token"), secret).expect("the token is written");
+        command.args(["--user", &user, "--token-file", "token"]);
+    }
+    command
+}
+
+/// The command that the agent was really started with.
+fn command_line(pid: nix::unistd::Pid) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).expect("the agent is there");
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+/// A `java` that is the stand-in agent, in a folder of its own.
+fn stand_in_java(dir: &Path) -> String {
+    let java = dir.join("java");
+    std::os::unix::fs::symlink(agent_program(), &java).expect("a link");
+    java.to_str().expect("a plain path").to_owned()
+}
+
+fn a_real_agent_needs_only_its_jar(security: bool) {
+    if skip::unmet(&format!("completion::a_real_agent_needs_only_its_jar({security})"), skip::need_hudson()) {
+        return;
+    }
+    let hudson = Hudson::start(HudsonOptions { security, ..HudsonOptions::default() }).expect("Hudson starts");
+    hudson.create_node("a (real) agent", 1).expect("the node is created");
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = wrapper(&hudson, "a (real) agent", dir.path());
+    command.args(["java", "-Xmx64m"]);
+    let plain = hudson.agent_command("x");
+    command.args(plain.iter().skip(1).take_while(|word| *word != "-jar").filter(|word| !word.starts_with("-X")));
+    command.args(["-jar", "slave.jar"]);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("jar_fetched");
+    wrap.wait_for("agent_connected");
+    let first = wrap.agent_pid(1);
+    assert!(command_line(first).contains("-jnlpUrl file:"), "{}", command_line(first));
+    // The secret was read once and is gone.
+    eventually("the secret's file is gone", || {
+        !fs::read_dir(dir.path())
+            .expect("a directory")
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().ends_with(".secret"))
+    });
+    // A dropped channel ends the agent, and it is started anew: with a parent-death signal, and with a fresh secret.
+    hudson.disconnect("a (real) agent").expect("disconnected");
+    let second = wrap.agent_pid(2);
+    wrap.wait_for_nth("agent_connected", 2);
+    assert!(!is_alive(first) && is_alive(second));
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(!is_alive(second));
+    assert!(hudson.node("a (real) agent").expect("the controller answers").marked);
+}
+
+#[test]
+fn a_real_agent_needs_only_its_jar_with_security_off() {
+    a_real_agent_needs_only_its_jar(false);
+}
+
+#[test]
+fn a_real_agent_needs_only_its_jar_with_security_on() {
+    a_real_agent_needs_only_its_jar(true);
+}
+
+fn simulated(options: Options) -> Simulated {
+    let controller = Simulated::start(options).expect("a controller");
+    controller.create_node("n 1", 1).expect("the node is created");
+    controller
+}
+
+#[test]
+fn on_jenkins_the_command_is_completed_and_the_secret_is_nowhere_to_be_seen() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let secret = controller.secret("n 1");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    let status = dir.path().join("status.json");
+    command.env("MISBEHAVE", format!("--write-status {}", status.display()));
+    command.args([stand_in_java(dir.path()).as_str(), "-jar", "agent.jar"]);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    let line = command_line(wrap.agent_pid(1));
+    assert!(line.contains(&format!("-url {} -name n 1 -secret @", controller.url())), "{line}");
+    assert!(line.contains("-noReconnect") && !line.contains("-webSocket"), "{line}");
+    let status = fs::read_to_string(status).expect("what the agent was started with");
+    for place in [line.as_str(), status.as_str(), wrap.log().join("\n").as_str()] {
+        assert!(!place.contains(&secret), "{place}");
+    }
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(!outcome.text().contains(&secret), "{}", outcome.text());
+    let left: Vec<_> = fs::read_dir(dir.path()).expect("a directory").flatten().map(|entry| entry.path()).collect();
+    for path in left.iter().filter(|path| path.is_file() && !path.ends_with("java")) {
+        let bytes = fs::read(path).expect("a file");
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{}", path.display());
+    }
+}
+
+#[test]
+fn without_an_agent_port_it_goes_by_web_socket() {
+    let controller = simulated(Options { agent_port: false, ..Options::jenkins("2.578") });
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    command.args([stand_in_java(dir.path()).as_str(), "-jar", "agent.jar"]);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    let line = command_line(wrap.agent_pid(1));
+    assert!(line.contains("-webSocket"), "{line}");
+    wrap.stop().expect_code(0);
+}
+
+#[test]
+fn a_secret_in_the_command_is_moved_out_of_sight_and_warned_about() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let secret = controller.secret("n 1");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    let java = stand_in_java(dir.path());
+    fs::write(dir.path().join("agent.jar"), "a jar").expect("a jar");
+    command.args([java.as_str(), "-jar", "agent.jar", "-url", &controller.url(), "-name", "n 1", "-secret", &secret]);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("command");
+    wrap.wait_for("agent_connected");
+    let line = command_line(wrap.agent_pid(1));
+    assert!(!line.contains(&secret) && line.contains("-secret @"), "{line}");
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(!outcome.text().contains(&secret), "{}", outcome.text());
+    assert!(controller.requests_for(Operation::Jar).is_empty(), "a jar that is there is not fetched");
+}
+
+#[test]
+fn an_account_that_may_not_know_the_secret_is_told_what_is_missing() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    let (user, token) = controller.viewer().expect("an account that may only look");
+    fs::write(dir.path().join("token"), token).expect("the token is written");
+    command.env("AGENT_WRAP_USER", &user);
+    let java = stand_in_java(dir.path());
+    let mut viewer = wrap_with_state(dir.path().as_os_str());
+    viewer.current_dir(dir.path()).args(["--url", &controller.url(), "--node", "n 1", "--user", &user]);
+    viewer.args([
+        "--token-file",
+        "token",
+        "--restart-limit",
+        "1",
+        "--restart-delay",
+        "100ms",
+        &java,
+        "-jar",
+        "agent.jar",
+    ]);
+    let outcome = Wrap::start(viewer).outcome();
+    outcome.expect_code(71);
+    assert!(outcome.text().contains("Agent/Connect"), "{}", outcome.text());
+    drop(command);
+}
+
+#[test]
+fn a_jar_that_is_missing_for_good_is_said_before_the_controller_is_asked() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    command.args([stand_in_java(dir.path()).as_str(), "-jar", "/no/such/agent.jar"]);
+    let outcome = Wrap::start(command).outcome();
+    outcome.expect_code(78);
+    assert!(outcome.text().contains("/no/such/agent.jar"), "{}", outcome.text());
+    assert!(controller.requests().is_empty());
+}
+
+#[test]
+fn each_run_of_the_agent_gets_its_secret_again() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    command.args(["--restart-delay", "100ms", stand_in_java(dir.path()).as_str(), "-jar", "agent.jar"]);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    kill(wrap.agent_pid(1), Signal::SIGKILL).expect("the agent is there");
+    wrap.wait_for_nth("agent_connected", 2);
+    wrap.stop().expect_code(0);
+}
