@@ -60,6 +60,12 @@ pub(crate) fn explain(error: &rustls::Error) -> String {
     if is_out_of_date(problem) {
         return format!("its certificate is not valid today; renew it, or correct this machine's clock ({text})");
     }
+    // The library names this one only by its variant.
+    if text.contains("CaUsedAsEndEntity") {
+        return "its certificate is that of an authority (CA:TRUE, as `openssl req -x509` makes it), which no server may \
+                show; make the server one with CA:FALSE"
+            .to_owned();
+    }
     format!("its certificate cannot be trusted: {text}")
 }
 

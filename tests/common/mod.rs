@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::libc;
@@ -125,16 +125,14 @@ impl Wrap {
         let pty = nix::pty::openpty(None, None).expect("a pty");
         let slave = pty.slave.as_raw_fd();
         command.stderr(Stdio::piped()).stdin(pty.slave.try_clone().expect("a descriptor"));
-        // SAFETY: setsid and ioctl are safe between fork and exec, and the descriptor is open in the child.
-        unsafe {
-            command.pre_exec(move || {
-                nix::unistd::setsid()?;
-                if libc::ioctl(slave, libc::TIOCSCTTY, 0) < 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-                Ok(())
-            });
-        }
+        let become_leader = move || {
+            nix::unistd::setsid()?;
+            // SAFETY: the descriptor is open in the child, and the call takes no pointer.
+            let taken = unsafe { libc::ioctl(slave, libc::TIOCSCTTY, 0) };
+            if taken < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+        };
+        // SAFETY: setsid and ioctl are safe between fork and exec.
+        unsafe { command.pre_exec(become_leader) };
         let mut child = command.spawn().expect("the wrapper starts");
         let stderr = child.stderr.take().expect("stderr is a pipe");
         Self::watch(child, stderr, Some(pty.master))
@@ -147,10 +145,10 @@ impl Wrap {
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines() {
                 let Ok(line) = line else { break };
-                writer.lines.lock().unwrap().0.push(line);
+                writer.lines.lock().unwrap_or_else(PoisonError::into_inner).0.push(line);
                 writer.changed.notify_all();
             }
-            writer.lines.lock().unwrap().1 = true;
+            writer.lines.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
             writer.changed.notify_all();
         });
         Self { child: Some(child), pid, log, terminal }
@@ -167,7 +165,7 @@ impl Wrap {
     /// When the log ends, or patience does.
     #[track_caller]
     pub fn wait_for_nth(&self, event: &str, count: usize) -> Value {
-        let mut guard = self.log.lines.lock().unwrap();
+        let mut guard = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let found: VecDeque<&String> =
                 guard.0.iter().filter(|line| event_of(line).as_deref() == Some(event)).collect();
@@ -175,7 +173,8 @@ impl Wrap {
                 return serde_json::from_str(found[count - 1]).expect("an event is JSON");
             }
             assert!(!guard.1, "the wrapper ended before {event} (no. {count}):\n{}", guard.0.join("\n"));
-            let (next, timeout) = self.log.changed.wait_timeout(guard, PATIENCE).unwrap();
+            let (next, timeout) =
+                self.log.changed.wait_timeout(guard, PATIENCE).unwrap_or_else(PoisonError::into_inner);
             guard = next;
             assert!(!timeout.timed_out(), "no {event} (no. {count}) came:\n{}", guard.0.join("\n"));
         }
@@ -198,7 +197,7 @@ impl Wrap {
 
     /// What has been logged so far.
     pub fn log(&self) -> Vec<String> {
-        self.log.lines.lock().unwrap().0.clone()
+        self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     /// Sends it a signal.
@@ -219,13 +218,18 @@ impl Wrap {
             let _ = child.wait();
             panic!("the wrapper has not ended:\n{log}");
         });
-        let mut guard = self.log.lines.lock().unwrap();
+        let mut guard = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // A leftover may hold the pipe; what the wrapper itself has said is there by now or soon.
         for _ in 0..50 {
             if guard.1 {
                 break;
             }
-            guard = self.log.changed.wait_timeout(guard, Duration::from_millis(100)).unwrap().0;
+            guard = self
+                .log
+                .changed
+                .wait_timeout(guard, Duration::from_millis(100))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         Outcome { status, log: guard.0.clone() }
     }

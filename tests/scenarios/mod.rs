@@ -13,8 +13,11 @@ use tempfile::TempDir;
 
 use crate::common::{Outcome, Wrap, eventually, is_alive, pidfd, wrap_with_state};
 
+/// One life on a controller.
+pub type Scenario = fn(&mut dyn Stage);
+
 /// All scenarios, by name.
-pub const ALL: &[(&str, fn(&mut dyn Stage))] = &[
+pub const ALL: &[(&str, Scenario)] = &[
     ("unmarked_start_and_idle_stop", unmarked_start_and_idle_stop),
     ("marked_start_lifts_the_mark_first", marked_start_lifts_the_mark_first),
     ("mark_of_an_earlier_run_is_lifted_by_policy_own", mark_of_an_earlier_run_is_lifted_by_policy_own),

@@ -47,7 +47,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) url: Option<String>,
     /// The node's name.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) name: Option<String>,
     /// The node's secret; `@FILE` reads it from a file.
     #[arg(long)]

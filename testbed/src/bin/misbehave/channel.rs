@@ -138,10 +138,17 @@ fn described(url: &str, credentials: Option<&str>) -> std::result::Result<Place,
     if status != 200 {
         return Err(Failure::Refused(format!("{url}: {status}")));
     }
-    let mut arguments = text.split("<argument>").skip(1).filter_map(|rest| rest.split("</argument>").next());
-    let secret = arguments.next().ok_or_else(foreign)?.to_owned();
-    let name = arguments.next().ok_or_else(foreign)?.to_owned();
+    let arguments = text.split("<argument>").skip(1).filter_map(|rest| rest.split("</argument>").next());
+    let mut arguments = arguments.map(unescaped);
+    let secret = arguments.next().ok_or_else(foreign)?;
+    let name = arguments.next().ok_or_else(foreign)?;
     Ok(Place { root: root.to_owned(), name, secret })
+}
+
+/// The text of an XML element.
+fn unescaped(text: &str) -> String {
+    let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#039;", "'"), ("&#39;", "'"), ("&amp;", "&")];
+    entities.iter().fold(text.to_owned(), |text, (entity, character)| text.replace(entity, character))
 }
 
 /// Opens the channel.
