@@ -32,7 +32,10 @@ fn jenkins_open() -> Options {
     Options { security: false, ..Options::jenkins("2.578") }
 }
 
-const CONTROLLERS: &[(&str, fn() -> Options)] = &[
+/// A name and what it is like.
+type Controller = (&'static str, fn() -> Options);
+
+const CONTROLLERS: &[Controller] = &[
     ("hudson_open", Options::hudson),
     ("hudson_secured", hudson_secured),
     ("jenkins_open", jenkins_open),

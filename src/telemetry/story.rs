@@ -80,9 +80,13 @@ impl Story {
                 );
                 if mark.owner == Owner::Foreign { warn("lifting", text) } else { info("lifting", text) }
             }
-            Note::Lifted => {
-                info("lifted", format!("the node is online: the mark is gone, after {}", self.enabled(now)))
-            }
+            Note::Lifted => info(
+                "lifted",
+                format!(
+                    "the mark is gone, after {}: the node takes builds as soon as its agent is connected",
+                    self.enabled(now)
+                ),
+            ),
             Note::RaceLost => warn(
                 "race_lost",
                 "somebody cleared the mark in the same moment, so that our toggle set it; toggling once more",

@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -140,10 +140,10 @@ impl Wrap {
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines() {
                 let Ok(line) = line else { break };
-                writer.lines.lock().expect("no thread has panicked with it").0.push(line);
+                writer.lines.lock().unwrap_or_else(PoisonError::into_inner).0.push(line);
                 writer.changed.notify_all();
             }
-            writer.lines.lock().expect("no thread has panicked with it").1 = true;
+            writer.lines.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
             writer.changed.notify_all();
         });
         Self { child: Some(child), pid, log, terminal }
@@ -162,7 +162,7 @@ impl Wrap {
     pub fn wait_for_nth(&self, event: &str, count: usize) -> Value {
         // An agent that never stops talking must not prolong it.
         let until = now() + PATIENCE;
-        let mut guard = self.log.lines.lock().expect("no thread has panicked with it");
+        let mut guard = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let found: VecDeque<&String> =
                 guard.0.iter().filter(|line| event_of(line).as_deref() == Some(event)).collect();
@@ -187,7 +187,7 @@ impl Wrap {
     #[track_caller]
     pub fn wait_for_words(&self, words: &str, count: usize) {
         let until = now() + PATIENCE;
-        let mut guard = self.log.lines.lock().expect("no thread has panicked with it");
+        let mut guard = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
         while guard.0.iter().filter(|line| line.contains(words)).count() < count {
             assert!(!guard.1, "the log ended before {words:?} (no. {count}):\n{}", guard.0.join("\n"));
             let (next, timeout) = self
@@ -217,7 +217,7 @@ impl Wrap {
 
     /// What has been logged so far.
     pub fn log(&self) -> Vec<String> {
-        self.log.lines.lock().expect("no thread has panicked with it").0.clone()
+        self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     /// Sends it a signal.
@@ -238,7 +238,7 @@ impl Wrap {
             let _ = child.wait();
             panic!("the wrapper has not ended:\n{log}");
         });
-        let mut guard = self.log.lines.lock().expect("no thread has panicked with it");
+        let mut guard = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // A leftover may hold the pipe; what the wrapper itself has said is there by now or soon.
         for _ in 0..50 {
             if guard.1 {

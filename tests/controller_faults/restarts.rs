@@ -8,7 +8,9 @@ use crate::common::eventually;
 use crate::place::Place;
 use crate::trials::trial;
 
-const VERSIONS: &[(&str, fn() -> Options)] = &[
+type Version = (&'static str, fn() -> Options);
+
+const VERSIONS: &[Version] = &[
     ("old_jenkins", || Options::jenkins("2.401")),
     ("new_jenkins", || Options::jenkins("2.578")),
     ("hudson", Options::hudson),

@@ -167,19 +167,17 @@ impl History {
 
     /// Whether the node was marked at this place of the timeline.
     fn marked_at(&self, place: usize) -> bool {
-        self.timeline[..place].iter().fold(self.marked, |marked, entry| match entry {
-            Entry::Marked { .. } => true,
-            Entry::Cleared { .. } => false,
-            _ => marked,
-        })
+        let changes = self.timeline[..place].iter().rev().find_map(|entry| {
+            let (set, cleared) = (matches!(entry, Entry::Marked { .. }), matches!(entry, Entry::Cleared { .. }));
+            (set || cleared).then_some(set)
+        });
+        changes.unwrap_or(self.marked)
     }
 
     /// The places of all reads of the node.
     fn reads(&self) -> Vec<usize> {
-        self.places(|entry| match entry {
-            Entry::CarriedOut { request } => self.requests[request - 1].operation == Operation::ReadNode,
-            _ => false,
-        })
+        let is_read = |request: usize| self.requests[request - 1].operation == Operation::ReadNode;
+        self.places(|entry| matches!(entry, Entry::CarriedOut { request } if is_read(*request)))
     }
 
     /// What the last read before this place has shown; `None` if there was none.
@@ -198,9 +196,10 @@ impl History {
 
     /// What holds in every life whose agent is not restarted and whose policy lifts every mark.
     fn expect_promises(&self, outcome: &Outcome) {
-        let starts = self.places(|entry| matches!(entry, Entry::AgentAccepted { .. }));
+        let starts = self.places(|entry| matches!(entry, Entry::AgentAccepted { node } if node == NODE));
         assert_eq!(starts.len(), 1, "one agent\n{}", self.told(outcome));
-        assert!(self.places(|entry| matches!(entry, Entry::AgentRefused { .. })).is_empty(), "{}", self.told(outcome));
+        let second = self.places(|entry| matches!(entry, Entry::AgentRefused { node, .. } if node == NODE));
+        assert!(second.is_empty(), "{}", self.told(outcome));
         if !outcome.has("mark_left") {
             let free = self.read_before(starts[0]) == Some(false);
             assert!(free, "started before a read has shown the node free\n{}", self.told(outcome));

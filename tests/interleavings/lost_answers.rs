@@ -87,10 +87,12 @@ fn carry_out_late(world: &mut World, write: Operation) {
     let lost = world.requests().iter().find(|request| request.operation == write && !request.carried_out);
     let Some(lost) = lost.cloned() else { return };
     let message = lost.field("offlineMessage").unwrap_or_default();
-    match write {
-        Operation::Toggle => world.toggle(NODE, "anonymous", &message),
-        Operation::ChangeCause => world.mark(NODE, "anonymous", &message),
-        _ => world.clear(NODE, "anonymous"),
+    if write == Operation::Toggle {
+        world.toggle(NODE, "anonymous", &message);
+    } else if write == Operation::ChangeCause {
+        world.mark(NODE, "anonymous", &message);
+    } else {
+        world.clear(NODE, "anonymous");
     }
 }
 

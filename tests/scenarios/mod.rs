@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::common::{Outcome, Wrap, eventually, is_alive, pidfd, wrap_with_state};
 
-/// A scenario.
+/// One life on a controller.
 pub type Scenario = fn(&mut dyn Stage);
 
 /// All scenarios, by name.
