@@ -209,7 +209,7 @@ impl Options {
             connect_time: Duration::ZERO,
             stale_channel: Duration::ZERO,
             assign_time: Duration::ZERO,
-            agent_jar: EMPTY_ZIP.to_vec(),
+            agent_jar: EMPTY_JAR.to_vec(),
             agent: None,
         }
     }
@@ -242,8 +242,8 @@ impl Default for Options {
     }
 }
 
-/// The end-of-directory record of an archive without files: the smallest thing that is a jar.
-const EMPTY_ZIP: &[u8] = b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+/// A jar with nothing but a manifest.
+const EMPTY_JAR: &[u8] = include_bytes!("agent.jar");
 
 /// Whether a version such as "2.482.1" or "2.578" is at least this one.
 fn at_least(version: &str, wanted: (u32, u32)) -> bool {
