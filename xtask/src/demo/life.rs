@@ -30,6 +30,7 @@ use super::{
 use crate::run;
 
 const NODE: &str = "demo";
+const JAVA_OPTIONS: &str = "java.options";
 const REASON: &str = "nightly clean-up of the disk";
 
 /// No statement about speed: only a life that hangs takes as long.
@@ -48,7 +49,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// The literal `agent-wrap java -jar agent.jar`, with a `java` on the PATH that stands in for the agent.
     pub(crate) fn with_stand_in(stage: &dyn Stage) -> Result<Self> {
-        let directory = tempfile::tempdir().context("cannot make a directory")?;
+        let directory = directory()?;
         let programs = directory.path().join("bin");
         fs::create_dir(&programs)?;
         symlink(agent_program(), programs.join("java")).context("cannot name the stand-in java")?;
@@ -63,11 +64,13 @@ impl Scene {
 
     /// The same with the real java. What this old agent asks of a newer one is told it beside its command line.
     pub(crate) fn with_real_agent(stage: &dyn Stage) -> Result<Self> {
-        let directory = tempfile::tempdir().context("cannot make a directory")?;
+        let directory = directory()?;
         let mut scene = Self::new(stage, directory, "slave.jar")?;
         let plain = stage.agent_command(NODE);
-        let of_java = plain.iter().skip(1).take_while(|word| *word != "-jar").map(String::as_str);
-        scene.command.env("JDK_JAVA_OPTIONS", of_java.collect::<Vec<_>>().join(" "));
+        let of_java = plain.iter().skip(1).take_while(|word| *word != "-jar");
+        let quoted = of_java.map(|word| format!("\"{}\"\n", word.replace('\\', "\\\\").replace('"', "\\\"")));
+        fs::write(scene.directory.path().join(JAVA_OPTIONS), quoted.collect::<String>())?;
+        scene.command.env("JDK_JAVA_OPTIONS", format!("@{JAVA_OPTIONS}"));
         Ok(scene)
     }
 
@@ -96,6 +99,16 @@ impl Scene {
     fn gate(&self) -> PathBuf {
         self.directory.path().join("gate")
     }
+}
+
+/// A directory in memory where there is one, for secrets that belong on no disk.
+fn directory() -> Result<TempDir> {
+    let builder = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("agent-wrap-demo-");
+        builder
+    };
+    builder().tempdir_in("/dev/shm").or_else(|_| builder().tempdir()).context("cannot make a directory")
 }
 
 fn beside_us(name: &str) -> Result<PathBuf> {
@@ -177,6 +190,7 @@ fn under_the_wrapper(
 
     voice.narrate("the build has done its work")?;
     fs::write(gate, "").context("cannot let the build end")?;
+    observer.let_wrapper_end();
     let status = wrapper.wait(BOUND)?;
     let ended = observer.time();
     observer.until("the agent's end", BOUND, |look| !look.agent && look.build != Some(BuildState::Running))?;

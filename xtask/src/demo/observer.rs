@@ -3,6 +3,7 @@
 //! It asks the controller itself and `/proc`: nothing here is taken from what the wrapper says about itself.
 
 use std::{
+    collections::BTreeSet,
     fs,
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
@@ -21,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// beside a mark in one look therefore ran while the mark was on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
-    /// Whether the wrapper has a child.
+    /// Whether a child of the wrapper's lives.
     pub(crate) agent: bool,
     /// The mark's reason; `None` without a mark.
     pub(crate) mark: Option<String>,
@@ -50,6 +51,7 @@ pub(crate) struct Observer<'a> {
 struct Notes {
     sights: Vec<Sight>,
     wrapper: Option<u32>,
+    wrapper_ended: bool,
     build: Option<BuildHandle>,
     failure: Option<anyhow::Error>,
     over: bool,
@@ -66,9 +68,16 @@ impl<'a> Observer<'a> {
         now().saturating_duration_since(self.begin)
     }
 
-    /// From now on the children of this process are looked at.
+    /// From now on this process is looked at, and every child that it ever has.
     pub(crate) fn watch_wrapper(&self, pid: u32) {
         self.notes().wrapper = Some(pid);
+    }
+
+    /// From now on the wrapper may end; its children are still looked at.
+    pub(crate) fn let_wrapper_end(&self) {
+        let mut notes = self.notes();
+        notes.wrapper = None;
+        notes.wrapper_ended = false;
     }
 
     /// From now on this build is looked at.
@@ -78,6 +87,7 @@ impl<'a> Observer<'a> {
 
     /// Looks until [`Observer::end`].
     pub(crate) fn observe(&self, stage: &dyn Stage, node: &str) {
+        let mut agents = BTreeSet::new();
         loop {
             let (wrapper, build, over) = {
                 let notes = self.notes();
@@ -86,12 +96,15 @@ impl<'a> Observer<'a> {
             if over {
                 return;
             }
-            let agent = wrapper.is_some_and(has_child);
+            agents.extend(wrapper.map(children).unwrap_or_default());
+            let agent = agents.iter().any(|agent| is_alive(*agent));
+            let wrapper_ended = wrapper.is_some_and(|wrapper| !is_alive(wrapper));
             let seen = stage.node(node).and_then(|node| {
                 let build = build.map(|build| stage.build(&build)).transpose()?;
                 Ok((node, build))
             });
             let mut notes = self.notes();
+            notes.wrapper_ended = wrapper_ended && notes.wrapper == wrapper;
             match seen {
                 Ok((node, build)) => notes.write_down(self.time(), agent, node, build),
                 Err(error) => {
@@ -142,6 +155,9 @@ impl<'a> Observer<'a> {
             if come(&notes) {
                 return Ok(true);
             }
+            if notes.wrapper_ended {
+                bail!("agent-wrap has ended, which it should not have yet");
+            }
             let left = bound.saturating_sub(now().saturating_duration_since(start));
             if left.is_zero() {
                 return Ok(false);
@@ -168,14 +184,15 @@ impl Notes {
     }
 }
 
-/// Whether a process has a child that has not ended.
-fn has_child(pid: u32) -> bool {
+fn children(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().any(|child| {
-        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        !state.is_empty() && !state.starts_with('Z')
-    })
+    children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// Whether a process is there and has not ended.
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Fails where the kernel does not list a process's children.
