@@ -294,12 +294,17 @@ fn announce(settings: &Settings, policy: &Policy) {
                 "version {version} keeps node {node:?} of {} and runs: {command}",
                 controller.url
             );
+            // At a terminal nobody but the person there stops it.
+            let others = if policy.terminal {
+                ""
+            } else {
+                "; unless told otherwise docker kills after 10 s, Kubernetes after 30 s, systemd after 90 s"
+            };
             tracing::info!(
                 target: "agent_wrap",
                 event = "longest_stop",
                 node,
-                "a stop may take up to {longest}; unless told otherwise docker kills after 10 s, Kubernetes after 30 s, \
-                 systemd after 90 s"
+                "a stop may take up to {longest}{others}"
             );
         }
         None => {

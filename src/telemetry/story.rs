@@ -87,14 +87,14 @@ impl Story {
             Note::NodeFree => info("node_free", "the node is not marked offline"),
             Note::Lifting { mark, method } => {
                 let text = format!(
-                    "the node is marked offline {} ({}); lifting the mark by {}",
+                    "the node is marked offline {} ({}); lifting it by {}",
                     owner_words(mark.owner),
                     quoted(&mark.reason),
                     lift_words(*method)
                 );
                 if mark.owner == Owner::Foreign { warn("lifting", text) } else { info("lifting", text) }
             }
-            Note::Lifted => info("lifted", format!("the mark is lifted, after {}", self.enabled(now))),
+            Note::Lifted => info("lifted", format!("the mark is lifted after {}", self.enabled(now))),
             Note::RaceLost => warn(
                 "race_lost",
                 "somebody else lifted the mark in the same moment, so that our toggle set it; toggling again",
@@ -275,7 +275,7 @@ impl Story {
             Note::Terminating { grace } => {
                 info("terminating", format!("asking the agent to end (TERM); it has {}", span_words(*grace)))
             }
-            Note::Killing if self.kill_asked => warn("killing", "killing the agent, as asked"),
+            Note::Killing if self.kill_asked => warn("killing", "killing the agent"),
             Note::Killing => warn("killing", "the agent did not end in time; killing it"),
             Note::Unkillable => error(
                 "unkillable",
@@ -305,16 +305,19 @@ impl Story {
             }
         };
         let text = match effect {
-            Effect::Already => {
-                let hint =
-                    self.hint(request == Request::Stop(StopSource::Interrupt), "the third Ctrl-C kills the agent");
-                format!("{what}: is being done already{hint}")
-            }
-            // The next line says what it comes to.
-            Effect::DrainSkipped => return debug("request", format!("{what}: not waiting for builds any longer")),
+            Effect::Already => match request {
+                Request::Stop(source) => {
+                    let at_keyboard = source == StopSource::Interrupt;
+                    format!("already stopping{}", self.hint(at_keyboard, "the third Ctrl-C kills the agent"))
+                }
+                _ => format!("{what}: is being done already"),
+            },
+            // While draining, the next line says what is cut off.
+            Effect::DrainSkipped if self.draining.is_some() => return debug("request", format!("{what}: no drain")),
+            Effect::DrainSkipped => format!("{what}: builds will not be waited for"),
             Effect::Killed => {
                 self.kill_asked = true;
-                return debug("request", format!("{what}: ending at once, with KILL"));
+                format!("{what}: ending at once")
             }
             Effect::TooLate => format!("{what}: too late, a stop is under way"),
             Effect::Meaningless => format!("{what}: has no meaning without a controller"),
@@ -357,14 +360,14 @@ impl Story {
             Ending::SpawnFailed(failure) => {
                 error("spawn_failed", format!("{}; exit code {code}", spawn_failure_words(*failure)))
             }
-            Ending::Unreachable(failure) => unusable("unreachable", "--start-timeout is over", failure, code),
-            Ending::Refused(failure) => unusable("refused", "refused again and again", failure, code),
+            Ending::Unreachable(failure) => unusable("unreachable", "giving up after --start-timeout", failure, code),
+            Ending::Refused(failure) => unusable("refused", "giving up", failure, code),
         }
     }
 }
 
 fn unusable(event: &'static str, why: &str, failure: &Failure, code: u8) -> Line {
-    error(event, format!("{why}, the agent was not started; exit code {code}: {}", failure.words))
+    error(event, format!("{why}, the agent was not started (exit code {code}): {}", failure.words))
 }
 
 fn source_words(source: StopSource) -> &'static str {
@@ -394,9 +397,14 @@ fn processes(count: u32) -> String {
     if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
-/// A reason in quotes, on one line and of a bearable length: it is somebody else's text.
+/// A reason in quotes, on one line and of a bearable length: it is somebody else's text. Our marker is for programs,
+/// and the words beside the reason say already whose mark it is.
 fn quoted(reason: &str) -> String {
     const LONGEST: usize = 200;
+    let reason = match reason.rsplit_once(" [agent-wrap ") {
+        Some((words, marker)) if marker.ends_with(']') => words,
+        _ => reason,
+    };
     let mut text: String =
         reason.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect();
     if reason.chars().count() > LONGEST {
@@ -461,9 +469,9 @@ mod tests {
                 "draining: waiting up to 5m for 1 build: app #7 (40%) (Ctrl-C again to cut it off)",
                 "not waiting any longer; cut off: 1 build: app #7 (40%)",
                 "asking the agent to end (TERM); it has 30 s",
-                "stop (Ctrl-C): is being done already (the third Ctrl-C kills the agent)",
-                "stop (Ctrl-C): ending at once, with KILL",
-                "killing the agent, as asked",
+                "already stopping (the third Ctrl-C kills the agent)",
+                "stop (Ctrl-C): ending at once",
+                "killing the agent",
             ]
         );
     }
@@ -473,6 +481,14 @@ mod tests {
         let mut story = Story::new("n", at(0));
         let texts = texts(&mut story, &interrupted_drain());
         assert!(!texts.iter().any(|text| text.contains("again to cut") || text.contains("third")), "{texts:#?}");
+    }
+
+    #[test]
+    fn a_reason_is_quoted_without_the_marker_and_on_one_line() {
+        assert_eq!(quoted("agent stops on h: SIGTERM [agent-wrap h 00c0ffee.4]"), "\"agent stops on h: SIGTERM\"");
+        assert_eq!(quoted("see [agent-wrap docs] first\nthen call"), "\"see [agent-wrap docs] first then call\"");
+        assert_eq!(quoted(""), "no reason given");
+        assert_eq!(quoted(&"x".repeat(300)).chars().count(), 203);
     }
 
     #[test]
