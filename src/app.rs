@@ -179,7 +179,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     };
     let driver = Driver {
         clock,
-        story: Story::new(&node, clock.now()),
+        story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),
         terminal: signals.terminal(),
         signals: signals.into_stream().map_err(system("cannot take the signals over"))?,
         table: signal_table(settings)?,
@@ -283,26 +283,38 @@ fn signal_table(settings: &Settings) -> Result<SignalTable, StartError> {
     Ok(SignalTable::new(table.map_err(|error: crate::signals::SettingError| StartError::Settings(error.to_string()))?))
 }
 
-/// The first line: what will be done, and how long a stop may take.
+/// The first lines: what will be done, and how long a stop may take.
 fn announce(settings: &Settings, policy: &Policy) {
     let version = env!("CARGO_PKG_VERSION");
     let command = shell_quote(&settings.command);
     let longest = span_words(policy.longest_stop());
     match &settings.controller {
-        Some(controller) => tracing::info!(
-            target: "agent_wrap",
-            event = "start",
-            node = controller.node.as_str(),
-            "agent-wrap {version} keeps node {:?} of {} and runs: {command}. A stop may take up to {longest} (docker \
-             kills after 10 s, Kubernetes after 30 s, systemd after 90 s unless told otherwise)",
-            controller.node,
-            controller.url
-        ),
-        None => tracing::info!(
-            target: "agent_wrap",
-            event = "start",
-            "agent-wrap {version} runs: {command}. No controller (--standalone); a stop may take up to {longest}"
-        ),
+        Some(controller) => {
+            let node = controller.node.as_str();
+            tracing::info!(
+                target: "agent_wrap",
+                event = "start",
+                node,
+                "version {version} keeps node {node:?} of {} and runs: {command}",
+                controller.url
+            );
+            // At a terminal nobody but the person there stops it.
+            let others = if policy.terminal {
+                ""
+            } else {
+                "; unless told otherwise docker kills after 10 s, Kubernetes after 30 s, systemd after 90 s"
+            };
+            tracing::info!(
+                target: "agent_wrap",
+                event = "longest_stop",
+                node,
+                "a stop may take up to {longest}{others}"
+            );
+        }
+        None => {
+            tracing::info!(target: "agent_wrap", event = "start", "version {version} runs, without a controller: {command}");
+            tracing::info!(target: "agent_wrap", event = "longest_stop", "a stop may take up to {longest}");
+        }
     }
 }
 

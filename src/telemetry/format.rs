@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::IsTerminal as _;
+use std::time::SystemTime;
 
 use thiserror::Error;
 use tracing::field::{Field, Visit};
@@ -66,7 +67,14 @@ pub fn install(format: Format, level: &str) -> Result<(), InstallError> {
         Format::Text => {
             let stderr = std::io::stderr();
             let colours = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let layout = TextLayout { colours, time: !goes_to_the_journal() };
+            let stamp = if goes_to_the_journal() {
+                Stamp::None
+            } else if stderr.is_terminal() {
+                Stamp::Clock
+            } else {
+                Stamp::Full
+            };
+            let layout = TextLayout { colours, stamp };
             let layer = tracing_subscriber::fmt::layer().event_format(layout).with_writer(std::io::stderr);
             registry.with(layer).try_init().ok();
         }
@@ -109,7 +117,30 @@ struct UtcTime;
 
 impl tracing_subscriber::fmt::time::FormatTime for UtcTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        write!(writer, "{}", humantime::format_rfc3339_millis(std::time::SystemTime::now()))
+        write!(writer, "{}", humantime::format_rfc3339_millis(SystemTime::now()))
+    }
+}
+
+/// How a line says when; always in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stamp {
+    /// Not at all: whoever gets the line stamps it.
+    None,
+    /// `12:00:00`, for somebody who sits there.
+    Clock,
+    /// `2026-01-31T12:00:00Z`, for a file.
+    Full,
+}
+
+impl Stamp {
+    /// With a blank at its end.
+    fn words(self, time: SystemTime) -> String {
+        let full = humantime::format_rfc3339_seconds(time).to_string();
+        match self {
+            Self::None => String::new(),
+            Self::Clock => format!("{} ", full.split(['T', 'Z']).nth(1).unwrap_or(&full)),
+            Self::Full => format!("{full} "),
+        }
     }
 }
 
@@ -117,7 +148,7 @@ impl tracing_subscriber::fmt::time::FormatTime for UtcTime {
 /// between ours.
 struct TextLayout {
     colours: bool,
-    time: bool,
+    stamp: Stamp,
 }
 
 impl<S, N> FormatEvent<S, N> for TextLayout
@@ -140,9 +171,7 @@ where
         } else {
             write!(writer, "agent-wrap ")?;
         }
-        if self.time {
-            write!(writer, "{} ", humantime::format_rfc3339_seconds(std::time::SystemTime::now()))?;
-        }
+        write!(writer, "{}", self.stamp.words(SystemTime::now()))?;
         if self.colours && !colour.is_empty() {
             writeln!(writer, "{colour}{label}{}\x1b[0m", words.message)
         } else {
@@ -161,5 +190,20 @@ impl Visit for Words {
         if field.name() == "message" {
             self.message = format!("{value:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_as_long_as_its_reader_needs() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400 + 3_661);
+        assert_eq!(Stamp::None.words(time), "");
+        assert_eq!(Stamp::Clock.words(time), "01:01:01 ");
+        assert_eq!(Stamp::Full.words(time), "1970-01-02T01:01:01Z ");
     }
 }

@@ -29,6 +29,10 @@ pub struct Story {
     agent: Moment,
     stopping: Option<Moment>,
     draining: Option<Moment>,
+    at_terminal: bool,
+    /// The stop under way was asked for by Ctrl-C.
+    interrupted: bool,
+    kill_asked: bool,
 }
 
 impl Story {
@@ -43,7 +47,17 @@ impl Story {
             agent: now,
             stopping: None,
             draining: None,
+            at_terminal: false,
+            interrupted: false,
+            kill_asked: false,
         }
+    }
+
+    /// Somebody at a terminal reads it, who is told what another Ctrl-C would do.
+    #[must_use]
+    pub fn at_terminal(mut self, at_terminal: bool) -> Self {
+        self.at_terminal = at_terminal;
+        self
     }
 
     /// Takes note of who is about to ask for something, for the line that says what comes of it.
@@ -70,44 +84,37 @@ impl Story {
                 "an agent that an earlier wrapper left behind still runs; it is ended before another is started",
             ),
             Note::SurvivorEnded => info("survivor_ended", "the agent that was left behind has ended"),
-            Note::NodeFree => info("node_free", "the node carries no mark; nothing is to be done before the start"),
+            Note::NodeFree => info("node_free", "the node is not marked offline"),
             Note::Lifting { mark, method } => {
                 let text = format!(
-                    "the node is marked offline {} ({}); bringing it online by {}",
+                    "the node is marked offline {} ({}); lifting it by {}",
                     owner_words(mark.owner),
                     quoted(&mark.reason),
                     lift_words(*method)
                 );
                 if mark.owner == Owner::Foreign { warn("lifting", text) } else { info("lifting", text) }
             }
-            Note::Lifted => info(
-                "lifted",
-                format!(
-                    "the mark is gone, after {}: the node takes builds as soon as its agent is connected",
-                    self.enabled(now)
-                ),
-            ),
+            Note::Lifted => info("lifted", format!("the mark is lifted after {}", self.enabled(now))),
             Note::RaceLost => warn(
                 "race_lost",
-                "somebody cleared the mark in the same moment, so that our toggle set it; toggling once more",
+                "somebody else lifted the mark in the same moment, so that our toggle set it; toggling again",
             ),
             Note::MarkLeft { mark } => warn(
                 "mark_left",
                 format!(
-                    "the node stays marked offline {} ({}), as --online says; the agent is started all the same and \
-                     gets no builds",
+                    "the node stays marked offline {} ({}), as --online says; the agent is started and gets no builds",
                     owner_words(mark.owner),
                     quoted(&mark.reason)
                 ),
             ),
-            Note::WayChanged { words } => info("way_changed", format!("{words}; going on another way")),
+            Note::WayChanged { words } => info("way_changed", format!("{words}; trying another way")),
             Note::OutcomeUnknown(failure) => warn(
                 "outcome_unknown",
                 format!("{}; whether it was carried out, the next read will show", failure.words),
             ),
             Note::Waiting { failure, retry } => {
                 self.outage.get_or_insert(now);
-                warn("waiting", format!("{}; asking again in {}", failure.words, span_words(*retry)))
+                warn("waiting", format!("{} (asking again in {})", failure.words, span_words(*retry)))
             }
             Note::Answering => {
                 let after = self.outage.take().map_or(Span::ZERO, |since| now.since(since));
@@ -122,7 +129,7 @@ impl Story {
                 debug("agent_starting", format!("starting the agent (run {})", generation.0))
             }
             Note::AgentStarted { generation, pid } => {
-                let again = if generation.0 > 1 { format!(" again (run {})", generation.0) } else { String::new() };
+                let again = if generation.0 > 1 { " again" } else { "" };
                 info("agent_started", format!("the agent is started{again}, pid {pid}"))
             }
             Note::AgentConnected { marked } => {
@@ -144,14 +151,14 @@ impl Story {
                 let ran = span_words(now.since(self.agent));
                 let exit = exit_words(*exit);
                 if *asked {
-                    return info("agent_exited", format!("the agent {exit}, as it was asked to end"));
+                    return info("agent_exited", format!("the agent {exit}, as asked"));
                 }
                 let never = if *connected || self.node.is_empty() {
                     ""
                 } else {
-                    " without ever having been seen connected; its own log above should say why"
+                    ", never connected; its own output above should say why"
                 };
-                warn("agent_exited", format!("the agent {exit} by itself after {ran}{never}"))
+                warn("agent_exited", format!("the agent {exit} after {ran}{never}"))
             }
             Note::SpawnFailed(failure) => {
                 error("spawn_failed", format!("the agent could not be started: {}", spawn_failure_words(*failure)))
@@ -201,11 +208,12 @@ impl Story {
             Note::PolicyChanged => info("policy_changed", "the settings were read again and hold from now on"),
             Note::Stopping { source, agent } => {
                 self.stopping = Some(now);
+                self.interrupted = *source == StopSource::Interrupt;
                 let what = if *agent { "" } else { " (no agent runs)" };
                 let who = self.asked_by.take().unwrap_or_else(|| source_words(*source).to_owned());
                 info("stopping", format!("stopping{what}: {who}"))
             }
-            Note::RequestTaken { request, effect } => request_line(*request, *effect),
+            Note::RequestTaken { request, effect } => self.request_line(*request, *effect),
             Note::Marking { method } => {
                 debug("marking", format!("marking the node offline by {}", mark_words(*method)))
             }
@@ -213,9 +221,9 @@ impl Story {
                 "marked",
                 match self.stopping {
                     Some(since) => {
-                        format!("the node is marked offline, read back after {}", span_words(now.since(since)))
+                        format!("the node is marked offline, confirmed after {}", span_words(now.since(since)))
                     }
-                    None => "the node is marked offline, read back".to_owned(),
+                    None => "the node is marked offline".to_owned(),
                 },
             ),
             Note::MarkedAlready(mark) => info(
@@ -229,25 +237,26 @@ impl Story {
             Note::MarkUnconfirmed { after, failure } => error(
                 "mark_unconfirmed",
                 format!(
-                    "the node could not be marked offline within {} (--offline-timeout){}; going on without",
+                    "going on without the mark, which could not be set within {} (--offline-timeout){}",
                     span_words(*after),
                     failure.as_ref().map(|failure| format!(": {}", failure.words)).unwrap_or_default()
                 ),
             ),
             Note::LastLookUnsettled => error(
                 "last_look_unsettled",
-                "it is not known that the node is marked offline; look at it on the controller, builds may be sent to it",
+                "the node may not be marked offline and be sent builds: look at it on the controller",
             ),
             Note::MarkVanished => warn("mark_vanished", "the mark has vanished from the node; setting it again"),
             Note::MarkLost => warn("mark_lost", "the mark keeps vanishing; it is not set again"),
             Note::Draining { builds, left } => {
+                let hint = self.hint(self.draining.is_none(), "Ctrl-C again to cut it off");
                 self.draining.get_or_insert(now);
-                let left = left.map(|left| format!(", up to {}", span_words(left))).unwrap_or_default();
-                info("draining", format!("draining{left}: {}", builds_words(builds)))
+                let left = left.map(|left| format!("up to {} ", span_words(left))).unwrap_or_default();
+                info("draining", format!("draining: waiting {left}for {}{hint}", builds_words(builds)))
             }
             Note::Drained => {
                 let took = self.draining.take().map_or(Span::ZERO, |since| now.since(since));
-                info("drained", format!("no build runs any more, after {}", span_words(took)))
+                info("drained", format!("drained: no build runs any more, after {}", span_words(took)))
             }
             Note::DrainCut { builds, timeout } => {
                 let why = if *timeout { "the time for draining (--drain) is over" } else { "not waiting any longer" };
@@ -268,9 +277,10 @@ impl Story {
                 info("taken_back", "somebody lifted our mark on the controller: taken as a wish to take off")
             }
             Note::Terminating { grace } => {
-                info("terminating", format!("asking the agent to end (TERM); KILL after {}", span_words(*grace)))
+                info("terminating", format!("asking the agent to end (TERM); it has {}", span_words(*grace)))
             }
-            Note::Killing => warn("killing", "the agent did not end in time: KILL"),
+            Note::Killing if self.kill_asked => warn("killing", "killing the agent"),
+            Note::Killing => warn("killing", "the agent did not end in time; killing it"),
             Note::Unkillable => error(
                 "unkillable",
                 "the agent does not go away even after KILL; is its disk or network file system stuck?",
@@ -283,6 +293,47 @@ impl Story {
                 warn("leftovers_remain", format!("{} could not be ended", processes(*alive)))
             }
         }
+    }
+
+    fn request_line(&mut self, request: Request, effect: Effect) -> Line {
+        let what = match request {
+            Request::Stop(source) => source_words(source),
+            Request::StopNow => "stop without draining",
+            Request::Land => "land",
+            Request::TakeOff => "take off",
+            Request::Restart => "restart the agent",
+            Request::Suspend => "suspend",
+            Request::Forward(signal) => {
+                let signal = signal_name(signal);
+                return debug("forward", format!("{signal} came, but there is no agent to pass it on to"));
+            }
+        };
+        let text = match effect {
+            Effect::Already => match request {
+                Request::Stop(source) => {
+                    let at_keyboard = source == StopSource::Interrupt;
+                    format!("already stopping{}", self.hint(at_keyboard, "the third Ctrl-C kills the agent"))
+                }
+                _ => format!("{what}: is being done already"),
+            },
+            // While draining, the next line says what is cut off.
+            Effect::DrainSkipped if self.draining.is_some() => return debug("request", format!("{what}: no drain")),
+            Effect::DrainSkipped => format!("{what}: builds will not be waited for"),
+            Effect::Killed => {
+                self.kill_asked = true;
+                format!("{what}: ending at once")
+            }
+            Effect::TooLate => format!("{what}: too late, a stop is under way"),
+            Effect::Meaningless => format!("{what}: has no meaning without a controller"),
+            Effect::TakenBack => format!("{what}: the drain is taken back"),
+            Effect::Done => format!("asked to {what}"),
+        };
+        info("request", text)
+    }
+
+    /// What a person at the terminal can do now.
+    fn hint(&self, useful: bool, words: &str) -> String {
+        if useful && self.at_terminal && self.interrupted { format!(" ({words})") } else { String::new() }
     }
 
     fn enabled(&self, now: Moment) -> String {
@@ -305,49 +356,22 @@ impl Story {
                 }
                 warn("stopped", format!("stopped{took}, but {}; exit code {code}", why.join(" and ")))
             }
-            Ending::AgentEnded { exit, confirmed } => {
+            Ending::AgentEnded { confirmed, .. } => {
                 let mark = if *confirmed { "" } else { ", and the mark is not confirmed" };
-                info(
-                    "agent_ended",
-                    format!("ending with the agent, which {}{mark}; exit code {code}", exit_words(*exit)),
-                )
+                info("agent_ended", format!("ending with the agent{mark}; exit code {code}"))
             }
             Ending::GaveUp => error("gave_up", format!("gave up; exit code {code}")),
             Ending::SpawnFailed(failure) => {
                 error("spawn_failed", format!("{}; exit code {code}", spawn_failure_words(*failure)))
             }
-            Ending::Unreachable(failure) => unusable("unreachable", failure, "for the whole --start-timeout", code),
-            Ending::Refused(failure) => unusable("refused", failure, "again and again over some seconds", code),
+            Ending::Unreachable(failure) => unusable("unreachable", "giving up after --start-timeout", failure, code),
+            Ending::Refused(failure) => unusable("refused", "giving up", failure, code),
         }
     }
 }
 
-fn unusable(event: &'static str, failure: &Failure, how_long: &str, code: u8) -> Line {
-    error(event, format!("{}, {how_long}; the agent was not started, exit code {code}", failure.words))
-}
-
-fn request_line(request: Request, effect: Effect) -> Line {
-    let what = match request {
-        Request::Stop(source) => source_words(source),
-        Request::StopNow => "stop without draining",
-        Request::Land => "land",
-        Request::TakeOff => "take off",
-        Request::Restart => "restart the agent",
-        Request::Suspend => "suspend",
-        Request::Forward(signal) => {
-            return debug("forward", format!("{} came, but there is no agent to pass it on to", signal_name(signal)));
-        }
-    };
-    let text = match effect {
-        Effect::Already => format!("{what}: is being done already"),
-        Effect::DrainSkipped => format!("{what}: not waiting for builds any longer"),
-        Effect::Killed => format!("{what}: ending at once, with KILL"),
-        Effect::TooLate => format!("{what}: too late, a stop is under way"),
-        Effect::Meaningless => format!("{what}: has no meaning without a controller"),
-        Effect::TakenBack => format!("{what}: the drain is taken back"),
-        Effect::Done => format!("asked to {what}"),
-    };
-    info("request", text)
+fn unusable(event: &'static str, why: &str, failure: &Failure, code: u8) -> Line {
+    error(event, format!("{why}, the agent was not started (exit code {code}): {}", failure.words))
 }
 
 fn source_words(source: StopSource) -> &'static str {
@@ -377,9 +401,14 @@ fn processes(count: u32) -> String {
     if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
-/// A reason in quotes, on one line and of a bearable length: it is somebody else's text.
+/// A reason in quotes, on one line and of a bearable length: it is somebody else's text. Our marker is for programs,
+/// and the words beside the reason say already whose mark it is.
 fn quoted(reason: &str) -> String {
     const LONGEST: usize = 200;
+    let reason = match reason.rsplit_once(" [agent-wrap ") {
+        Some((words, marker)) if marker.ends_with(']') => words,
+        _ => reason,
+    };
     let mut text: String =
         reason.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect();
     if reason.chars().count() > LONGEST {
@@ -402,4 +431,83 @@ fn warn(event: &'static str, text: impl Into<String>) -> Line {
 
 fn error(event: &'static str, text: impl Into<String>) -> Line {
     Line { level: Level::Error, event, text: text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_wrap_supervisor::{Build, Exit, Generation};
+
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::default() + Span(millis)
+    }
+
+    fn texts(story: &mut Story, notes: &[(u64, Note)]) -> Vec<String> {
+        notes.iter().map(|(millis, note)| story.line(at(*millis), note).text).collect()
+    }
+
+    fn interrupted_drain() -> Vec<(u64, Note)> {
+        let builds = vec![Build { name: Some("app #7".to_owned()), progress: Some(40) }];
+        vec![
+            (1_000, Note::Stopping { source: StopSource::Interrupt, agent: true }),
+            (1_040, Note::Marked),
+            (1_040, Note::Draining { builds: builds.clone(), left: Some(Span(300_000)) }),
+            (2_000, Note::DrainCut { builds, timeout: false }),
+            (2_000, Note::Terminating { grace: Span(30_000) }),
+            (2_100, Note::RequestTaken { request: Request::Stop(StopSource::Interrupt), effect: Effect::Already }),
+            (3_000, Note::RequestTaken { request: Request::Stop(StopSource::Interrupt), effect: Effect::Killed }),
+            (3_000, Note::Killing),
+        ]
+    }
+
+    #[test]
+    fn at_a_terminal_it_says_what_another_interrupt_does() {
+        let mut story = Story::new("n", at(0)).at_terminal(true);
+        let texts = texts(&mut story, &interrupted_drain());
+        assert_eq!(
+            texts,
+            [
+                "stopping: stop (Ctrl-C)",
+                "the node is marked offline, confirmed after 40 ms",
+                "draining: waiting up to 5m for 1 build: app #7 (40%) (Ctrl-C again to cut it off)",
+                "not waiting any longer; cut off: 1 build: app #7 (40%)",
+                "asking the agent to end (TERM); it has 30 s",
+                "already stopping (the third Ctrl-C kills the agent)",
+                "stop (Ctrl-C): ending at once",
+                "killing the agent",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_terminal_nobody_is_told_of_keys() {
+        let mut story = Story::new("n", at(0));
+        let texts = texts(&mut story, &interrupted_drain());
+        assert!(!texts.iter().any(|text| text.contains("again to cut") || text.contains("third")), "{texts:#?}");
+    }
+
+    #[test]
+    fn a_reason_is_quoted_without_the_marker_and_on_one_line() {
+        assert_eq!(quoted("agent stops on h: SIGTERM [agent-wrap h 00c0ffee.4]"), "\"agent stops on h: SIGTERM\"");
+        assert_eq!(quoted("see [agent-wrap docs] first\nthen call"), "\"see [agent-wrap docs] first then call\"");
+        assert_eq!(quoted(""), "no reason given");
+        assert_eq!(quoted(&"x".repeat(300)).chars().count(), 203);
+    }
+
+    #[test]
+    fn an_agent_that_never_connected_is_told_apart() {
+        let mut story = Story::new("n", at(0));
+        let exited =
+            |connected| Note::AgentExited { generation: Generation(1), exit: Exit::Code(3), asked: false, connected };
+        let texts = texts(
+            &mut story,
+            &[(0, Note::AgentStarting { generation: Generation(1) }), (6, exited(false)), (7, exited(true))],
+        );
+        assert_eq!(
+            texts[1],
+            "the agent exited with code 3 after 6 ms, never connected; its own output above should say why"
+        );
+        assert_eq!(texts[2], "the agent exited with code 3 after 7 ms");
+    }
 }

@@ -111,8 +111,8 @@ pub fn offline_reason(reason: &OfflineReason, host: &str, stopping: impl FnOnce(
             format!("the agent on {host} could not be started: {}", spawn_failure_words(*failure))
         }
         OfflineReason::AgentFailing { failures, last } => {
-            let last = last.map_or_else(|| "could not be started".to_owned(), exit_words);
-            format!("the agent on {host} keeps failing: {failures} times in a row, last it {last}; see its log there")
+            let last = last.map(|exit| format!(", last it {}", exit_words(exit))).unwrap_or_default();
+            format!("the agent on {host} keeps failing: {failures} times in a row{last}; see its log there")
         }
     };
     text.chars()

@@ -17,6 +17,7 @@ use crate::run;
 /// Who needs a package.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
+    Demo,
     Lint,
     Test,
 }
@@ -45,13 +46,13 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "default-jdk-headless",
-        users: &[User::Test],
+        users: &[User::Demo, User::Test],
         is_there: skip::need_java,
         reason: "runs the real controller and its agents",
     },
     Package {
         name: "maven",
-        users: &[User::Test],
+        users: &[User::Demo, User::Test],
         is_there: || if cache::hudson_war().is_file() { Ok(()) } else { skip::need_program("mvn") },
         reason: "fetches the real controller",
     },
@@ -87,7 +88,7 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
-/// Installs what `user` needs and is missing. What cannot be installed is said; its tests skip themselves then.
+/// Installs what `user` needs and is missing. What cannot be installed is said; what needs it says so then.
 pub(crate) fn packages(user: User) {
     let missing: Vec<_> =
         PACKAGES.iter().filter(|package| package.users.contains(&user) && (package.is_there)().is_err()).collect();
@@ -150,7 +151,7 @@ impl Drop for NoServices {
     }
 }
 
-/// Fetches the real controller, unless it is there. A failure is said; its tests skip themselves then.
+/// Fetches the real controller, unless it is there. A failure is said; what needs it says so then.
 pub(crate) fn hudson() {
     if !cache::hudson_war().is_file()
         && let Err(error) = fetch_hudson()

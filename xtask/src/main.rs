@@ -1,5 +1,6 @@
 //! The project's own commands: one module each.
 
+mod demo;
 mod install;
 mod lint;
 mod run;
@@ -22,6 +23,8 @@ struct Arguments {
 enum Command {
     /// Check formatting, lints, dependencies, scripts and man pages
     Lint(lint::Options),
+    /// Show one life of agent-wrap from the mark to the drained stop, with a picture of it
+    Demo(demo::Options),
     /// Install what the tests need, run them all, and name what failed or was skipped
     Test(test::Options),
 }
@@ -29,6 +32,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Lint(options) => lint::run(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
     };
     match outcome {

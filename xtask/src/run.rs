@@ -15,9 +15,17 @@ pub(crate) fn program(name: &str) -> Command {
     command
 }
 
-/// The cargo that runs us.
+/// The cargo that runs us, as if the user had called it.
 pub(crate) fn cargo() -> Command {
-    program(&env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+    let mut command = program(&env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    // What `cargo run` says about us would make build scripts that watch these variables run again, each time.
+    for (name, _) in env::vars_os() {
+        let is_about_us = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        if name.to_str().is_some_and(is_about_us) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// `--locked` where nobody could commit a changed lock file.
