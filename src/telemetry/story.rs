@@ -140,7 +140,8 @@ impl Story {
                         format!("the agent is connected after {took}, but its node is marked offline"),
                     )
                 } else {
-                    info("agent_connected", format!("the agent is connected after {took} and takes builds"))
+                    let takes = if self.stopping.is_some() { "" } else { " and takes builds" };
+                    info("agent_connected", format!("the agent is connected after {took}{takes}"))
                 }
             }
             Note::AgentDisconnected => {
