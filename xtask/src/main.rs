@@ -1,7 +1,9 @@
 //! The project's own commands: one module each.
 
+mod compare;
 mod install;
 mod lint;
+mod markers;
 mod run;
 mod tally;
 mod test;
@@ -20,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Play the same lives with python-jenkins and with agent-wrap, and write the table of both outcomes
+    Compare(compare::Options),
     /// Check formatting, lints, dependencies, scripts and man pages
     Lint(lint::Options),
     /// Install what the tests need, run them all, and name what failed or was skipped
@@ -28,6 +32,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Compare(options) => compare::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Test(options) => test::run(&options),
     };
