@@ -1,5 +1,6 @@
 //! The project's own commands: one module each.
 
+mod bench;
 mod compare;
 mod install;
 mod lint;
@@ -22,6 +23,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure the figures of docs/figures.md
+    Bench(bench::Options),
     /// Play the same lives with python-jenkins and with agent-wrap, and write the table of both outcomes
     Compare(compare::Options),
     /// Check formatting, lints, dependencies, scripts and man pages
@@ -32,6 +35,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Bench(options) => bench::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Test(options) => test::run(&options),
