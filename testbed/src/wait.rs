@@ -10,8 +10,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// `look`'s own, at once; or, after `bound`, that `what` was waited for in vain.
+pub fn until<T>(what: &str, bound: Duration, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    until_every(PAUSE, what, bound, look)
+}
+
+/// As [`until`], with a pause of this length between two looks: for measuring.
+///
+/// # Errors
+/// As [`until`].
 #[expect(clippy::disallowed_methods, reason = "the one place of the testbed that polls a state nobody announces")]
-pub fn until<T>(what: &str, bound: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until_every<T>(
+    pause: Duration,
+    what: &str,
+    bound: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         if let Some(found) = look()? {
@@ -20,7 +33,7 @@ pub fn until<T>(what: &str, bound: Duration, mut look: impl FnMut() -> Result<Op
         if start.elapsed() > bound {
             bail!("waited {} s in vain for {what}", bound.as_secs());
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
 }
 

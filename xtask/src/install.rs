@@ -20,6 +20,8 @@ pub(crate) enum User {
     Demo,
     Lint,
     Test,
+    Compare,
+    Bench,
 }
 
 struct Package {
@@ -46,19 +48,19 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "default-jdk-headless",
-        users: &[User::Demo, User::Test],
+        users: &[User::Demo, User::Test, User::Compare, User::Bench],
         is_there: skip::need_java,
         reason: "runs the real controller and its agents",
     },
     Package {
         name: "maven",
-        users: &[User::Demo, User::Test],
+        users: &[User::Demo, User::Test, User::Compare, User::Bench],
         is_there: || if cache::hudson_war().is_file() { Ok(()) } else { skip::need_program("mvn") },
         reason: "fetches the real controller",
     },
     Package {
         name: "python3-jenkins",
-        users: &[User::Test],
+        users: &[User::Test, User::Compare],
         is_there: skip::need_python_jenkins,
         reason: "a client that nobody here wrote: automation, and the counter-example",
     },
@@ -70,15 +72,21 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "tini",
-        users: &[User::Test],
+        users: &[User::Test, User::Bench],
         is_there: || skip::need_program("tini"),
         reason: "an init of containers, as our parent and to measure beside",
     },
     Package {
         name: "dumb-init",
-        users: &[User::Test],
+        users: &[User::Test, User::Bench],
         is_there: || skip::need_program("dumb-init"),
         reason: "an init of containers that signals whole groups",
+    },
+    Package {
+        name: "catatonit",
+        users: &[User::Bench],
+        is_there: || skip::need_program("catatonit"),
+        reason: "an init of containers to measure beside",
     },
     Package {
         name: "iproute2",

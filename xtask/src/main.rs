@@ -1,8 +1,11 @@
 //! The project's own commands: one module each.
 
+mod bench;
+mod compare;
 mod demo;
 mod install;
 mod lint;
+mod markers;
 mod run;
 mod tally;
 mod test;
@@ -21,6 +24,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure the figures of docs/figures.md
+    Bench(bench::Options),
+    /// Play the same lives with python-jenkins and with agent-wrap, and write the table of both outcomes
+    Compare(compare::Options),
     /// Check formatting, lints, dependencies, scripts and man pages
     Lint(lint::Options),
     /// Show one life of agent-wrap from the mark to the drained stop, with a picture of it
@@ -31,6 +38,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Bench(options) => bench::run(&options),
+        Command::Compare(options) => compare::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),

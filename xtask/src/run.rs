@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -47,6 +48,29 @@ pub(crate) fn check(command: &mut Command) -> Result<()> {
     eprintln!("+ {line}");
     let status = command.status().with_context(|| format!("cannot start `{line}`: is it installed?"))?;
     if status.success() { Ok(()) } else { bail!("`{line}` failed: {status}") }
+}
+
+/// What a program says on standard output, without the white space around it.
+///
+/// # Errors
+/// When it cannot be started, or ends with anything but 0.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let line = line(command);
+    let output = command.output().with_context(|| format!("cannot start `{line}`: is it installed?"))?;
+    if !output.status.success() {
+        bail!("`{line}` failed: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A program of the workspace that was built as we were.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    let ours = env::current_exe().context("where are we?")?;
+    let program = ours.with_file_name(name);
+    if program.is_file() { Ok(program) } else { bail!("{} has not been built", program.display()) }
 }
 
 /// The command line, for people.

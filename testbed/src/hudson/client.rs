@@ -53,6 +53,11 @@ impl Client {
 
     /// The JSON that a GET answers.
     pub(super) fn get_json(&self, path: &str) -> Result<Value> {
+        serde_json::from_str(&self.get_text(path)?).with_context(|| format!("GET {}{path}", self.root))
+    }
+
+    /// The text that a GET answers.
+    pub(super) fn get_text(&self, path: &str) -> Result<String> {
         let what = || format!("GET {}{path}", self.root);
         let mut response = self.get(path, self.authorization.as_deref()).with_context(what)?;
         let status = response.status();
@@ -60,7 +65,7 @@ impl Client {
         if status != 200 {
             bail!("{}: {status}", what());
         }
-        serde_json::from_str(&text).with_context(what)
+        Ok(text)
     }
 
     /// Saves what a GET answers.

@@ -105,6 +105,16 @@ impl Hudson {
         self.client.post_form(&format!("{}/doDisconnect", node_path(name)), &[])
     }
 
+    /// Whether the node's agent has got through to the controller's side, mark or not, by the controller's own log of the
+    /// node. The log begins anew with each connection.
+    ///
+    /// # Errors
+    /// When the controller does not answer.
+    pub fn has_connected(&self, name: &str) -> Result<bool> {
+        let log = self.client.get_text(&format!("{}/logText/progressiveText?start=0", node_path(name)))?;
+        Ok(log.contains("Slave successfully connected and online"))
+    }
+
     /// Whether it is up: `Err` when it has ended instead.
     fn is_up(&mut self) -> Result<Option<()>> {
         let Some(process) = self.process.as_mut() else { bail!("Hudson has not been started") };
