@@ -12,8 +12,7 @@ use super::error::SetupError;
 /// The TLS side of every connection. A system without any certificate is no error before a handshake needs one.
 pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
     let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(system.certs);
+    roots.add_parsable_certificates(system_certificates());
     if let Some(path) = ca_file {
         let refuse = |why: String| SetupError::CaFile { path: path.to_owned(), why };
         let mut added = 0_u32;
@@ -34,6 +33,26 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, Setu
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Where distributions keep all authorities in one file.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+];
+
+/// The authorities that the system trusts. The bundle alone where there is one: the directory beside it holds the same
+/// once more, a file each, and reading those took longer than everything else before the agent's start together.
+fn system_certificates() -> Vec<CertificateDer<'static>> {
+    let chosen = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+    let bundle = BUNDLES.iter().map(Path::new).find(|path| path.exists()).filter(|_| !chosen);
+    let found = match bundle {
+        Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None),
+        None => rustls_native_certs::load_native_certs(),
+    };
+    found.certs
 }
 
 /// What is wrong with a handshake, and the cure.

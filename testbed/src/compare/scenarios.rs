@@ -48,7 +48,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "controller-restarted",
-        title: "Start of a node that was marked, after a restart of the controller (Hudson forgets the mark then)",
+        title: "Start of a node that was marked, after a restart of the controller (Hudson shows it again only when the agent connects)",
         enable: Enable::Before,
         disable: Disable::Before,
         play: start_after_a_restart_of_the_controller,
