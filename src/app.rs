@@ -160,7 +160,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         .enable_all()
         .build()
         .map_err(system("cannot start the event loop"))?;
-    let _entered = runtime.enter();
+    let entered = runtime.enter();
     let (told, facts) = mpsc::unbounded_channel();
     let mut processes = Processes::new(told).map_err(system("cannot watch over processes"))?;
     let survivor = previous.as_ref().and_then(|previous| previous.survivor.clone());
@@ -192,7 +192,10 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         reasons: Reasons { template: settings.offline_reason.clone(), host, node },
         reload: reloader(cli, settings.clone()),
     };
+    drop(entered);
     let (ending, mut story) = runtime.block_on(driver::run(driver, policy));
+    // Nothing that still runs in a thread of its own (a jar on its way to a slow disk) may hold up the end.
+    runtime.shutdown_background();
     let code = ExitCode::from(&ending);
     story.end(clock.now(), &ending, code.code());
     Ok(code)

@@ -6,7 +6,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 
+use agent_wrap_testbed::simulated::{Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
+use agent_wrap_testbed::stage::Stage as _;
 use common::AGENT_WRAP;
 
 fn said(user: &str, script: &str) -> Output {
@@ -46,6 +48,39 @@ fn it_can_read_neither_the_wrappers_token_nor_its_environment() {
     );
     let output = said("nobody", &script);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "no token\nno environment\ndone\n");
+}
+
+#[test]
+fn a_fetched_jar_and_a_secret_in_a_file_are_its_to_read() {
+    if skip::unmet("agent_user::a_fetched_jar_and_a_secret_in_a_file_are_its_to_read", skip::need_root()) {
+        return;
+    }
+    let controller = Simulated::start(Options::jenkins("2.578")).expect("a controller");
+    controller.create_node("n", 1).expect("the node is created");
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    let java = dir.path().join("java");
+    fs::copy(agent_program(), &java).expect("a copy that everybody may execute");
+    let open = dir.path().join("open");
+    fs::create_dir(&open).expect("a folder for the agent to write to");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("its mode is set");
+    let status = open.join("status.json");
+    fs::write(dir.path().join("token"), "admin:admin-token").expect("the token is written");
+    let mut command = common::wrap_with_state(dir.path().join("state").as_os_str());
+    command.current_dir(dir.path()).env("RUNTIME_DIRECTORY", dir.path());
+    command.env("MISBEHAVE", format!("--write-status {}", status.display()));
+    command.args(["--url", &controller.url(), "--node", "n", "--token-file", "token", "--agent-user", "nobody"]);
+    command.arg(&java).args(["-jar", "agent.jar"]);
+    let wrap = common::Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    let jar = dir.path().join("state/agent.jar");
+    let script = format!("cat {} > /dev/null && ! cat {}/token", jar.display(), dir.path().display());
+    fs::set_permissions(dir.path().join("token"), fs::Permissions::from_mode(0o600)).expect("its mode is set");
+    let output = said("nobody", &script);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    wrap.stop().expect_code(0);
+    let status = fs::read_to_string(status).expect("what the agent has written");
+    assert!(status.contains("65534"), "{status}");
 }
 
 #[test]

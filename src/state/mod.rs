@@ -126,7 +126,8 @@ impl StateFile {
 }
 
 fn create(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    // Others may pass through to the agent's jar, which an agent of another user has to read, and see nothing else.
+    DirBuilder::new().recursive(true).mode(0o711).create(dir)
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
