@@ -182,7 +182,16 @@ impl AgentCommand {
     pub(crate) fn has_connection(&self) -> bool {
         self.is_direct()
             || ["-url", "-jnlpUrl", "-connectTo", "-tcp"].iter().any(|name| self.has(name))
-            || !self.positional.is_empty()
+            || self.secret_and_name().is_some()
+    }
+
+    /// The old way: two words that belong to no option. A single one may well be the value of an option that is not
+    /// known here.
+    fn secret_and_name(&self) -> Option<(&Word, &Word)> {
+        match self.positional.as_slice() {
+            [secret, name] => Some((secret, name)),
+            _ => None,
+        }
     }
 
     /// Every root URL it names, and by which option.
@@ -202,7 +211,7 @@ impl AgentCommand {
         if let Some((_, name)) = self.jnlp() {
             return Some((name, "-jnlpUrl"));
         }
-        let name = self.positional.get(1).and_then(|word| word.text.to_str());
+        let name = self.secret_and_name().and_then(|(_, name)| name.text.to_str());
         name.filter(|name| !name.is_empty()).map(|name| (name.to_owned(), "the name after the secret"))
     }
 
@@ -211,9 +220,9 @@ impl AgentCommand {
         (self.is_direct() || self.has("-url")) && self.secret().is_none()
     }
 
-    /// Where it names the node's secret: an option's value or the first word that is none.
+    /// Where it names the node's secret: an option's value, or the first word of the old way.
     pub(crate) fn secret(&self) -> Option<&Word> {
-        self.option("-secret").or_else(|| self.positional.first())
+        self.option("-secret").or_else(|| self.secret_and_name().map(|(secret, _)| secret))
     }
 
     /// Root and node of `-jnlpUrl ROOT/computer/NAME/jenkins-agent.jnlp`.

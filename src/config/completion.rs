@@ -306,6 +306,7 @@ mod tests {
             ("./start.sh", facts()),
             ("java -jar", facts()),
             ("sh -c x -secret hush", facts()),
+            ("java -jar agent.jar -url u -name n -secret @f -newOption 3", facts()),
         ] {
             let (planned, completion) = planned(line, &facts);
             assert_eq!(planned, line);
