@@ -72,15 +72,15 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "tini",
-        users: &[User::Test, User::Bench],
+        users: &[User::Bench],
         is_there: || skip::need_program("tini"),
-        reason: "an init of containers, as our parent and to measure beside",
+        reason: "an init of containers to measure beside",
     },
     Package {
         name: "dumb-init",
-        users: &[User::Test, User::Bench],
+        users: &[User::Bench],
         is_there: || skip::need_program("dumb-init"),
-        reason: "an init of containers that signals whole groups",
+        reason: "an init of containers to measure beside",
     },
     Package {
         name: "catatonit",
@@ -89,10 +89,10 @@ const PACKAGES: &[Package] = &[
         reason: "an init of containers to measure beside",
     },
     Package {
-        name: "iproute2",
+        name: "openssl",
         users: &[User::Test],
-        is_there: || skip::need_program("ip"),
-        reason: "networks of the tests' own, to cut and to slow down",
+        is_there: || skip::need_program("openssl"),
+        reason: "makes certificates for a proxy that speaks TLS",
     },
 ];
 
