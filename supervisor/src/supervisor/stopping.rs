@@ -44,6 +44,10 @@ impl Supervisor {
         ] {
             self.timers.clear(deadline);
         }
+        if exits && self.agent.state == AgentState::Spawning {
+            let generation = self.agent.generation;
+            self.act(Action::CancelSpawn { generation });
+        }
         let marks =
             self.node.as_ref().filter(|node| node.policy.offline == OfflinePolicy::Always || goal == Goal::Land);
         let Some(node) = marks else {

@@ -135,7 +135,7 @@ fn a_stop_while_the_agent_is_forked_waits_for_it() {
     assert_snapshot!(end(world), @r#"
     0.000 Enabling | begin: READ 1
     0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-    0.025 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 2
+    0.025 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; CANCEL SPAWN 1; READ 2
     0.045 Marking | read 2 says free: "Marking { method: ChangeCause }"; MARK 3 by ChangeCause for Stopping; remember [marked]
     0.055 ... write 3 is carried out
     0.065 Marking | write 3 accepted: READ 4
@@ -551,7 +551,7 @@ fn a_fork_that_fails_during_the_drain_ends_it() {
     assert_snapshot!(end(world), @r#"
     0.000 Enabling | begin: READ 1
     0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-    0.025 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 2
+    0.025 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; CANCEL SPAWN 1; READ 2
     0.045 Marking | read 2 says free: "Marking { method: ChangeCause }"; MARK 3 by ChangeCause for Stopping; remember [marked]
     0.055 ... write 3 is carried out
     0.065 Marking | write 3 accepted: READ 4
@@ -571,7 +571,7 @@ fn a_fork_that_is_slower_than_the_grace_is_killed_at_once() {
     assert_snapshot!(end(world), @r#"
     0.000 Enabling | begin: READ 1
     0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-    0.025 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 2
+    0.025 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; CANCEL SPAWN 1; READ 2
     0.045 Marking | read 2 says free: "Marking { method: ChangeCause }"; MARK 3 by ChangeCause for Stopping; remember [marked]
     0.055 ... write 3 is carried out
     0.065 Marking | write 3 accepted: READ 4
