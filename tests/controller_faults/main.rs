@@ -6,6 +6,7 @@ mod common;
 mod garbage;
 mod names;
 mod place;
+mod preparing;
 mod proxies;
 mod refusals;
 mod restarts;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let all = [
         garbage::trials(),
         names::trials(),
+        preparing::trials(),
         proxies::trials(),
         refusals::trials(),
         restarts::trials(),

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Entry, Operation, Options, RequestInfo, Simulated};
@@ -55,6 +55,11 @@ impl Place {
         self.controller.node(&self.node).expect("it answers")
     }
 
+    /// The wrapper's directory, for its state and its secrets.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The file that the wrapper reads its token from.
     pub fn token_file(&self) -> PathBuf {
         self.dir.path().join("token")
@@ -68,6 +73,13 @@ impl Place {
 
     /// The wrapper's command line, with a plain agent.
     pub fn command(&self, options: &[&str]) -> Command {
+        let mut command = self.command_without_agent(options);
+        command.args(self.controller.agent_command(&self.node));
+        command
+    }
+
+    /// The wrapper's command line up to the agent's.
+    pub fn command_without_agent(&self, options: &[&str]) -> Command {
         let mut command = wrap_with_state(self.dir.path().as_os_str());
         command.args(["--url", &self.url, "--poll", "1s"]).arg(format!("--node={}", self.node));
         if let Some(user) = self.user {
@@ -75,7 +87,6 @@ impl Place {
             command.args([OsStr::new("--user"), OsStr::new(user), OsStr::new("--token-file")]).arg(self.token_file());
         }
         command.args(options);
-        command.args(self.controller.agent_command(&self.node));
         command
     }
 

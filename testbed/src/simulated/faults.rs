@@ -24,6 +24,8 @@ pub enum Fault {
     CloseAfter,
     /// Carried out; the second half of the answer's body is missing although its length promises it.
     Truncated,
+    /// Carried out; the second half of the answer's body never comes.
+    HangMidway,
     /// Not carried out: 200 with a page where JSON was asked for, and no sign of the controller.
     Html,
     /// Not carried out: 200 with a JSON body that begins well and never ends.

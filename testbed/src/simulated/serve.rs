@@ -175,6 +175,7 @@ async fn befall(
         | Fault::ResetAfter
         | Fault::CloseAfter
         | Fault::Truncated
+        | Fault::HangMidway
         | Fault::Delayed(_)
         | Fault::Held
         | Fault::HeldOpen => return Ok(None),
@@ -238,11 +239,14 @@ async fn play(
             return Ok(Next::Close);
         }
         Some(Fault::CloseAfter) => return Ok(Next::Close),
-        Some(Fault::Truncated) => {
+        Some(fault @ (Fault::Truncated | Fault::HangMidway)) => {
             shared.with(|world| answered(world, received.number, reply.status));
             let whole = reply.encode(false);
             let cut = whole.len() - reply.body.len().div_ceil(2);
             writer.raw(&whole[..cut]).await?;
+            if fault == Fault::HangMidway {
+                reader.closed().await;
+            }
             return Ok(Next::Close);
         }
         _ => {}

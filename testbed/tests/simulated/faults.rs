@@ -82,6 +82,25 @@ fn an_endless_body_does_not_end() {
 }
 
 #[test]
+fn a_body_that_stops_midway_stays_open() {
+    let controller = jenkins();
+    controller.fault(On::operation(Operation::Jar), Fault::HangMidway);
+    let jar = controller.with(|world| world.options().agent_jar.clone());
+    let url = controller.url();
+    let mut client = Client::connect(&url);
+    client.send("GET", &format!("{}jnlpJars/agent.jar", path(&url)), &[], None).unwrap();
+    let mut read = Vec::new();
+    let half = &jar[..jar.len() / 2];
+    while !read.ends_with(half) {
+        let mut byte = [0];
+        client.stream.read_exact(&mut byte).unwrap();
+        read.push(byte[0]);
+    }
+    client.stream.get_ref().set_nonblocking(true).unwrap();
+    assert_eq!(client.stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "no byte, and no end");
+}
+
+#[test]
 fn an_answer_that_is_lost_may_be_carried_out_later() {
     let controller = jenkins();
     controller.fault(On::operation(Operation::Toggle).nth(1), Fault::Held);

@@ -1,0 +1,99 @@
+//! A stop that comes while the agent's start is still being prepared, by a controller that hangs: the start is given up,
+//! not waited for, and nothing is left of it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use agent_wrap_testbed::simulated::{Fault, On, Operation, Options, agent_program};
+use libtest_mimic::Trial;
+use nix::sys::signal::{Signal, kill};
+
+use crate::common::{Wrap, eventually};
+use crate::place::Place;
+use crate::trials::trial;
+
+/// What hangs, and how.
+type Hang = (&'static str, Operation, Fault);
+
+const HANGS: &[Hang] = &[
+    ("the_jnlp_file", Operation::Jnlp, Fault::HangBefore),
+    ("the_jar_before_its_body", Operation::Jar, Fault::HangBefore),
+    ("the_jar_in_its_middle", Operation::Jar, Fault::HangMidway),
+];
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (name, operation, fault) in HANGS {
+        trials.push(trial(format!("preparing::{name}::at_the_start"), || at_the_start(*operation, fault)));
+        trials.push(trial(format!("preparing::{name}::at_a_restart"), || at_a_restart(*operation, fault)));
+    }
+    trials
+}
+
+/// A wrapper whose command lacks the jar, the secret and all else, and that would wait an hour for an agent.
+fn start(place: &Place) -> Wrap {
+    // Not the state directory: a jar that is there would not be fetched.
+    let folder = place.dir().join("work");
+    fs::create_dir(&folder).expect("a folder");
+    let java = folder.join("java");
+    symlink(agent_program(), &java).expect("a link");
+    let mut command = place.command_without_agent(&["--grace", "1h", "--restart-delay", "100ms"]);
+    command.current_dir(folder).arg(java).args(["-jar", "agent.jar"]);
+    Wrap::start(command)
+}
+
+/// Every file below this folder whose name says that it is not whole.
+fn partial_jars(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(partial_jars(&entry.path()));
+        } else if entry.file_name().to_string_lossy().starts_with(".agent.jar") {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+/// Waits until the request hangs that nobody has answered; in the middle of a jar, until its first half is on the disk.
+fn wait_for_the_hang(place: &Place, operation: Operation, fault: &Fault, before: usize) {
+    place.controller.wait_for("the request", |world| {
+        world.requests().iter().filter(|request| request.operation == operation).count() > before
+    });
+    if *fault == Fault::HangMidway {
+        eventually("half a jar is there", || {
+            let sizes = partial_jars(place.dir()).into_iter().map(|path| fs::metadata(path).map_or(0, |file| file.len()));
+            sizes.sum::<u64>() > 0
+        });
+    }
+}
+
+fn expect_nothing_left(place: &Place, wrap: Wrap, agents: usize) {
+    // The grace is an hour and a jar's own limit two minutes: a stop that waited for either would outlast all patience.
+    let outcome = place.expect_good_stop(wrap);
+    let started = outcome.events().iter().filter(|event| *event == "agent_started").count();
+    assert_eq!(started, agents, "{}", outcome.text());
+    // Nor has it waited for the half minute that the jnlp file may take.
+    assert!(!outcome.has("not_prepared"), "{}", outcome.text());
+    assert_eq!(partial_jars(place.dir()), [PathBuf::new(); 0]);
+}
+
+fn at_the_start(operation: Operation, fault: &Fault) {
+    let place = Place::new(Options::jenkins("2.578"));
+    place.controller.fault(On::operation(operation), fault.clone());
+    let wrap = start(&place);
+    wait_for_the_hang(&place, operation, fault, 0);
+    expect_nothing_left(&place, wrap, 0);
+}
+
+fn at_a_restart(operation: Operation, fault: &Fault) {
+    let place = Place::new(Options::jenkins("2.578"));
+    let wrap = start(&place);
+    wrap.wait_for("agent_connected");
+    let before = place.controller.requests_for(operation).len();
+    place.controller.fault(On::operation(operation), fault.clone());
+    kill(wrap.agent_pid(1), Signal::SIGKILL).expect("the agent is there");
+    wait_for_the_hang(&place, operation, fault, before);
+    expect_nothing_left(&place, wrap, 1);
+}
