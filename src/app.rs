@@ -136,15 +136,16 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     let user = agent_user(settings)?;
     let run = random_hex()?;
     let runtime = RuntimeDirectory::choose(&Surroundings::of_this_process());
+    for left in runtime.remove_abandoned() {
+        let left = left.display();
+        tracing::info!(target: "agent_wrap", event = "secret_removed", "removed {left}, which a killed wrapper had left");
+    }
     let launch = Launch::new(settings, program, &run, runtime, user);
     if let Some(jar) = launch.missing_jar() {
         return Err(StartError::MissingJar(jar));
     }
     let host = host_name();
     let (state, previous) = open_state(settings)?;
-    if let Some(previous) = &previous {
-        launch.forget_run(&previous.run);
-    }
     let mut policy = settings.policy();
     policy.terminal = signals.terminal().is_present();
     policy.seed = random_number()?;

@@ -7,6 +7,7 @@ pub mod config;
 pub mod controller;
 pub mod driver;
 pub mod exit;
+pub mod held;
 pub mod process;
 pub mod signals;
 pub mod state;

@@ -4,18 +4,17 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use agent_wrap_testbed::simulated::{Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
-use common::AGENT_WRAP;
 
 fn said(user: &str, script: &str) -> Output {
-    let mut command = Command::new(AGENT_WRAP);
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/root").env("USER", "root").current_dir("/");
+    let mut command = common::wrap();
+    command.env("PATH", "/usr/bin:/bin").env("HOME", "/root").env("USER", "root").current_dir("/");
     command.args(["--standalone", "--restart", "no", "--agent-user", user, "sh", "-c", script]);
-    command.stdin(Stdio::null()).output().expect("the wrapper runs")
+    command.stdout(Stdio::piped()).output().expect("the wrapper runs")
 }
 
 #[test]

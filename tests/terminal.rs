@@ -207,7 +207,7 @@ impl Shell {
         let mut command = Command::new("bash");
         command.args(["--norc", "--noprofile", "--noediting", "-i"]).current_dir(folder.path());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("PS1", "$ ").env("TERM", "dumb");
-        command.env("HISTFILE", "");
+        command.env("HISTFILE", "").env("XDG_RUNTIME_DIR", folder.path());
         let screen = Screen::of(&mut command);
         let child = command.spawn().unwrap();
         let shell = Self { screen, child, folder, tried: std::cell::Cell::new(0) };

@@ -18,6 +18,7 @@ mod parse;
 mod print;
 mod quote;
 mod reason;
+mod runtime_directory;
 mod secret_file;
 mod table;
 #[cfg(test)]
@@ -44,7 +45,8 @@ pub(crate) use flags::{OWN_HEADING, flag_arguments};
 pub use load::{Loaded, load};
 pub use quote::shell_quote;
 pub use reason::{ReasonFacts, ReasonTemplate};
-pub use secret_file::{RuntimeDirectory, SecretFile, SecretFileError};
+pub use runtime_directory::RuntimeDirectory;
+pub use secret_file::{SecretFile, SecretFileError};
 
 /// The settings in force.
 #[derive(Clone, Debug, PartialEq, Eq)]

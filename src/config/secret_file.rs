@@ -1,23 +1,17 @@
 //! The file by which the agent gets the node's secret: readable by its user alone, in memory only, gone with us.
 
-use std::ffi::OsStr;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Surroundings;
-use super::completion::percent_encode;
+use crate::held::Held;
 
-/// A directory that is gone after a reboot, for the secret file and the like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuntimeDirectory {
-    path: PathBuf,
-    /// It was made and is cared for by the service manager.
-    managed: bool,
-}
+/// What the names of secret files end with, and those of their locks.
+pub(super) const SECRET: &str = "secret";
+pub(super) const LOCK: &str = "lock";
 
 /// Why there is no secret file.
 #[derive(Debug, thiserror::Error)]
@@ -48,79 +42,14 @@ pub enum SecretFileError {
     },
 }
 
-impl RuntimeDirectory {
-    /// Where it is: `$RUNTIME_DIRECTORY`, which systemd has made, else `$XDG_RUNTIME_DIR/agent-wrap`, else
-    /// /run/agent-wrap as root, else /dev/shm/agent-wrap-UID.
-    #[must_use]
-    pub fn choose(surroundings: &Surroundings) -> Self {
-        let variable = |name| surroundings.variable(name).map(Path::new);
-        if let Some(list) = surroundings.variable("RUNTIME_DIRECTORY") {
-            use std::os::unix::ffi::OsStrExt as _;
-            let first = list.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
-            return Self { path: PathBuf::from(OsStr::from_bytes(first)), managed: true };
-        }
-        let path = match variable("XDG_RUNTIME_DIR") {
-            Some(folder) => folder.join("agent-wrap"),
-            None if surroundings.root => PathBuf::from("/run/agent-wrap"),
-            None => PathBuf::from(format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid())),
-        };
-        Self { path, managed: false }
-    }
-
-    /// Its path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The path of the secret file of one run of the wrapper: nodes of other controllers may have the same name.
-    #[must_use]
-    pub fn secret_file(&self, node: &str, run: &str) -> PathBuf {
-        self.path.join(format!("{}.{run}.secret", percent_encode(node)))
-    }
-
-    /// Makes it, unless it is there, and makes sure that nobody else rules in it. `for_another`: a user other than ours
-    /// has to get at files in it by their names, though not to list them.
-    ///
-    /// # Errors
-    /// It cannot be made, is a symbolic link, belongs to somebody else or is open to others.
-    pub fn prepare(&self, for_another: bool) -> Result<(), SecretFileError> {
-        if self.managed {
-            return Ok(());
-        }
-        let mode = if for_another { 0o711 } else { 0o700 };
-        let failed = |error| SecretFileError::Directory { path: self.path.clone(), error };
-        match std::fs::DirBuilder::new().mode(mode).create(&self.path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(error)),
-        }
-        let found = std::fs::symlink_metadata(&self.path).map_err(failed)?;
-        let fault = if !found.is_dir() {
-            Some("is no directory")
-        } else if found.uid() != nix::unistd::geteuid().as_raw() {
-            Some("belongs to somebody else")
-        } else if found.mode() & 0o022 != 0 {
-            Some("can be written by others")
-        } else {
-            None
-        };
-        if let Some(fault) = fault {
-            return Err(SecretFileError::NotOurs { path: self.path.clone(), fault });
-        }
-        // The umask may have taken bits away, and an earlier run may have needed other ones.
-        if found.mode() & 0o777 != mode {
-            std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-        }
-        Ok(())
-    }
-}
-
-/// The file. It is removed when this is dropped.
+/// The file. It is removed when this is dropped; and when we are killed, by the next wrapper that sees that nobody holds
+/// the lock beside it.
 #[derive(Debug)]
 pub struct SecretFile {
     path: PathBuf,
     in_memory: bool,
+    /// Not on the file itself: the agent's user could take that one, and we could not open a file of another user.
+    _lock: Held,
 }
 
 impl SecretFile {
@@ -130,9 +59,25 @@ impl SecretFile {
     /// # Errors
     /// The file cannot be written, or given away.
     pub fn create(path: PathBuf, secret: &SecretString, owner: Option<(u32, u32)>) -> Result<Self, SecretFileError> {
-        Self::write(&path, secret, owner)
-            .map_err(|error| SecretFileError::File { path: path.clone(), error })
-            .map(|in_memory| Self { path, in_memory })
+        let written = Held::take(&lock_of(&path)).and_then(|lock| Ok((lock, Self::write(&path, secret, owner)?)));
+        match written {
+            Ok((lock, in_memory)) => Ok(Self { path, in_memory, _lock: lock }),
+            Err(error) => Err(SecretFileError::File { path, error }),
+        }
+    }
+
+    /// Removes what a killed wrapper has left under this path; whether there was a secret.
+    ///
+    /// # Errors
+    /// Those of the file system. Nothing is removed while somebody holds it, which is no error.
+    pub(super) fn remove_abandoned(path: &Path) -> io::Result<bool> {
+        // The secret goes before the lock: as long as there is a secret of somebody's, its lock is held.
+        let Some(_lock) = Held::try_take(&lock_of(path))? else { return Ok(false) };
+        match std::fs::remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn write(path: &Path, secret: &SecretString, owner: Option<(u32, u32)>) -> io::Result<bool> {
@@ -172,6 +117,11 @@ impl SecretFile {
     }
 }
 
+/// The lock of the secret file at this path.
+pub(super) fn lock_of(path: &Path) -> PathBuf {
+    path.with_extension(LOCK)
+}
+
 impl Drop for SecretFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
@@ -180,55 +130,9 @@ impl Drop for SecretFile {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
+    use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
-
-    fn surroundings(root: bool, variables: &[(&str, &str)]) -> Surroundings {
-        let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        Surroundings { variables: variables.collect(), default_file: PathBuf::new(), root }
-    }
-
-    fn chosen(root: bool, variables: &[(&str, &str)]) -> String {
-        RuntimeDirectory::choose(&surroundings(root, variables)).path().to_str().unwrap().to_owned()
-    }
-
-    fn private(folder: &Path) -> RuntimeDirectory {
-        RuntimeDirectory::choose(&surroundings(false, &[("XDG_RUNTIME_DIR", folder.to_str().unwrap())]))
-    }
-
-    fn mode(path: &Path) -> u32 {
-        std::fs::symlink_metadata(path).unwrap().mode() & 0o777
-    }
-
-    #[test]
-    fn the_directory_has_its_usual_places() {
-        let both = [("RUNTIME_DIRECTORY", "/run/u:/run/v"), ("XDG_RUNTIME_DIR", "/x")];
-        assert_eq!(chosen(true, &both), "/run/u");
-        assert_eq!(chosen(true, &both[1..]), "/x/agent-wrap");
-        assert_eq!(chosen(true, &[]), "/run/agent-wrap");
-        assert_eq!(chosen(false, &[]), format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid()));
-    }
-
-    #[test]
-    fn the_file_is_private_and_goes_with_its_owner() {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = private(folder.path());
-        directory.prepare(false).unwrap();
-        assert_eq!(mode(directory.path()), 0o700);
-        let path = directory.secret_file("a b/c", "1f");
-        assert_eq!(path, folder.path().join("agent-wrap/a%20b%2Fc.1f.secret"));
-        std::fs::write(&path, "left by an earlier run").unwrap();
-
-        let file = SecretFile::create(path.clone(), &SecretString::from("hush"), None).unwrap();
-        assert_eq!(mode(&path), 0o400);
-        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "hush");
-        drop(file);
-        assert!(!path.exists());
-
-        directory.prepare(true).unwrap();
-        assert_eq!(mode(directory.path()), 0o711);
-    }
 
     #[test]
     fn memory_and_disk_are_told_apart() {
@@ -251,28 +155,6 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
         drop(file);
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
-    }
-
-    #[test]
-    fn a_directory_in_which_others_rule_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = private(folder.path());
-        std::fs::create_dir(directory.path()).unwrap();
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        let fault = |error| match error {
-            SecretFileError::NotOurs { fault, .. } => fault,
-            other @ (SecretFileError::Directory { .. } | SecretFileError::File { .. }) => panic!("{other}"),
-        };
-        assert_eq!(fault(directory.prepare(false).unwrap_err()), "can be written by others");
-        std::fs::remove_dir(directory.path()).unwrap();
-        std::os::unix::fs::symlink(folder.path(), directory.path()).unwrap();
-        assert_eq!(fault(directory.prepare(false).unwrap_err()), "is no directory");
-        if nix::unistd::geteuid().is_root() {
-            std::fs::remove_file(directory.path()).unwrap();
-            std::fs::create_dir(directory.path()).unwrap();
-            std::os::unix::fs::chown(directory.path(), Some(65534), None).unwrap();
-            assert_eq!(fault(directory.prepare(false).unwrap_err()), "belongs to somebody else");
-        }
     }
 
     #[test]

@@ -82,18 +82,8 @@ impl Launch {
     }
 
     fn secret_path(&self) -> PathBuf {
-        self.secret_path_of(&self.run)
-    }
-
-    fn secret_path_of(&self, run: &str) -> PathBuf {
         let node = self.controller.as_ref().map_or("standalone", |(_, node)| node.as_str());
-        self.runtime.secret_file(node, run)
-    }
-
-    /// Removes the secret that an earlier run could not remove because it was killed.
-    pub fn forget_run(&self, run: &str) {
-        // Most often it is not there; and where it cannot be removed, it is as safe as it was.
-        let _ = std::fs::remove_file(self.secret_path_of(run));
+        self.runtime.secret_file(node, &self.run)
     }
 
     fn plan(&self, kind: ControllerKind) -> Completion {

@@ -204,7 +204,7 @@ mod tests {
         }
         drop(first.file);
         let next = StateFile::open(Some(&dir(&folder)), "https://ci", "n 1").unwrap();
-        let expected = Previous { unclean: true, marked: true, connected: true, run: "r1".to_owned(), survivor: None };
+        let expected = Previous { unclean: true, marked: true, connected: true, survivor: None };
         assert_eq!((next.previous, next.warnings.len()), (Some(expected), 0));
     }
 

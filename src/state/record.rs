@@ -28,8 +28,6 @@ pub struct Previous {
     pub marked: bool,
     /// It had seen the node connected.
     pub connected: bool,
-    /// Its name.
-    pub run: String,
     /// Its agent, if that very process still runs.
     pub survivor: Option<AgentIdentity>,
 }
@@ -37,8 +35,8 @@ pub struct Previous {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
+    /// As in the marker of the run's marks; like the wrapper's pid, for people.
     run: String,
-    /// The wrapper's pid, for people.
     wrapper: u32,
     agent: Option<AgentIdentity>,
     memory: StoredMemory,
@@ -85,7 +83,6 @@ impl Previous {
             unclean: !stored.memory.stopped,
             marked: stored.memory.marked,
             connected: stored.memory.connected,
-            run: stored.run,
             survivor: stored.agent.filter(AgentIdentity::is_alive),
         })
     }

@@ -1,6 +1,7 @@
 //! A wrapper under test: started, watched through its log, signalled, and never left behind.
 #![expect(dead_code, reason = "each test file uses its part of it")]
 
+pub mod runtime;
 pub mod standalone;
 
 use std::collections::VecDeque;
@@ -8,6 +9,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ pub struct Wrap {
     child: Option<Child>,
     pid: Pid,
     log: Arc<Log>,
+    runtime: PathBuf,
     /// The other side of its terminal, if it has one.
     pub terminal: Option<OwnedFd>,
 }
@@ -88,7 +91,7 @@ fn event_of(line: &str) -> Option<String> {
     Some(value.get("event")?.as_str()?.to_owned())
 }
 
-/// A wrapper's command line in the making, with a clean environment.
+/// A wrapper's command line in the making, with a clean environment and a runtime directory of its own.
 pub fn wrap() -> Command {
     let mut command = Command::new(AGENT_WRAP);
     command.env_clear();
@@ -97,11 +100,12 @@ pub fn wrap() -> Command {
             command.env(name, value);
         }
     }
+    command.env("XDG_RUNTIME_DIR", runtime::directory());
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
-/// A wrapper that logs JSON and keeps its state in `state`.
+/// A wrapper that logs JSON and keeps its state, and its secret file, in `state`.
 pub fn wrap_with_state(state: &OsStr) -> Command {
     let mut command = wrap();
     command.env("STATE_DIRECTORY", state).env("RUNTIME_DIRECTORY", state).args(["--log-format", "json"]);
@@ -117,7 +121,7 @@ impl Wrap {
         command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("the wrapper starts");
         let stderr = child.stderr.take().expect("stderr is a pipe");
-        Self::watch(child, stderr, None)
+        Self::watch(child, stderr, runtime::of(&command), None)
     }
 
     /// Starts it as the leader of a session with a controlling terminal of its own; its log still goes to a pipe.
@@ -130,10 +134,10 @@ impl Wrap {
         standalone::lead_session(&mut command);
         let mut child = command.spawn().expect("the wrapper starts");
         let stderr = child.stderr.take().expect("stderr is a pipe");
-        Self::watch(child, stderr, Some(master))
+        Self::watch(child, stderr, runtime::of(&command), Some(master))
     }
 
-    fn watch(child: Child, stderr: std::process::ChildStderr, terminal: Option<OwnedFd>) -> Self {
+    fn watch(child: Child, stderr: std::process::ChildStderr, runtime: PathBuf, terminal: Option<OwnedFd>) -> Self {
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         let log = Arc::new(Log::default());
         let writer = Arc::clone(&log);
@@ -146,7 +150,7 @@ impl Wrap {
             writer.lines.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
             writer.changed.notify_all();
         });
-        Self { child: Some(child), pid, log, terminal }
+        Self { child: Some(child), pid, log, runtime, terminal }
     }
 
     /// Its process id.
@@ -228,7 +232,7 @@ impl Wrap {
     /// Waits for its end.
     ///
     /// # Panics
-    /// When patience ends.
+    /// When patience ends, or when it has ended by itself and left a secret file.
     #[track_caller]
     pub fn outcome(mut self) -> Outcome {
         let mut child = self.child.take().expect("not waited for yet");
@@ -251,7 +255,11 @@ impl Wrap {
                 .expect("no thread has panicked with it")
                 .0;
         }
-        Outcome { status, log: guard.0.clone() }
+        let outcome = Outcome { status, log: guard.0.clone() };
+        if status.code().is_some() {
+            assert_eq!(runtime::left_in(&self.runtime), [PathBuf::new(); 0], "{}", outcome.text());
+        }
+        outcome
     }
 
     /// Kills it and waits for its end, not for that of its log, which an agent may hold open.

@@ -63,7 +63,8 @@ fn wait_for_the_hang(place: &Place, operation: Operation, fault: &Fault, before:
     });
     if *fault == Fault::HangMidway {
         eventually("half a jar is there", || {
-            let sizes = partial_jars(place.dir()).into_iter().map(|path| fs::metadata(path).map_or(0, |file| file.len()));
+            let sizes =
+                partial_jars(place.dir()).into_iter().map(|path| fs::metadata(path).map_or(0, |file| file.len()));
             sizes.sum::<u64>() > 0
         });
     }

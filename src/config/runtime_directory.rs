@@ -1,0 +1,266 @@
+//! Where the secret file is made, and what killed wrappers have left there.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::Surroundings;
+use super::completion::percent_encode;
+use super::secret_file::{LOCK, SECRET, SecretFile, SecretFileError};
+
+/// A directory that is gone after a reboot, for the secret file and the like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeDirectory {
+    path: PathBuf,
+    /// It was made and is cared for by the service manager.
+    managed: bool,
+}
+
+impl RuntimeDirectory {
+    /// Where it is: `$RUNTIME_DIRECTORY`, which systemd has made, else `$XDG_RUNTIME_DIR/agent-wrap`, else
+    /// /run/agent-wrap as root, else /dev/shm/agent-wrap-UID.
+    #[must_use]
+    pub fn choose(surroundings: &Surroundings) -> Self {
+        let variable = |name| surroundings.variable(name).map(Path::new);
+        if let Some(list) = surroundings.variable("RUNTIME_DIRECTORY") {
+            use std::os::unix::ffi::OsStrExt as _;
+            let first = list.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+            return Self { path: PathBuf::from(OsStr::from_bytes(first)), managed: true };
+        }
+        let path = match variable("XDG_RUNTIME_DIR") {
+            Some(folder) => folder.join("agent-wrap"),
+            None if surroundings.root => PathBuf::from("/run/agent-wrap"),
+            None => PathBuf::from(format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid())),
+        };
+        Self { path, managed: false }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of the secret file of one run of the wrapper: nodes of other controllers may have the same name.
+    #[must_use]
+    pub fn secret_file(&self, node: &str, run: &str) -> PathBuf {
+        self.path.join(format!("{}.{run}.{SECRET}", percent_encode(node)))
+    }
+
+    /// Makes it, unless it is there, and makes sure that nobody else rules in it. `for_another`: a user other than ours
+    /// has to get at files in it by their names, though not to list them.
+    ///
+    /// # Errors
+    /// It cannot be made, is a symbolic link, belongs to somebody else or is open to others.
+    pub fn prepare(&self, for_another: bool) -> Result<(), SecretFileError> {
+        if self.managed {
+            return Ok(());
+        }
+        let mode = if for_another { 0o711 } else { 0o700 };
+        let failed = |error| SecretFileError::Directory { path: self.path.clone(), error };
+        match std::fs::DirBuilder::new().mode(mode).create(&self.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let found = std::fs::symlink_metadata(&self.path).map_err(failed)?;
+        if let Some(fault) = fault(&found) {
+            return Err(SecretFileError::NotOurs { path: self.path.clone(), fault });
+        }
+        // The umask may have taken bits away, and an earlier run may have needed other ones.
+        if found.mode() & 0o777 != mode {
+            std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the secrets of wrappers that were killed, and gives their paths. What a living wrapper holds stays, in
+    /// whatever pid namespace it lives; so does everything that is no secret file of ours, and all of a directory in
+    /// which others rule.
+    pub fn remove_abandoned(&self) -> Vec<PathBuf> {
+        let is_ours = || std::fs::symlink_metadata(&self.path).is_ok_and(|found| fault(&found).is_none());
+        if !self.managed && !is_ours() {
+            return Vec::new();
+        }
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
+        let secrets: BTreeSet<_> = entries.flatten().filter_map(|entry| secret_of(&entry.path())).collect();
+        // What cannot be removed is as safe as it was.
+        secrets.into_iter().filter(|path| SecretFile::remove_abandoned(path).is_ok_and(|removed| removed)).collect()
+    }
+}
+
+/// What would let others rule in this directory.
+fn fault(found: &Metadata) -> Option<&'static str> {
+    if !found.is_dir() {
+        Some("is no directory")
+    } else if found.uid() != nix::unistd::geteuid().as_raw() {
+        Some("belongs to somebody else")
+    } else if found.mode() & 0o022 != 0 {
+        Some("can be written by others")
+    } else {
+        None
+    }
+}
+
+/// The secret file that this file is, or is the lock of: `NODE.RUN.secret`, a run being eight hexadecimal digits.
+fn secret_of(path: &Path) -> Option<PathBuf> {
+    let extension = path.extension()?;
+    let run = Path::new(path.file_stem()?).extension()?.as_encoded_bytes();
+    let is_run = run.len() == 8 && run.iter().all(u8::is_ascii_hexdigit);
+    (is_run && (extension == SECRET || extension == LOCK)).then(|| path.with_extension(SECRET))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use secrecy::SecretString;
+
+    use super::*;
+
+    fn surroundings(root: bool, variables: &[(&str, &str)]) -> Surroundings {
+        let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Surroundings { variables: variables.collect(), default_file: PathBuf::new(), root }
+    }
+
+    fn chosen(root: bool, variables: &[(&str, &str)]) -> String {
+        RuntimeDirectory::choose(&surroundings(root, variables)).path().to_str().unwrap().to_owned()
+    }
+
+    fn private(folder: &Path) -> RuntimeDirectory {
+        RuntimeDirectory::choose(&surroundings(false, &[("XDG_RUNTIME_DIR", folder.to_str().unwrap())]))
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn the_directory_has_its_usual_places() {
+        let both = [("RUNTIME_DIRECTORY", "/run/u:/run/v"), ("XDG_RUNTIME_DIR", "/x")];
+        assert_eq!(chosen(true, &both), "/run/u");
+        assert_eq!(chosen(true, &both[1..]), "/x/agent-wrap");
+        assert_eq!(chosen(true, &[]), "/run/agent-wrap");
+        assert_eq!(chosen(false, &[]), format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid()));
+    }
+
+    #[test]
+    fn the_file_is_private_and_goes_with_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = private(folder.path());
+        directory.prepare(false).unwrap();
+        assert_eq!(mode(directory.path()), 0o700);
+        let path = directory.secret_file("a b/c", "1f");
+        assert_eq!(path, folder.path().join("agent-wrap/a%20b%2Fc.1f.secret"));
+        std::fs::write(&path, "left by an earlier run").unwrap();
+
+        let file = SecretFile::create(path.clone(), &SecretString::from("hush"), None).unwrap();
+        assert_eq!(mode(&path), 0o400);
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "hush");
+        drop(file);
+        assert!(!path.exists());
+
+        directory.prepare(true).unwrap();
+        assert_eq!(mode(directory.path()), 0o711);
+    }
+
+    #[test]
+    fn a_directory_in_which_others_rule_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = private(folder.path());
+        std::fs::create_dir(directory.path()).unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let fault = |error| match error {
+            SecretFileError::NotOurs { fault, .. } => fault,
+            other @ (SecretFileError::Directory { .. } | SecretFileError::File { .. }) => panic!("{other}"),
+        };
+        assert_eq!(fault(directory.prepare(false).unwrap_err()), "can be written by others");
+        std::fs::remove_dir(directory.path()).unwrap();
+        std::os::unix::fs::symlink(folder.path(), directory.path()).unwrap();
+        assert_eq!(fault(directory.prepare(false).unwrap_err()), "is no directory");
+        if nix::unistd::geteuid().is_root() {
+            std::fs::remove_file(directory.path()).unwrap();
+            std::fs::create_dir(directory.path()).unwrap();
+            std::os::unix::fs::chown(directory.path(), Some(65534), None).unwrap();
+            assert_eq!(fault(directory.prepare(false).unwrap_err()), "belongs to somebody else");
+        }
+    }
+
+    fn create(path: PathBuf) -> SecretFile {
+        SecretFile::create(path, &SecretString::from("hush"), None).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_nobody_holds_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = private(folder.path());
+        assert_eq!(directory.remove_abandoned(), [PathBuf::new(); 0], "it is not there yet");
+        directory.prepare(false).unwrap();
+        let living = create(directory.secret_file("n", "0000000a"));
+        let others =
+            ["n.0000000b.key", "n.0000000.secret", "n.0000000g.secret", "0000000b.secret", "n.secret", "n.lock"];
+        // A killed wrapper leaves both; one that was killed between the two removals, or by an older program, one.
+        let left = ["b.0000000b.secret", "c.d.0000000c.secret"];
+        for name in others.iter().chain(&left).chain(&["b.0000000b.lock", "e.0000000e.lock"]) {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        assert_eq!(directory.remove_abandoned(), left.map(|name| directory.path().join(name)));
+        let mut kept: Vec<_> = others.into_iter().chain(["n.0000000a.secret", "n.0000000a.lock"]).collect();
+        kept.sort_unstable();
+        assert_eq!(names(directory.path()), kept);
+        drop(living);
+        assert_eq!(names(directory.path()).len(), others.len());
+    }
+
+    #[test]
+    fn nothing_is_removed_where_others_rule() {
+        let folder = tempfile::tempdir().unwrap();
+        let precious = folder.path().join("n.0000000a.secret");
+        std::fs::write(&precious, "").unwrap();
+        let directory = private(folder.path());
+        std::os::unix::fs::symlink(folder.path(), directory.path()).unwrap();
+        assert_eq!(directory.remove_abandoned(), [PathBuf::new(); 0]);
+        assert!(precious.exists());
+    }
+
+    #[test]
+    fn starting_wrappers_leave_each_other_their_files() {
+        const EACH: usize = 300;
+        let folder = tempfile::tempdir().unwrap();
+        let directory = private(folder.path());
+        directory.prepare(false).unwrap();
+        let done = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for wrapper in 0..3_u32 {
+                let (directory, done) = (&directory, &done);
+                scope.spawn(move || {
+                    for _ in 0..EACH {
+                        let file = create(directory.secret_file("n", &format!("{wrapper:08x}")));
+                        std::thread::yield_now();
+                        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "hush");
+                    }
+                    done.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while done.load(Ordering::SeqCst) < 3 {
+                        assert_eq!(directory.remove_abandoned(), [PathBuf::new(); 0], "all of them live");
+                    }
+                });
+            }
+        });
+        assert_eq!(names(directory.path()), [String::new(); 0]);
+    }
+}
