@@ -1,5 +1,5 @@
-//! Files that belong to somebody: a lock beside them is held for as long as they are needed, and the kernel lifts it
-//! however its holder ends. What can be locked belongs to nobody. Unlike a pid, that holds for a pid that somebody else
+//! Files that belong to somebody: a lock on them or beside them is held for as long as they are needed, and the kernel
+//! lifts it however its holder ends. What can be locked belongs to nobody. Unlike a pid, that holds for a pid that somebody else
 //! has got meanwhile, and across pid namespaces.
 
 use std::fs::{self, File, OpenOptions};
@@ -18,7 +18,7 @@ const ATTEMPTS: usize = 10_000;
 #[derive(Debug)]
 pub struct Held {
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Held {
@@ -51,10 +51,22 @@ impl Held {
             .open(path)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             // A lock on a file that has lost its name keeps nobody away.
-            Ok(lock) if is_at(&lock, path)? => Ok(Some(Self { path: path.to_owned(), _lock: lock })),
+            Ok(lock) if is_at(&lock, path)? => Ok(Some(Self { path: path.to_owned(), lock })),
             Ok(_) | Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno.into()),
         }
+    }
+
+    /// The file that the lock is on.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.lock
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

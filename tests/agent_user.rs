@@ -70,10 +70,18 @@ fn a_fetched_jar_and_a_secret_in_a_file_are_its_to_read() {
     command.env("MISBEHAVE", format!("--write-status {}", status.display()));
     command.args(["--url", &controller.url(), "--node", "n", "--token-file", "token", "--agent-user", "nobody"]);
     command.arg(&java).args(["-jar", "agent.jar"]);
+    // The strictest umask that somebody may have set for root.
+    common::standalone::on_fork(&mut command, || {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        Ok(())
+    });
     let wrap = common::Wrap::start(command);
     wrap.wait_for("agent_connected");
-    let jar = dir.path().join("state/agent.jar");
-    let script = format!("cat {} > /dev/null && ! cat {}/token", jar.display(), dir.path().display());
+    let line = fs::read(format!("/proc/{}/cmdline", wrap.agent_pid(1))).expect("the agent is there");
+    let line = String::from_utf8(line).expect("a plain command");
+    let jar = line.split('\0').find(|word| word.ends_with("/agent.jar")).expect("the jar is in the command");
+    assert!(jar.starts_with(dir.path().join("state").to_str().expect("a plain path")), "{jar}");
+    let script = format!("cat {jar} > /dev/null && ! cat {}/token", dir.path().display());
     fs::set_permissions(dir.path().join("token"), fs::Permissions::from_mode(0o600)).expect("its mode is set");
     let output = said("nobody", &script);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

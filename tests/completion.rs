@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_wrap_testbed::hudson::{Hudson, HudsonOptions};
@@ -201,4 +201,49 @@ fn each_run_of_the_agent_gets_its_secret_again() {
     kill(wrap.agent_pid(1), Signal::SIGKILL).expect("the agent is there");
     wrap.wait_for_nth("agent_connected", 2);
     wrap.stop().expect_code(0);
+}
+
+/// The jar that the agent was started with.
+fn jar_of(wrap: &Wrap) -> PathBuf {
+    let line = fs::read(format!("/proc/{}/cmdline", wrap.agent_pid(1))).expect("the agent is there");
+    let line = String::from_utf8(line).expect("a plain command");
+    line.split('\0').find(|word| word.ends_with("/agent.jar")).expect("the jar is in the command").into()
+}
+
+#[test]
+fn each_controller_has_its_own_jar_and_its_nodes_share_it() {
+    let plain = Options::jenkins("2.578").agent_jar;
+    let other_jar = [plain.as_slice(), b"of another version"].concat();
+    let one = simulated(Options::jenkins("2.578"));
+    let other = simulated(Options { agent_jar: other_jar.clone(), ..Options::jenkins("2.401") });
+    one.create_node("n 2", 1).expect("the node is created");
+    let dir = tempfile::tempdir().expect("a directory");
+    let java = stand_in_java(dir.path());
+    let start = |controller: &Simulated, node: &str| {
+        let mut command = wrapper(controller, node, dir.path());
+        command.args([java.as_str(), "-jar", "agent.jar"]);
+        let wrap = Wrap::start(command);
+        wrap.wait_for("agent_connected");
+        wrap
+    };
+    let wrappers = [start(&one, "n 1"), start(&other, "n 1"), start(&one, "n 2")];
+    let jars = [jar_of(&wrappers[0]), jar_of(&wrappers[1]), jar_of(&wrappers[2])];
+    assert_ne!(jars[0], jars[1]);
+    assert_eq!(jars[0], jars[2]);
+    assert_eq!(fs::read(&jars[0]).expect("the jar"), plain);
+    assert_eq!(fs::read(&jars[1]).expect("the jar"), other_jar);
+    for (jar, controller) in jars.iter().zip([&one, &other]) {
+        let folder = jar.parent().expect("a folder");
+        assert_eq!(folder.parent(), Some(dir.path()));
+        let place = controller.url().trim_end_matches('/').replace("http://", "").replace(':', "_");
+        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(name.starts_with(&format!("{place}+")), "{name} is not {place}'s");
+        let names: Vec<_> =
+            fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+        assert_eq!(names, [jar.clone()]);
+    }
+    assert_eq!([&one, &other].map(|controller| controller.requests_for(Operation::Jar).len()), [2, 1]);
+    for wrap in wrappers {
+        wrap.stop().expect_code(0);
+    }
 }

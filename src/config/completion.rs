@@ -19,8 +19,8 @@ pub struct CompletionFacts<'a> {
     pub secret_file: &'a Path,
     /// Whether the settings name the node's secret.
     pub secret_given: bool,
-    /// Where a jar is fetched to; `None` when there is no place for one.
-    pub state_dir: Option<&'a Path>,
+    /// The folder that a jar is fetched to; `None` when there is no place for one.
+    pub jar_dir: Option<&'a Path>,
     /// `--stdio`.
     pub stdio: bool,
     /// Whether a file is there; a relative path is relative to the working directory.
@@ -135,7 +135,7 @@ fn find_jar(at: usize, facts: &CompletionFacts<'_>, command: &mut [OsString]) ->
     if (facts.exists)(&path) {
         return Jar::Ready;
     }
-    match (facts.state_dir, path.file_name()) {
+    match (facts.jar_dir, path.file_name()) {
         (Some(folder), Some(name)) if path.is_relative() && facts.controller.is_some() => {
             let fetched = folder.join(name);
             command[at] = fetched.clone().into();
@@ -238,7 +238,7 @@ mod tests {
             kind: PORT,
             secret_file: Path::new("/run/s"),
             secret_given: false,
-            state_dir: Some(Path::new("/state")),
+            jar_dir: Some(Path::new("/state/ci")),
             stdio: false,
             exists: &|_| true,
         }
@@ -357,11 +357,11 @@ mod tests {
     fn a_relative_jar_that_is_not_there_is_fetched() {
         let absent = CompletionFacts { exists: &|_| false, ..facts() };
         let (line, completion) = planned("java -jar lib/agent.jar -url u -name n", &absent);
-        assert_eq!(line, "java -jar /state/agent.jar -url u -name n");
-        assert_eq!(completion.jar, Jar::Fetch("/state/agent.jar".into()));
+        assert_eq!(line, "java -jar /state/ci/agent.jar -url u -name n");
+        assert_eq!(completion.jar, Jar::Fetch("/state/ci/agent.jar".into()));
         for (line, facts) in [
             ("java -jar /opt/agent.jar", absent),
-            ("java -jar agent.jar", CompletionFacts { state_dir: None, ..absent }),
+            ("java -jar agent.jar", CompletionFacts { jar_dir: None, ..absent }),
             ("java -jar agent.jar", CompletionFacts { controller: None, ..absent }),
         ] {
             let (planned, completion) = planned(line, &facts);

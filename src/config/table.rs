@@ -230,7 +230,7 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::LogLevel, "log-level", Group::Running, Kind::Text, "LEVEL",
         "Log error, warn, info, debug or trace"),
     row(Key::StateDir, "state-dir", Group::Running, Kind::Path, "DIR",
-        "For the lock and the memory of earlier runs")
+        "For the lock, the memory of earlier runs and a fetched jar")
         .or(&[alias("STATE_DIRECTORY")]),
     row(Key::Signal, "signal", Group::Running, Kind::Signals, "NAME=VERB",
         "Repeatable; verbs: stop, stop-now, drain, online, reload, restart, forward, ignore"),

@@ -1,9 +1,9 @@
 //! The agent's jar, fetched from the controller that it has to match.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
@@ -11,6 +11,7 @@ use reqwest::{Response, StatusCode};
 use super::client::Controller;
 use super::error::ControllerError;
 use super::http::{Answer, broken, shown};
+use crate::held::Held;
 
 /// The most that is fetched, in bytes. Real ones have one or two million.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -93,7 +94,7 @@ async fn receive(mut response: Response, to: &Path) -> Result<Partial, Controlle
         if partial.bytes > LIMIT {
             return Err(too_large());
         }
-        partial.file.write_all(&chunk).map_err(|error| unwritable(to, &error))?;
+        partial.held.file().write_all(&chunk).map_err(|error| unwritable(to, &error))?;
     }
     Ok(partial)
 }
@@ -102,58 +103,65 @@ fn unwritable(path: &Path, error: &io::Error) -> ControllerError {
     ControllerError::File { path: path.to_owned(), why: error.to_string() }
 }
 
-/// The file while it is incomplete. It is removed unless it is kept.
+/// The file while it is incomplete. It is removed unless it is kept; and when we are killed, by the next fetch that sees
+/// that nobody holds it.
 struct Partial {
-    path: PathBuf,
-    file: File,
+    held: Held,
     bytes: u64,
 }
 
 impl Partial {
-    /// In the same folder, because a rename does not cross file systems.
+    /// In the same folder, because a rename does not cross file systems; under a name that no other wrapper has, in
+    /// whatever pid namespace.
     fn create(to: &Path) -> io::Result<Self> {
         let name = to.file_name().ok_or_else(|| io::Error::other("it is no name of a file"))?;
-        let path = to.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&path)?;
-        Ok(Self { path, file, bytes: 0 })
+        let hidden = format!(".{}.", name.to_string_lossy());
+        remove_abandoned(folder(to), &hidden);
+        let random = getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?;
+        let held = Held::take(&to.with_file_name(format!("{hidden}{random:08x}")))?;
+        // An agent of another user has to read it, whatever the umask.
+        held.file().set_permissions(Permissions::from_mode(0o644))?;
+        Ok(Self { held, bytes: 0 })
     }
 
     /// Puts the whole file in its place, and gives its size.
-    fn keep(mut self, to: &Path) -> io::Result<u64> {
+    fn keep(self, to: &Path) -> io::Result<u64> {
         self.check()?;
-        self.file.sync_all()?;
-        fs::rename(&self.path, to)?;
-        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
+        self.held.file().sync_all()?;
+        fs::rename(self.held.path(), to)?;
+        File::open(folder(to))?.sync_all()?;
         Ok(self.bytes)
     }
 
     /// A login page, or half a jar, is no jar.
-    fn check(&mut self) -> io::Result<()> {
+    fn check(&self) -> io::Result<()> {
         let no_jar = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         let mut begin = Vec::new();
-        self.file.rewind()?;
-        (&self.file).take(ZIP_BEGIN.len() as u64).read_to_end(&mut begin)?;
+        let mut file = self.held.file();
+        file.rewind()?;
+        file.take(ZIP_BEGIN.len() as u64).read_to_end(&mut begin)?;
         if begin != ZIP_BEGIN {
             return Err(no_jar("it is no jar"));
         }
         let longest_tail = 22 + u64::from(u16::MAX);
         let mut tail = Vec::new();
-        self.file.seek(SeekFrom::Start(self.bytes.saturating_sub(longest_tail)))?;
-        self.file.read_to_end(&mut tail)?;
+        file.seek(SeekFrom::Start(self.bytes.saturating_sub(longest_tail)))?;
+        file.read_to_end(&mut tail)?;
         let ends = tail.windows(ZIP_END.len()).any(|window| window == ZIP_END);
         if ends { Ok(()) } else { Err(no_jar("it is only a part of a jar")) }
     }
 }
 
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // After a rename there is nothing left to remove.
-        let _ = fs::remove_file(&self.path);
+fn folder(of: &Path) -> &Path {
+    of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Removes the incomplete files of those who were killed.
+fn remove_abandoned(folder: &Path, hidden: &str) {
+    // What cannot be removed takes space and does no other harm.
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(hidden)) {
+        let _ = Held::try_take(&entry.path());
     }
 }
 
@@ -198,6 +206,40 @@ mod tests {
         .unwrap();
         assert_eq!(fetched.bytes, zip().len() as u64);
         assert_eq!(fs::read(folder.path().join("agent.jar")).unwrap(), zip());
+        assert_eq!(names(folder.path()), ["agent.jar"]);
+    }
+
+    #[tokio::test]
+    async fn it_is_for_everybody_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        fetch(folder.path(), |_| body(&zip())).await.unwrap();
+        assert_eq!(fs::metadata(folder.path().join("agent.jar")).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_wrapper_left_is_removed_and_what_another_one_fetches_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let [jar, other] = ["agent.jar", "remoting.jar"].map(|name| folder.path().join(name));
+        let (mut living, of_another_name) =
+            (Partial::create(&jar).unwrap(), folder.path().join(".remoting.jar.0000000a"));
+        for left in [".agent.jar.0000000b", ".agent.jar.4711"] {
+            fs::write(folder.path().join(left), ZIP_BEGIN).unwrap();
+        }
+        fs::write(&of_another_name, ZIP_BEGIN).unwrap();
+        fetch(folder.path(), |_| body(&zip())).await.unwrap();
+        let hidden = living.held.path().file_name().unwrap().to_str().unwrap().to_owned();
+        let mut found = names(folder.path());
+        found.sort();
+        let mut expected = [hidden.as_str(), ".remoting.jar.0000000a", "agent.jar"];
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+        // And each publishes its own bytes.
+        let longer = [zip(), vec![0; 10]].concat();
+        living.held.file().write_all(&longer).unwrap();
+        living.bytes = longer.len() as u64;
+        living.keep(&jar).unwrap();
+        assert_eq!(fs::read(&jar).unwrap(), longer);
+        drop(Partial::create(&other).unwrap());
         assert_eq!(names(folder.path()), ["agent.jar"]);
     }
 

@@ -16,6 +16,7 @@ use crate::config::{
 };
 use crate::controller::{Controller, Inbound};
 use crate::process::{Command, User};
+use crate::state::{self, StateDir};
 
 /// How the agent is started, the same for each of its runs.
 #[derive(Debug)]
@@ -26,7 +27,8 @@ pub struct Launch {
     command: Vec<OsString>,
     controller: Option<(String, String)>,
     secret: Option<SecretSource>,
-    state_dir: Option<PathBuf>,
+    /// Where this controller's jar is kept.
+    jar_dir: Option<PathBuf>,
     runtime: RuntimeDirectory,
     stdio: bool,
     user: Option<User>,
@@ -63,7 +65,10 @@ impl Launch {
             command: settings.command.clone(),
             controller: controller.map(|controller| (controller.url.clone(), controller.node.clone())),
             secret: settings.secret.clone(),
-            state_dir: settings.state_dir.clone(),
+            jar_dir: controller.and_then(|controller| {
+                let state = StateDir::at(settings.state_dir.clone()?);
+                Some(state.of_controller(&controller.url))
+            }),
             runtime,
             stdio: settings.stdio,
             user,
@@ -92,7 +97,7 @@ impl Launch {
             kind,
             secret_file: &self.secret_path(),
             secret_given: self.secret.is_some(),
-            state_dir: self.state_dir.as_deref(),
+            jar_dir: self.jar_dir.as_deref(),
             stdio: self.stdio,
             exists: &|path| path.exists(),
         };
@@ -193,7 +198,12 @@ fn kind(inbound: &Inbound) -> ControllerKind {
 
 /// Fetches the jar that matches the controller; an older one will do while it cannot be had.
 async fn fetch(controller: &Controller, path: &Path) -> Result<(), String> {
-    match controller.fetch_agent_jar(path).await {
+    let made = path.parent().map_or(Ok(()), state::make_folder);
+    let fetched = match made {
+        Ok(()) => controller.fetch_agent_jar(path).await.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("the folder of {} cannot be made: {error}", path.display())),
+    };
+    match fetched {
         Ok(fetched) => {
             tracing::info!(
                 target: "agent_wrap",

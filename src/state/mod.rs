@@ -1,6 +1,7 @@
 //! What one run leaves for the next, and the lock that keeps two wrappers off one node.
 //!
-//! A folder holds, for each controller and node, `NAME.json` and `NAME.lock`. The lock is held for life by `flock`, which
+//! A folder holds, for each controller and node, `NAME.json` and `NAME.lock`, and for each controller a folder with the
+//! jar that it hands out. The lock is held for life by `flock`, which
 //! the kernel lifts however we end; the file is never removed, because removing it would let two take "the" lock. The
 //! state is replaced as a whole (written beside, then renamed), so a reader sees the old one or the new one. It is not
 //! synced to the disk: that could hold up a stop for seconds behind a build's writes, and after a power failure the
@@ -11,9 +12,9 @@
 mod place;
 mod record;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -23,6 +24,9 @@ use thiserror::Error;
 
 pub use place::StateDir;
 pub use record::{Previous, Record};
+
+/// The mode of our folders.
+const PASSABLE: u32 = 0o711;
 
 /// No state of ours is longer; what is, is not ours.
 const LONGEST: u64 = 64 * 1024;
@@ -91,7 +95,7 @@ impl StateFile {
         };
         let name = place::file_name(controller, node);
         let (path, lock) = (dir.path().join(format!("{name}.json")), dir.path().join(format!("{name}.lock")));
-        let held = match create(dir.path()).and_then(|()| open_lock(&lock)) {
+        let held = match make_folder(dir.path()).and_then(|()| open_lock(&lock)) {
             Ok(file) => take(file),
             Err(error) => return without(format!("cannot write {} ({error})", lock.display())),
         };
@@ -125,9 +129,18 @@ impl StateFile {
     }
 }
 
-fn create(dir: &Path) -> io::Result<()> {
-    // Others may pass through to the agent's jar, which an agent of another user has to read, and see nothing else.
-    DirBuilder::new().recursive(true).mode(0o711).create(dir)
+/// Makes a folder of the state, unless it is there. Others may pass through to the agent's jar, which an agent of another
+/// user has to read, and see nothing else.
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(PASSABLE).create(folder)?;
+    // The umask may have taken that away.
+    fs::set_permissions(folder, Permissions::from_mode(PASSABLE))
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
@@ -175,8 +188,6 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Option<Previous> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use agent_wrap_supervisor::Memory;
 
     use super::*;

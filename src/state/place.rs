@@ -30,6 +30,12 @@ impl StateDir {
             .map(Self)
     }
 
+    /// The folder for what a controller hands out, the agent's jar: `HOST_PATH+HASH`, so that no two share it.
+    #[must_use]
+    pub fn of_controller(&self, controller: &str) -> PathBuf {
+        self.0.join(folder_name(controller))
+    }
+
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -40,11 +46,24 @@ impl StateDir {
 /// A name that a person recognises, that is a safe file name, and that no other controller and node have.
 pub(super) fn file_name(controller: &str, node: &str) -> String {
     let controller = controller.trim_end_matches('/');
-    let host = controller.split_once("://").map_or(controller, |(_, rest)| rest);
-    let host = host.split('/').next().unwrap_or_default();
-    let host = host.rsplit('@').next().unwrap_or_default();
+    let host = place_of(controller).split('/').next().unwrap_or_default();
     let hash = fnv(&[controller.as_bytes(), b"\n", node.as_bytes()]);
     format!("{}+{}+{hash:016x}", readable(host), readable(node))
+}
+
+/// The same for a controller alone. Several on one host differ in their paths, so those are to be seen.
+fn folder_name(controller: &str) -> String {
+    let controller = controller.trim_end_matches('/');
+    let hash = fnv(&[controller.as_bytes()]);
+    format!("{}+{hash:016x}", readable(place_of(controller)))
+}
+
+/// Host, port and path of a URL, without the user.
+fn place_of(controller: &str) -> &str {
+    let place = controller.split_once("://").map_or(controller, |(_, rest)| rest);
+    let authority = place.split('/').next().unwrap_or_default();
+    let user = authority.rfind('@').map_or(0, |at| at + 1);
+    &place[user..]
 }
 
 fn readable(text: &str) -> String {
@@ -78,6 +97,18 @@ mod tests {
         assert_eq!(find(&[], false), None);
         let relative = [("STATE_DIRECTORY", "s"), ("XDG_STATE_HOME", ""), ("HOME", "/h")];
         assert_eq!(find(&relative, false).unwrap(), "/h/.local/state/agent-wrap");
+    }
+
+    #[test]
+    fn each_controller_has_a_folder_that_a_person_recognises() {
+        let folder = |url: &str| StateDir::at("/s".into()).of_controller(url).to_str().unwrap().to_owned();
+        let one = folder("https://user@ci.example.org:8443/jenkins/a/");
+        assert!(one.starts_with("/s/ci.example.org_8443_jenkins_a+"), "{one}");
+        assert_eq!(one, folder("https://user@ci.example.org:8443/jenkins/a"));
+        let others = ["https://ci/", "http://ci/", "https://ci/a", "https://ci_a", "https://ci/b"].map(folder);
+        assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>().len(), others.len(), "{others:?}");
+        assert!(folder(&format!("https://{}/", "x".repeat(1000))).len() < 100);
+        assert!(folder("https://../..").starts_with("/s/_"), "{}", folder("https://../.."));
     }
 
     #[test]
