@@ -240,7 +240,7 @@ fn each_controller_has_its_own_jar_and_its_nodes_share_it() {
         assert!(name.starts_with(&format!("{place}+")), "{name} is not {place}'s");
         let names: Vec<_> =
             fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
-        assert_eq!(names, [jar.clone()]);
+        assert_eq!(names, std::slice::from_ref(jar));
     }
     assert_eq!([&one, &other].map(|controller| controller.requests_for(Operation::Jar).len()), [2, 1]);
     for wrap in wrappers {

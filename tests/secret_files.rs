@@ -26,8 +26,8 @@ impl Place {
     fn new() -> Self {
         let folder = folder();
         let agent = folder.path().join("agent");
-        fs::write(&agent, "#!/bin/sh\nexec sleep 1000\n").unwrap();
-        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&agent, "#!/bin/sh\nexec sleep 1000\n").expect("a script");
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("its mode is set");
         Self { folder }
     }
 
@@ -58,7 +58,8 @@ impl Place {
     /// The names in the runtime directory.
     fn names(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.runtime()) else { return Vec::new() };
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
@@ -89,7 +90,7 @@ fn a_killed_wrapper_without_a_controller_leaves_nothing_for_long() {
     let next = Wrap::start(place.without_secret()).outcome();
     next.expect_code(0);
     assert!(next.has("secret_removed") && next.text().contains(&left), "{}", next.text());
-    assert_eq!(place.names(), [String::new(); 0]);
+    assert_eq!(place.names(), Vec::<String>::new());
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn nor_does_one_that_can_keep_no_state() {
     let next = Wrap::start(command(&["true"])).outcome();
     assert!(next.text().contains("running without a state file"), "{}", next.text());
     assert!(next.has("secret_removed"), "{}", next.text());
-    assert_eq!(place.names(), [String::new(); 0]);
+    assert_eq!(place.names(), Vec::<String>::new());
 }
 
 /// Has another wrapper come and go beside this one, whose files have to stay.
@@ -130,7 +131,7 @@ fn a_living_wrapper_keeps_its_file() {
     let living = Wrap::start(place.with_secret());
     expect_to_be_left_alone(&place, &living);
     living.stop().expect_code(0);
-    assert_eq!(place.names(), [String::new(); 0]);
+    assert_eq!(place.names(), Vec::<String>::new());
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn so_does_one_in_another_pid_namespace() {
     let wrapper = children(living.pid())[0];
     kill(wrapper, Signal::SIGTERM).unwrap();
     living.outcome().expect_code(0);
-    assert_eq!(place.names(), [String::new(); 0]);
+    assert_eq!(place.names(), Vec::<String>::new());
 }
 
 #[test]
@@ -167,6 +168,6 @@ fn what_the_agent_has_started_holds_nothing() {
     wrap.kill();
     place.wait_until_left();
     Wrap::start(place.without_secret()).outcome().expect_code(0);
-    assert_eq!(place.names(), [String::new(); 0]);
+    assert_eq!(place.names(), Vec::<String>::new());
     assert!(is_alive(survivor));
 }

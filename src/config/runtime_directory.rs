@@ -205,7 +205,7 @@ mod tests {
     fn what_nobody_holds_is_removed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let directory = private(folder.path());
-        assert_eq!(directory.remove_abandoned(), [PathBuf::new(); 0], "it is not there yet");
+        assert_eq!(directory.remove_abandoned(), Vec::<PathBuf>::new(), "it is not there yet");
         directory.prepare(false).unwrap();
         let living = create(directory.secret_file("n", "0000000a"));
         let others =
@@ -230,7 +230,7 @@ mod tests {
         std::fs::write(&precious, "").unwrap();
         let directory = private(folder.path());
         std::os::unix::fs::symlink(folder.path(), directory.path()).unwrap();
-        assert_eq!(directory.remove_abandoned(), [PathBuf::new(); 0]);
+        assert_eq!(directory.remove_abandoned(), Vec::<PathBuf>::new());
         assert!(precious.exists());
     }
 
@@ -256,11 +256,11 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while done.load(Ordering::SeqCst) < 3 {
-                        assert_eq!(directory.remove_abandoned(), [PathBuf::new(); 0], "all of them live");
+                        assert_eq!(directory.remove_abandoned(), Vec::<PathBuf>::new(), "all of them live");
                     }
                 });
             }
         });
-        assert_eq!(names(directory.path()), [String::new(); 0]);
+        assert_eq!(names(directory.path()), Vec::<String>::new());
     }
 }

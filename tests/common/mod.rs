@@ -257,7 +257,7 @@ impl Wrap {
         }
         let outcome = Outcome { status, log: guard.0.clone() };
         if status.code().is_some() {
-            assert_eq!(runtime::left_in(&self.runtime), [PathBuf::new(); 0], "{}", outcome.text());
+            assert_eq!(runtime::left_in(&self.runtime), Vec::<PathBuf>::new(), "{}", outcome.text());
         }
         outcome
     }

@@ -77,7 +77,7 @@ fn expect_nothing_left(place: &Place, wrap: Wrap, agents: usize) {
     assert_eq!(started, agents, "{}", outcome.text());
     // Nor has it waited for the half minute that the jnlp file may take.
     assert!(!outcome.has("not_prepared"), "{}", outcome.text());
-    assert_eq!(partial_jars(place.dir()), [PathBuf::new(); 0]);
+    assert_eq!(partial_jars(place.dir()), Vec::<PathBuf>::new());
 }
 
 fn at_the_start(operation: Operation, fault: &Fault) {
