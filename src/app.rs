@@ -137,8 +137,12 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     let run = random_hex()?;
     let runtime = RuntimeDirectory::choose(&Surroundings::of_this_process());
     for left in runtime.remove_abandoned() {
-        let left = left.display();
-        tracing::info!(target: "agent_wrap", event = "secret_removed", "removed {left}, which a killed wrapper had left");
+        tracing::info!(
+            target: "agent_wrap",
+            event = "secret_removed",
+            "removed {}, which a killed wrapper had left",
+            left.display()
+        );
     }
     let launch = Launch::new(settings, program, &run, runtime, user);
     if let Some(jar) = launch.missing_jar() {

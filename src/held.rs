@@ -1,6 +1,6 @@
 //! Files that belong to somebody: a lock on them or beside them is held for as long as they are needed, and the kernel
-//! lifts it however its holder ends. What can be locked belongs to nobody. Unlike a pid, that holds for a pid that somebody else
-//! has got meanwhile, and across pid namespaces.
+//! lifts it however its holder ends. What can be locked belongs to nobody. A pid could not tell that: somebody else may
+//! have got it meanwhile, and in another pid namespace it means nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

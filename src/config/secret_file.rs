@@ -42,8 +42,8 @@ pub enum SecretFileError {
     },
 }
 
-/// The file. It is removed when this is dropped; and when we are killed, by the next wrapper that sees that nobody holds
-/// the lock beside it.
+/// The file. It is removed when this is dropped; and when we are killed, by the next wrapper that sees that nobody
+/// holds the lock beside it.
 #[derive(Debug)]
 pub struct SecretFile {
     path: PathBuf,

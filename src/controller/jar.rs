@@ -103,8 +103,8 @@ fn unwritable(path: &Path, error: &io::Error) -> ControllerError {
     ControllerError::File { path: path.to_owned(), why: error.to_string() }
 }
 
-/// The file while it is incomplete. It is removed unless it is kept; and when we are killed, by the next fetch that sees
-/// that nobody holds it.
+/// The file while it is incomplete. It is removed unless it is kept; and when we are killed, by the next fetch that
+/// sees that nobody holds it.
 struct Partial {
     held: Held,
     bytes: u64,

@@ -129,8 +129,8 @@ impl StateFile {
     }
 }
 
-/// Makes a folder of the state, unless it is there. Others may pass through to the agent's jar, which an agent of another
-/// user has to read, and see nothing else.
+/// Makes a folder of the state, unless it is there. Others may pass through to the agent's jar, which an agent of
+/// another user has to read, and see nothing else.
 ///
 /// # Errors
 /// Those of the file system.

@@ -1,5 +1,5 @@
-//! A stop that comes while the agent's start is still being prepared, by a controller that hangs: the start is given up,
-//! not waited for, and nothing is left of it.
+//! A stop that comes while the agent's start is still being prepared, by a controller that hangs: the start is given
+//! up, not waited for, and nothing is left of it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
