@@ -7,6 +7,7 @@ pub mod config;
 pub mod controller;
 pub mod driver;
 pub mod exit;
+mod mask;
 pub mod process;
 pub mod signals;
 pub mod state;

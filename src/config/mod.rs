@@ -6,6 +6,7 @@
 
 mod agent_command;
 mod completion;
+mod conceal;
 mod credentials;
 mod docker_agent;
 mod environment;

@@ -3,6 +3,7 @@
 use agent_wrap_supervisor::Span;
 
 use super::nearest::nearest;
+use crate::mask;
 
 /// The verbs that a signal can mean.
 pub(crate) const VERBS: [&str; 8] = ["stop", "stop-now", "drain", "online", "reload", "restart", "forward", "ignore"];
@@ -62,14 +63,14 @@ pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, St
 /// The root of a controller: http or https, nothing secret in it, a slash at its end.
 pub(crate) fn root_url(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let wrong = |why: &str| format!("{text:?} is not the root of a controller: {why}");
+    let wrong = |why: &str| format!("{:?} is not the root of a controller: {why}", mask::url(text));
     let mut url = reqwest::Url::parse(text).map_err(|error| {
         wrong(&format!("{error}; write it like https://jenkins.example.org/ with its context path"))
     })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("it must begin with https:// or http://"));
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    if mask::has_user_information(&url) {
         return Err("the URL holds credentials, and URLs are shown in logs; use --user and --token-file".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
@@ -83,6 +84,27 @@ pub(crate) fn root_url(text: &str) -> Result<String, String> {
         url.set_path(&path);
     }
     Ok(url.into())
+}
+
+/// A URL without the user and the password that it may have; whether it had them.
+pub(crate) fn without_user_information(text: &str) -> (String, bool) {
+    match reqwest::Url::parse(text.trim()) {
+        Ok(mut url) if mask::has_user_information(&url) => {
+            let removed = url.set_username("").and_then(|()| url.set_password(None)).is_ok();
+            if removed { (url.into(), true) } else { (text.to_owned(), false) }
+        }
+        Ok(_) | Err(_) => (text.to_owned(), false),
+    }
+}
+
+/// The name of a user. The token beside it has its own place.
+pub(crate) fn user(text: &str) -> Result<String, String> {
+    if text.contains(':') {
+        return Err("there is a colon in it, which no user name can have; the token does not belong here, where `ps` \
+                    shows it: write it, or USER:TOKEN, to the file that --token-file names"
+            .to_owned());
+    }
+    line(text)
 }
 
 /// The name of a node.
@@ -165,6 +187,10 @@ mod tests {
             "ci.example.org",
             "ftp://ci/",
             "https://me:secret@ci/",
+            "https://me:se/secret@ci/",
+            "me:secret@ci/",
+            "ftp://me:secret@ci/",
+            "https://me:secret@ci/?a=b",
             "https://ci/?a=b",
             "https://ci/#x",
             "https://ci/computer/a/",
@@ -172,6 +198,24 @@ mod tests {
             let error = root_url(text).unwrap_err();
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn credentials_are_taken_out_of_a_url() {
+        let with = |text: &str| (text.to_owned(), true);
+        let without = |text: &str| (text.to_owned(), false);
+        assert_eq!(without_user_information("https://me:hush@ci:8443/x"), with("https://ci:8443/x"));
+        assert_eq!(without_user_information("https://me@ci"), with("https://ci/"));
+        assert_eq!(without_user_information("https://ci/a@b"), without("https://ci/a@b"));
+        assert_eq!(without_user_information("u"), without("u"));
+    }
+
+    #[test]
+    fn a_user_is_no_place_for_a_token() {
+        assert_eq!(user("me").as_deref(), Ok("me"));
+        assert!(user("").is_err());
+        let error = user("me:hush").unwrap_err();
+        assert!(error.contains("--token-file") && !error.contains("hush"), "{error}");
     }
 
     #[test]

@@ -496,8 +496,62 @@ fn incomplete_settings_are_printed_too() {
     let world = World::new(&["--url=https://u:hush@ci/", "--print-config"], "").variable("AGENT_WRAP_TOKEN", "hush");
     let error = world.load().unwrap_err();
     assert!(error.print().contains("#node is not set\n"));
-    assert!(error.print().contains("#url is not shown: ********  # --url\n"));
+    assert!(error.print().contains("#url is not shown: https://********@ci/  # --url\n"));
     assert!(!format!("{}{error}{error:?}", error.print()).contains("hush"));
+}
+
+#[test]
+fn no_layer_lets_a_password_be_seen() {
+    let shown = |world: World| match world.load() {
+        Ok(loaded) => format!("{}{}", loaded.print(), loaded.warnings.join("\n")),
+        Err(error) => format!("{}{error}{error:?}", error.print()),
+    };
+    for url in
+        ["https://me:hush@ci/", "https://me:hu/hush@ci/", "me:hush@ci", "ftp://me:hush@ci/", "https://hush@ci?a=b"]
+    {
+        let flag = format!("--url={url}");
+        let node = ["--node=a"];
+        let command = |option: &str| format!("java -jar agent.jar {option} {url} -name a");
+        for (place, world) in [
+            ("a flag", World::new(&["--node=a", &flag], AGENT)),
+            ("the file", World::new(&node, AGENT).file(&format!("url = {url:?}\n"))),
+            ("no TOML", World::new(&node, AGENT).file(&format!("url = {url}\n"))),
+            ("a variable", World::new(&node, AGENT).variable("AGENT_WRAP_URL", url)),
+            ("JENKINS_URL", World::new(&node, AGENT).variable("JENKINS_URL", url)),
+            ("-url", World::new(&node, &command("-url"))),
+            ("-url and ours", World::new(&COMPLETE, &command("-url"))),
+            ("-jnlpUrl", World::new(&node, &command("-jnlpUrl"))),
+        ] {
+            let text = shown(world);
+            assert!(!text.contains("hush"), "{url} in {place}: {text}");
+        }
+    }
+    let url = "https://me:hush@ci/";
+    let text = shown(World::new(&[&COMPLETE[..], &["--drain", url, "--online", url]].concat(), AGENT));
+    assert!(!text.contains("hush"), "{text}");
+    let text = shown(World::new(&[&COMPLETE[..], &["--user", "me:hush"]].concat(), AGENT));
+    assert!(text.contains("#user is not shown: me:********  # --user\n") && !text.contains("hush"), "{text}");
+}
+
+#[test]
+fn credentials_in_our_own_url_are_refused_and_in_the_agents_left_out() {
+    let refused = "the URL holds credentials, and URLs are shown in logs; use --user and --token-file";
+    let with = "https://me:hush@ci.example.org/";
+    let node = ["--node=a"];
+    let (words, code) = World::new(&["--node=a", "--url", with], AGENT).error();
+    assert_eq!((words, code), (format!("--url: {refused}"), ExitCode::Usage));
+    for name in ["AGENT_WRAP_URL", "JENKINS_URL"] {
+        let (words, code) = World::new(&node, AGENT).variable(name, with).error();
+        assert_eq!((words, code), (format!("{name} in the environment: {refused}"), ExitCode::Configuration));
+    }
+    let command = format!("java -jar agent.jar -name a -url {with}");
+    for arguments in [&node[..], &COMPLETE] {
+        let loaded = World::new(arguments, &command).load().unwrap();
+        assert_eq!(loaded.settings.controller.unwrap().url, "https://ci.example.org/");
+        assert_eq!(loaded.settings.command.last().unwrap(), with);
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        assert!(loaded.warnings[0].starts_with("the URL of -url holds credentials"), "{:?}", loaded.warnings);
+    }
 }
 
 #[test]
