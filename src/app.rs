@@ -182,7 +182,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),
         terminal: signals.terminal(),
         signals: signals.into_stream().map_err(system("cannot take the signals over"))?,
-        table: signal_table(settings)?,
+        table: SignalTable::new(settings.signals.iter().copied()),
         processes,
         facts,
         controller,
@@ -278,12 +278,6 @@ fn credentials(credentials: &Credentials) -> Result<CredentialSource, StartError
         (_, _) => controller::SecretSource::Literal(secret),
     };
     Ok(CredentialSource { user, secret })
-}
-
-fn signal_table(settings: &Settings) -> Result<SignalTable, StartError> {
-    let parsed = settings.signals.iter().map(|(name, verb)| format!("{name}={verb}").parse());
-    let table: Result<Vec<_>, _> = parsed.collect();
-    Ok(SignalTable::new(table.map_err(|error: crate::signals::SettingError| StartError::Settings(error.to_string()))?))
 }
 
 /// The first lines: what will be done, and how long a stop may take.

@@ -330,11 +330,11 @@ impl Resolver {
         })
     }
 
-    fn signals(&mut self) -> Vec<(String, String)> {
+    fn signals(&mut self) -> Vec<crate::signals::Setting> {
         let mut signals = Vec::new();
         for (name, given) in &self.values.signals {
             match parse::signal(name, &given.text.to_string_lossy()) {
-                Ok(pair) => signals.push(pair),
+                Ok(setting) => signals.push(setting),
                 Err(words) => self.problems.push(Problem::of(&given.origin, words)),
             }
         }

@@ -3,10 +3,7 @@
 use agent_wrap_supervisor::Span;
 
 use super::nearest::nearest;
-use crate::mask;
-
-/// The verbs that a signal can mean.
-pub(crate) const VERBS: [&str; 8] = ["stop", "stop-now", "drain", "online", "reload", "restart", "forward", "ignore"];
+use crate::{mask, signals};
 
 const LONGEST: Span = Span::seconds(365 * 24 * 60 * 60);
 
@@ -132,18 +129,10 @@ pub(crate) fn line(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A signal and its verb. Which signals there are is known to those who handle them.
-pub(crate) fn signal(name: &str, verb: &str) -> Result<(String, String), String> {
-    if name.is_empty()
-        || !name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"+-".contains(&byte))
-    {
-        return Err(format!("{name:?} is not the name of a signal; write it like HUP"));
-    }
-    if matches!(name, "KILL" | "STOP") {
-        return Err(format!("{name} cannot be handled by any program"));
-    }
-    let verbs = VERBS.map(|verb| (verb, verb));
-    Ok((name.to_owned(), choice(verb.trim(), &verbs)?.to_owned()))
+/// A signal and its verb.
+pub(crate) fn signal(name: &str, verb: &str) -> Result<signals::Setting, String> {
+    let signal = signals::settable(name).map_err(|error| error.to_string())?;
+    Ok(signals::Setting { signal, verb: choice(verb.trim(), &signals::Verb::WORDS)? })
 }
 
 #[cfg(test)]
@@ -229,10 +218,11 @@ mod tests {
 
     #[test]
     fn signals_and_verbs() {
-        assert_eq!(signal("HUP", "stop"), Ok(("HUP".to_owned(), "stop".to_owned())));
-        assert_eq!(signal("RTMIN+3", "forward"), Ok(("RTMIN+3".to_owned(), "forward".to_owned())));
+        let stop = signals::Verb::Stop;
+        assert_eq!(signal("HUP", "stop"), Ok(signals::Setting { signal: 1, verb: stop }));
+        assert_eq!(signal("SIGRTMAX", " stop "), Ok(signals::Setting { signal: 64, verb: stop }));
         assert_eq!(signal("HUP", "stpo"), Err("\"stpo\" is not known; is stop meant?".to_owned()));
-        for name in ["", "H P", "KILL", "STOP"] {
+        for name in ["", "H P", "KILL", "CHLD", "32"] {
             assert!(signal(name, "stop").is_err(), "{name}");
         }
     }
