@@ -334,7 +334,8 @@ mod tests {
         let path = std::env::join_paths([at("missing"), at("plain"), at("good"), at("better")]).unwrap();
         let absolute = |name: &str| at(name).into_os_string();
         let not_in_path = || Fault::NotInPath { path: Some(path.clone()), here: false };
-        let table: [(OsString, Result<PathBuf, (PathBuf, Fault)>); 13] = [
+        type Expected = Result<PathBuf, (PathBuf, Fault)>;
+        let table: [(OsString, Expected); 13] = [
             ("tool".into(), Ok(at("good/tool"))),
             ("only".into(), Err((at("plain/only"), Fault::NoExecutableBit))),
             ("folder".into(), Err((at("good/folder"), Fault::Directory))),

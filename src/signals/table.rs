@@ -255,7 +255,8 @@ mod tests {
     fn signals_whose_meaning_is_fixed() {
         let name = |name: &str| name.to_owned();
         assert_eq!(settable("USR3"), Err(SettingError::Unknown(UnknownSignal(name("USR3")))));
-        let fixed: [(_, fn(String) -> SettingError); 13] = [
+        type Fixed = fn(String) -> SettingError;
+        let fixed: [(_, Fixed); 13] = [
             ("KILL", SettingError::Uncatchable),
             ("STOP", SettingError::Uncatchable),
             ("CHLD", SettingError::Needed),
