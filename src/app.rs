@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_wrap_supervisor::{Policy, SpawnFailure};
+use agent_wrap_supervisor::Policy;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -33,10 +33,8 @@ enum StartError {
     Controller(#[from] controller::SetupError),
     #[error("{0}")]
     Held(#[from] crate::state::StateError),
-    #[error("{0:?}: the command was not found; is it installed, and is its directory in PATH ({1:?})?")]
-    NotFound(OsString, OsString),
-    #[error("{0:?}: the command cannot be executed; has it the executable bit?")]
-    NotExecutable(OsString),
+    #[error("{0}")]
+    Unresolved(#[from] process::Unresolved),
     #[error("{what}: {error}; is a limit on descriptors or processes too low, or the kernel older than 5.4?")]
     System { what: &'static str, error: io::Error },
     #[error(
@@ -53,8 +51,8 @@ impl StartError {
         match self {
             Self::Controller(_) | Self::MissingJar(_) | Self::Settings(_) => ExitCode::Configuration,
             Self::Held(_) => ExitCode::Held,
-            Self::NotFound(..) => ExitCode::NotFound,
-            Self::NotExecutable(_) => ExitCode::NotExecutable,
+            Self::Unresolved(error) if error.is_not_found() => ExitCode::NotFound,
+            Self::Unresolved(_) => ExitCode::NotExecutable,
             Self::System { .. } => ExitCode::Internal,
         }
     }
@@ -187,7 +185,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),
         terminal: signals.terminal(),
         signals: signals.into_stream().map_err(system("cannot take the signals over"))?,
-        table: signal_table(settings)?,
+        table: SignalTable::new(settings.signals.iter().copied()),
         processes,
         facts,
         controller,
@@ -209,15 +207,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
 /// The command's file, found before the controller is asked: a typing error must not leave a lifted node behind.
 fn resolve(settings: &Settings) -> Result<PathBuf, StartError> {
     let name = settings.command.first().cloned().unwrap_or_default();
-    let path = std::env::var_os("PATH");
-    process::resolve(&name, path.as_deref()).map_err(|failure| match failure {
-        SpawnFailure::NotExecutable => StartError::NotExecutable(name),
-        SpawnFailure::NotFound
-        | SpawnFailure::Exhausted(_)
-        | SpawnFailure::Other(_)
-        | SpawnFailure::Unprepared
-        | SpawnFailure::Cancelled => StartError::NotFound(name, path.unwrap_or_default()),
-    })
+    Ok(process::resolve(&name, std::env::var_os("PATH").as_deref())?)
 }
 
 /// Whom the agent runs as, and the variables that tell it so.
@@ -283,12 +273,6 @@ fn credentials(credentials: &Credentials) -> Result<CredentialSource, StartError
         (_, _) => controller::SecretSource::Literal(secret),
     };
     Ok(CredentialSource { user, secret })
-}
-
-fn signal_table(settings: &Settings) -> Result<SignalTable, StartError> {
-    let parsed = settings.signals.iter().map(|(name, verb)| format!("{name}={verb}").parse());
-    let table: Result<Vec<_>, _> = parsed.collect();
-    Ok(SignalTable::new(table.map_err(|error: crate::signals::SettingError| StartError::Settings(error.to_string()))?))
 }
 
 /// The first lines: what will be done, and how long a stop may take.

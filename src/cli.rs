@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, Command, value_parser};
 
 use crate::config::{self, Flags};
 use crate::exit::ExitCode;
+use crate::mask;
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: bool) -> R
     }
     let mut matches = command().try_get_matches_from(arguments).map_err(|error| {
         let asked_for = !error.use_stderr();
-        let text = error.render().to_string();
+        let text = mask::text(&error.render().to_string()).into_owned();
         let code = if asked_for { ExitCode::Stopped } else { ExitCode::Usage };
         Farewell { text, to_stderr: !asked_for, code }
     })?;
@@ -171,11 +172,12 @@ mod tests {
             &["agent-wrap", "--node"],
             &["agent-wrap", "--token", "hush", "java"],
             &["agent-wrap", "--node", "a", "--node", "b", "java"],
+            &["agent-wrap", "--print-config=https://me:hush@ci/"],
         ] {
             let farewell = parse(words(arguments), false).unwrap_err();
             assert_eq!((farewell.code, farewell.to_stderr), (ExitCode::Usage, true), "{arguments:?}");
             assert!(farewell.text.starts_with("error: "), "{}", farewell.text);
-            assert!(!farewell.text.contains('\u{1b}'));
+            assert!(!farewell.text.contains('\u{1b}') && !farewell.text.contains("hush"));
         }
     }
 

@@ -8,6 +8,7 @@ pub mod controller;
 pub mod driver;
 pub mod exit;
 pub mod held;
+mod mask;
 pub mod process;
 pub mod signals;
 pub mod state;

@@ -1,13 +1,17 @@
-//! Flags = help = manual pages = keys of the file = defaults file.
+//! Flags = help = manual pages = keys of the file = defaults file, and exit codes = manual page = systemd unit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use std::time::Duration;
 
 use agent_wrap::exit::ExitCode;
 use agent_wrap::{cli, config};
+use agent_wrap_supervisor::Policy;
+use agent_wrap_testbed::skip;
 
 const MANUAL: &str = include_str!("../man/agent-wrap.1");
 const FILE_MANUAL: &str = include_str!("../man/agent-wrap.toml.5");
+const UNIT: &str = include_str!("../packaging/systemd/agent-wrap.service");
 
 /// Flags that choose what is done and are no settings.
 const NO_SETTINGS: [&str; 4] = ["config", "print-config", "help", "version"];
@@ -123,6 +127,93 @@ fn every_exit_code_is_in_the_manual() {
     let documented: Vec<u8> =
         section.lines().filter_map(|line| line.strip_prefix(".It ")).map(|code| code.parse().unwrap()).collect();
     assert_eq!(documented, ExitCode::ALL.map(ExitCode::code));
+}
+
+/// What the unit makes of an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Done: systemd takes it for success by itself.
+    Success,
+    /// A stop that was carried out, though not to perfection.
+    SuccessBecauseSaid,
+    /// What is wrong is wrong on this machine, and a restart cannot mend it.
+    Final,
+    /// It may be mended elsewhere and is tried again for ever.
+    TriedAgain,
+}
+
+/// A code that is new does not compile here before it has a fate.
+fn fate(code: ExitCode) -> Fate {
+    match code {
+        ExitCode::Stopped => Fate::Success,
+        ExitCode::Unconfirmed | ExitCode::Killed => Fate::SuccessBecauseSaid,
+        ExitCode::Usage | ExitCode::Configuration | ExitCode::NotExecutable | ExitCode::NotFound => Fate::Final,
+        ExitCode::NoSuchNode
+        | ExitCode::Unreachable
+        | ExitCode::Internal
+        | ExitCode::GaveUp
+        | ExitCode::Held
+        | ExitCode::Refused
+        | ExitCode::Agent(_) => Fate::TriedAgain,
+    }
+}
+
+/// The last value of a key of the unit; an empty one when it is not set.
+fn unit(section: &str, key: &str) -> &'static str {
+    let lines = UNIT.lines().skip_while(|line| *line != format!("[{section}]")).skip(1);
+    let pairs = lines.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once('='));
+    pairs.filter(|(name, _)| *name == key).last().map(|(_, value)| value).unwrap_or_default()
+}
+
+fn unit_time(section: &str, key: &str) -> Duration {
+    let value = unit(section, key);
+    humantime::parse_duration(value).unwrap_or_else(|error| panic!("{key}={value}: {error}"))
+}
+
+#[test]
+fn every_exit_code_has_its_fate_in_the_unit() {
+    let listed = |key| unit("Service", key).split(' ').map(|code| code.parse().unwrap()).collect::<Vec<u8>>();
+    let with = |wanted| ExitCode::ALL.into_iter().filter(move |code| fate(*code) == wanted).map(ExitCode::code);
+    assert_eq!(listed("RestartPreventExitStatus"), with(Fate::Final).collect::<Vec<_>>());
+    assert_eq!(listed("SuccessExitStatus"), with(Fate::SuccessBecauseSaid).collect::<Vec<_>>());
+    assert_eq!(fate(ExitCode::Agent(1)), Fate::TriedAgain);
+    // The rest is tried again for ever: whatever the code, slowly, and without systemd giving up.
+    assert_eq!(unit("Service", "Restart"), "always");
+    assert_eq!(unit("Unit", "StartLimitIntervalSec"), "0");
+    assert!(unit_time("Service", "RestartSec") >= Duration::from_secs(10));
+    // The manual says the same to who writes a unit of his own.
+    let section = MANUAL.split("\n.Sh EXIT STATUS\n").nth(1).unwrap().split("\n.Sh ").next().unwrap();
+    for key in ["RestartPreventExitStatus", "SuccessExitStatus"] {
+        let words = format!(".Li \"{key}={}\"", unit("Service", key));
+        assert!(section.contains(&words), "{words} is not in the manual");
+    }
+}
+
+#[test]
+fn the_unit_waits_for_the_longest_stop() {
+    let longest = Duration::from_millis(Policy::default().longest_stop().0);
+    assert_eq!(longest, Duration::from_secs(10 + 300 + 30 + 5));
+    assert!(unit_time("Service", "TimeoutStopSec") > longest);
+}
+
+#[test]
+fn systemd_understands_the_unit() {
+    if skip::unmet("consistency::systemd_understands_the_unit", skip::need_program("systemd-analyze")) {
+        return;
+    }
+    // It looks for the program, which is not installed yet.
+    let unit =
+        UNIT.replace("ExecStart=/usr/bin/agent-wrap ", &format!("ExecStart={} ", env!("CARGO_BIN_EXE_agent-wrap")));
+    assert_ne!(unit, UNIT);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent-wrap.service");
+    std::fs::write(&path, unit).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path);
+    let output = verify.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // A key that it does not know is a warning only.
+    assert!(output.status.success() && !said.contains("agent-wrap.service"), "{}: {said}", output.status);
 }
 
 #[test]

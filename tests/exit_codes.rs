@@ -82,7 +82,7 @@ fn a_file_that_is_no_program() {
 
 #[test]
 fn wrong_use() {
-    let table: [&[&str]; 7] = [
+    let table: [&[&str]; 10] = [
         &["--no-such-option", "true"],
         &[],
         &["--standalone"],
@@ -90,13 +90,21 @@ fn wrong_use() {
         &["--standalone", "--grace", "x", "true"],
         &["--standalone", "--restart", "sometimes", "true"],
         &["--standalone", "--signal", "KILL=stop", "true"],
+        &["--standalone", "--signal", "CHLD=stop", "true"],
+        &["--standalone", "--signal", "USR3=stop", "true"],
+        &["--standalone", "--signal", "SEGV=stop", "--print-config"],
     ];
     for arguments in table {
         let mut command = wrap();
         command.args(arguments);
         let outcome = Wrap::start(command).outcome();
         outcome.expect_code(64);
-        assert!(!outcome.text().is_empty());
+        // Before the log begins.
+        assert!(
+            !outcome.text().is_empty() && outcome.log.iter().all(|line| !line.contains("exit code")),
+            "{}",
+            outcome.text()
+        );
     }
 }
 
@@ -115,7 +123,7 @@ fn wrong_settings() {
         command.args(arguments);
         Wrap::start(command).outcome().expect_code(78);
     }
-    for (name, value) in [("GRACE", "x"), ("RESTART", "sometimes"), ("SIGNAL", "KILL=stop")] {
+    for (name, value) in [("GRACE", "x"), ("RESTART", "sometimes"), ("SIGNAL", "KILL=stop"), ("SIGNAL", "CHLD=stop")] {
         let mut command = standalone_with(&[], &["true"]);
         command.env(format!("AGENT_WRAP_{name}"), value);
         Wrap::start(command).outcome().expect_code(78);

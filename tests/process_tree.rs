@@ -5,6 +5,7 @@ mod common;
 
 use std::process::Command;
 
+use agent_wrap_testbed::skip;
 use common::standalone::{
     Ends, children, exists, guard, misbehave, standalone_script, standalone_with, start_and_listen, stat, wait_for_end,
 };
@@ -172,11 +173,21 @@ fn stopped_leftovers_are_ended_too() {
     assert!(children.into_iter().all(|child| !exists(child)));
 }
 
+/// Makes what follows the first process of a pid namespace, with `/proc` for it. Not by `--mount-proc`, which wants to
+/// change the propagation of `/`, and in a chroot there is no mount there. That of `/proc` alone does: nothing of this
+/// reaches the mounts outside.
+fn first_process_of_its_own() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--fork", "--pid", "--kill-child", "--mount", "--propagation", "unchanged"]);
+    command.args(["sh", "-ec", "mount --make-rprivate /proc; mount -t proc proc /proc; exec \"$@\"", "sh"]);
+    command
+}
+
 /// A wrapper as the first process of a pid namespace, and `unshare` as its parent outside.
 fn first_process(options: &[&str], agent: &[&str]) -> Command {
     let inner = standalone_with(options, agent);
-    let mut command = Command::new("unshare");
-    command.args(["--fork", "--pid", "--mount-proc", "--kill-child"]).arg(inner.get_program()).args(inner.get_args());
+    let mut command = first_process_of_its_own();
+    command.arg(inner.get_program()).args(inner.get_args());
     command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command
 }
@@ -191,17 +202,20 @@ fn inside(unshare: &Wrap) -> Pid {
     found.unwrap()
 }
 
-fn cannot_be_first(name: &str) -> bool {
-    let may = nix::unistd::geteuid().is_root();
-    if !may {
-        eprintln!("SKIPPED: {name}: a pid namespace needs root");
+fn need_first_process() -> skip::Need {
+    skip::need_root()?;
+    skip::need_program("unshare")?;
+    let output = first_process_of_its_own().args(["sh", "-c", "echo $$"]).output();
+    match output {
+        Ok(output) if output.stdout == b"1\n" => Ok(()),
+        Ok(output) => Err(format!("no pid namespace to be had: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(format!("unshare: {error}")),
     }
-    !may
 }
 
 #[test]
 fn as_the_first_process_it_has_the_same_exit_codes() {
-    if cannot_be_first("as_the_first_process_it_has_the_same_exit_codes") {
+    if skip::unmet("process_tree::as_the_first_process_it_has_the_same_exit_codes", need_first_process()) {
         return;
     }
     for (script, code) in [("exit 7", 7), ("kill -KILL $$", 137)] {
@@ -212,7 +226,7 @@ fn as_the_first_process_it_has_the_same_exit_codes() {
 
 #[test]
 fn as_the_first_process_it_stops_and_reaps() {
-    if cannot_be_first("as_the_first_process_it_stops_and_reaps") {
+    if skip::unmet("process_tree::as_the_first_process_it_stops_and_reaps", need_first_process()) {
         return;
     }
     let agent = with_misbehave(&["--orphans", "20", "--fork-child", "--setsid-child", "--hang", "--print-signals"]);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::values::Origin;
 use crate::exit::ExitCode;
+use crate::mask;
 
 /// The faults, and with them the exit code: 64 when only flags are wrong, else 78.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +21,13 @@ pub(crate) struct Problem {
 
 impl Problem {
     /// A fault that no flag alone is to blame for.
-    pub(crate) fn new(words: impl Into<String>) -> Self {
-        Self { words: words.into(), usage: false }
+    pub(crate) fn new(words: impl fmt::Display) -> Self {
+        Self { words: mask::text(&words.to_string()).into_owned(), usage: false }
     }
 
     /// A fault of one value; a wrong flag is a wrong use.
     pub(crate) fn of(origin: &Origin, words: impl fmt::Display) -> Self {
-        Self { words: format!("{origin}: {words}"), usage: matches!(origin, Origin::Flag(_)) }
+        Self { usage: matches!(origin, Origin::Flag(_)), ..Self::new(format_args!("{origin}: {words}")) }
     }
 }
 

@@ -99,7 +99,7 @@ impl Resolver {
 
     /// What the agent is told, the wrapper need not be told again; where both are told, they have to agree.
     fn infer_from_command(&mut self, command: &AgentCommand) {
-        let urls = command.urls();
+        let urls: Vec<_> = command.urls().into_iter().map(|(url, option)| (self.plain(&url, option), option)).collect();
         match (self.values.get(Key::Url), urls.first()) {
             (None, Some((url, option))) => {
                 self.values.set(Key::Url, Given::new(url, Origin::Command(option)));
@@ -136,6 +136,19 @@ impl Resolver {
             }
             (_, _) => {}
         }
+    }
+
+    /// A URL of the agent's command as we use it. The agent gets the command as it is.
+    fn plain(&mut self, url: &str, option: &str) -> String {
+        let (plain, changed) = parse::without_user_information(url);
+        if changed {
+            self.warnings.push(format!(
+                "the URL of {option} holds credentials, which everybody on this machine can read (ps), builds included; \
+                 agent-wrap does not use them: leave them out, and give the agent the node's secret, and agent-wrap \
+                 --user and --token-file"
+            ));
+        }
+        plain
     }
 
     fn controller(&mut self, command: &AgentCommand, file: &Path) -> Option<ControllerSettings> {
@@ -175,10 +188,7 @@ impl Resolver {
     }
 
     fn credentials(&mut self) -> Option<Credentials> {
-        let user = self.optional(Key::User, |text| match parse::line(text)? {
-            user if user.contains(':') => Err(format!("{user:?} has a colon in it, which no user name can have")),
-            user => Ok(user),
-        });
+        let user = self.optional(Key::User, parse::user);
         let token = self.secret(Key::TokenFile);
         if let (Some(user), None) = (&user, &token) {
             self.problems.push(Problem::new(format!(
@@ -320,11 +330,11 @@ impl Resolver {
         })
     }
 
-    fn signals(&mut self) -> Vec<(String, String)> {
+    fn signals(&mut self) -> Vec<crate::signals::Setting> {
         let mut signals = Vec::new();
         for (name, given) in &self.values.signals {
             match parse::signal(name, &given.text.to_string_lossy()) {
-                Ok(pair) => signals.push(pair),
+                Ok(setting) => signals.push(setting),
                 Err(words) => self.problems.push(Problem::of(&given.origin, words)),
             }
         }

@@ -6,6 +6,7 @@
 
 mod agent_command;
 mod completion;
+mod conceal;
 mod credentials;
 mod docker_agent;
 mod environment;
@@ -95,8 +96,8 @@ pub struct Settings {
     pub log_level: LogLevel,
     /// Where the state file and the lock are; `None` when no place for them is known (no home directory).
     pub state_dir: Option<PathBuf>,
-    /// Signals that mean something else than by default: name in capitals without `SIG`, and verb, sorted by name.
-    pub signals: Vec<(String, String)>,
+    /// Signals that mean something else than by default, each once.
+    pub signals: Vec<crate::signals::Setting>,
     /// The agent's command, byte for byte as it was given. It may hold a secret: log it with [`shell_quote`] only.
     pub command: Vec<OsString>,
 }

@@ -3,9 +3,7 @@
 use agent_wrap_supervisor::Span;
 
 use super::nearest::nearest;
-
-/// The verbs that a signal can mean.
-pub(crate) const VERBS: [&str; 8] = ["stop", "stop-now", "drain", "online", "reload", "restart", "forward", "ignore"];
+use crate::{mask, signals};
 
 const LONGEST: Span = Span::seconds(365 * 24 * 60 * 60);
 
@@ -62,14 +60,14 @@ pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, St
 /// The root of a controller: http or https, nothing secret in it, a slash at its end.
 pub(crate) fn root_url(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let wrong = |why: &str| format!("{text:?} is not the root of a controller: {why}");
+    let wrong = |why: &str| format!("{:?} is not the root of a controller: {why}", mask::url(text));
     let mut url = reqwest::Url::parse(text).map_err(|error| {
         wrong(&format!("{error}; write it like https://jenkins.example.org/ with its context path"))
     })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("it must begin with https:// or http://"));
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    if mask::has_user_information(&url) {
         return Err("the URL holds credentials, and URLs are shown in logs; use --user and --token-file".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
@@ -83,6 +81,27 @@ pub(crate) fn root_url(text: &str) -> Result<String, String> {
         url.set_path(&path);
     }
     Ok(url.into())
+}
+
+/// A URL without the user and the password that it may have; whether it had them.
+pub(crate) fn without_user_information(text: &str) -> (String, bool) {
+    match reqwest::Url::parse(text.trim()) {
+        Ok(mut url) if mask::has_user_information(&url) => {
+            let removed = url.set_username("").and_then(|()| url.set_password(None)).is_ok();
+            if removed { (url.into(), true) } else { (text.to_owned(), false) }
+        }
+        Ok(_) | Err(_) => (text.to_owned(), false),
+    }
+}
+
+/// The name of a user. The token beside it has its own place.
+pub(crate) fn user(text: &str) -> Result<String, String> {
+    if text.contains(':') {
+        return Err("there is a colon in it, which no user name can have; the token does not belong here, where `ps` \
+                    shows it: write it, or USER:TOKEN, to the file that --token-file names"
+            .to_owned());
+    }
+    line(text)
 }
 
 /// The name of a node.
@@ -110,18 +129,10 @@ pub(crate) fn line(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A signal and its verb. Which signals there are is known to those who handle them.
-pub(crate) fn signal(name: &str, verb: &str) -> Result<(String, String), String> {
-    if name.is_empty()
-        || !name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"+-".contains(&byte))
-    {
-        return Err(format!("{name:?} is not the name of a signal; write it like HUP"));
-    }
-    if matches!(name, "KILL" | "STOP") {
-        return Err(format!("{name} cannot be handled by any program"));
-    }
-    let verbs = VERBS.map(|verb| (verb, verb));
-    Ok((name.to_owned(), choice(verb.trim(), &verbs)?.to_owned()))
+/// A signal and its verb.
+pub(crate) fn signal(name: &str, verb: &str) -> Result<signals::Setting, String> {
+    let signal = signals::settable(name).map_err(|error| error.to_string())?;
+    Ok(signals::Setting { signal, verb: choice(verb.trim(), &signals::Verb::WORDS)? })
 }
 
 #[cfg(test)]
@@ -165,6 +176,10 @@ mod tests {
             "ci.example.org",
             "ftp://ci/",
             "https://me:secret@ci/",
+            "https://me:se/secret@ci/",
+            "me:secret@ci/",
+            "ftp://me:secret@ci/",
+            "https://me:secret@ci/?a=b",
             "https://ci/?a=b",
             "https://ci/#x",
             "https://ci/computer/a/",
@@ -172,6 +187,24 @@ mod tests {
             let error = root_url(text).unwrap_err();
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn credentials_are_taken_out_of_a_url() {
+        let with = |text: &str| (text.to_owned(), true);
+        let without = |text: &str| (text.to_owned(), false);
+        assert_eq!(without_user_information("https://me:hush@ci:8443/x"), with("https://ci:8443/x"));
+        assert_eq!(without_user_information("https://me@ci"), with("https://ci/"));
+        assert_eq!(without_user_information("https://ci/a@b"), without("https://ci/a@b"));
+        assert_eq!(without_user_information("u"), without("u"));
+    }
+
+    #[test]
+    fn a_user_is_no_place_for_a_token() {
+        assert_eq!(user("me").as_deref(), Ok("me"));
+        assert!(user("").is_err());
+        let error = user("me:hush").unwrap_err();
+        assert!(error.contains("--token-file") && !error.contains("hush"), "{error}");
     }
 
     #[test]
@@ -185,10 +218,11 @@ mod tests {
 
     #[test]
     fn signals_and_verbs() {
-        assert_eq!(signal("HUP", "stop"), Ok(("HUP".to_owned(), "stop".to_owned())));
-        assert_eq!(signal("RTMIN+3", "forward"), Ok(("RTMIN+3".to_owned(), "forward".to_owned())));
+        let stop = signals::Verb::Stop;
+        assert_eq!(signal("HUP", "stop"), Ok(signals::Setting { signal: 1, verb: stop }));
+        assert_eq!(signal("SIGRTMAX", " stop "), Ok(signals::Setting { signal: 64, verb: stop }));
         assert_eq!(signal("HUP", "stpo"), Err("\"stpo\" is not known; is stop meant?".to_owned()));
-        for name in ["", "H P", "KILL", "STOP"] {
+        for name in ["", "H P", "KILL", "CHLD", "32"] {
             assert!(signal(name, "stop").is_err(), "{name}");
         }
     }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::load::Loaded;
 use super::table::{Key, Kind, SETTINGS};
 use super::values::{Given, Origin, Values};
+use crate::mask::{self, MASK};
 
 impl Loaded {
     /// The settings as a file that would bring them about again, secrets masked.
@@ -26,10 +27,10 @@ pub(super) fn print(values: &Values, command: &[OsString]) -> String {
         }
         let _ = match values.get(setting.key) {
             None => writeln!(text, "#{} is not set", setting.name),
-            Some(given) if is_secret(setting.key, given) => {
-                writeln!(text, "#{} is not shown: ********  # {}", setting.name, origin(given))
-            }
-            Some(given) => line(&mut text, setting.name, &value(setting.kind, given), given),
+            Some(given) => match concealed(setting.key, given) {
+                Some(shown) => writeln!(text, "#{} is not shown: {shown}  # {}", setting.name, origin(given)),
+                None => line(&mut text, setting.name, &value(setting.kind, given), given),
+            },
         };
     }
     if !command.is_empty() {
@@ -42,9 +43,16 @@ pub(super) fn print(values: &Values, command: &[OsString]) -> String {
     text
 }
 
-/// A secret itself, or a URL that is refused because it has a password in it.
-fn is_secret(key: Key, given: &Given) -> bool {
-    given.literal || (key == Key::Url && given.text.to_string_lossy().contains('@'))
+/// What is shown instead of a value that is a secret itself, or has one in it and is refused for that.
+fn concealed(key: Key, given: &Given) -> Option<String> {
+    let text = given.text.to_string_lossy();
+    let shown = match key {
+        _ if given.literal => MASK.to_owned(),
+        Key::Url => mask::url(&text).into_owned(),
+        Key::User => text.split_once(':').map_or_else(|| text.to_string(), |(user, _)| format!("{user}:{MASK}")),
+        _ => mask::text(&text).into_owned(),
+    };
+    (shown != text).then(|| shown.replace(char::is_control, " "))
 }
 
 fn toml_key(name: &str) -> String {

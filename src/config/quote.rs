@@ -3,38 +3,28 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Options of agent.jar whose value is secret, or has a secret in it.
-const SECRETS: [&str; 5] = ["-secret", "-credentials", "-jnlpCredentials", "-auth", "-proxyCredentials"];
+use super::conceal::conceal;
 
-const MASK: &str = "********";
-
-/// The arguments quoted for a POSIX shell, secrets masked: what follows `-secret`, `-credentials` and their kind, and
-/// any argument of 64 hexadecimal digits. Control characters and bytes that are not UTF-8 are written as `$'...'`, which
-/// `bash` reads, so that a line stays a line.
+/// The arguments quoted for a POSIX shell, secrets masked. Control characters and bytes that are not UTF-8 are written as
+/// `$'...'`, which `bash` reads, so that a line stays a line.
 #[must_use]
 pub fn shell_quote(arguments: &[OsString]) -> String {
-    let mut secret_follows = false;
-    let mut words = Vec::with_capacity(arguments.len());
-    for argument in arguments {
-        let bytes = argument.as_bytes();
-        let is_reference = bytes.starts_with(b"@");
-        let is_secret = bytes.len() == 64 && bytes.iter().all(u8::is_ascii_hexdigit);
-        let option = argument.to_str().and_then(|text| text.split_once('='));
-        let option = option.filter(|(name, value)| SECRETS.contains(name) && !value.starts_with('@'));
-        words.push(match option {
-            _ if (secret_follows || is_secret) && !is_reference => MASK.to_owned(),
-            Some((name, _)) => format!("{name}={MASK}"),
-            None => quote(bytes),
-        });
-        secret_follows = argument.to_str().is_some_and(|text| SECRETS.contains(&text));
-    }
-    words.join(" ")
+    let words = arguments.iter().zip(conceal(arguments)).map(|(argument, concealed)| match concealed {
+        // Quoting the stars would only make them harder to read.
+        Some(text) if text.bytes().all(|byte| is_plain(byte) || byte == b'*') => text,
+        Some(text) => quote(text.as_bytes()),
+        None => quote(argument.as_bytes()),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte)
 }
 
 fn quote(bytes: &[u8]) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(byte);
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.is_empty() && bytes.iter().all(plain) => text.to_owned(),
+        Ok(text) if !text.is_empty() && bytes.iter().copied().all(is_plain) => text.to_owned(),
         Ok(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', "'\\''")),
         Ok(_) | Err(_) => ansi_quote(bytes),
     }

@@ -7,6 +7,7 @@ use super::table::{Key, Kind, SETTINGS, Setting};
 use super::*;
 use crate::cli::{self, Cli};
 use crate::exit::ExitCode;
+use crate::signals::{self, Verb};
 
 /// A world with a settings file, an environment and a command line.
 struct World {
@@ -186,7 +187,7 @@ fn every_line_of_the_example_may_be_uncommented() {
     let settings = World::new(&[], AGENT).file(&text).settings();
     let controller = settings.controller.unwrap();
     assert_eq!((controller.url.as_str(), controller.node.as_str()), ("https://jenkins.example.org/", "linux-7"));
-    assert_eq!(settings.signals, [("HUP".to_owned(), "stop".to_owned())]);
+    assert_eq!(settings.signals, [signals::Setting { signal: 1, verb: Verb::Stop }]);
     for setting in &SETTINGS {
         let name = if setting.kind == Kind::Signals { "[signal]".to_owned() } else { format!("{} = ", setting.name) };
         assert!(text.lines().any(|line| line.starts_with(&name)), "{name}");
@@ -268,7 +269,7 @@ fn every_fault_of_a_file_is_named_with_its_place() {
     DIR/agent-wrap.toml:11: restart-delay: 2m is longer than restart-delay-max, 1m
     DIR/agent-wrap.toml:8: poll: "5x" is not a length of time; write it like 90s, 5m or 1h 30m, or as whole seconds
     DIR/agent-wrap.toml:14: signal.hup: "stpo" is not known; is stop meant?
-    DIR/agent-wrap.toml:16: signal.kill: KILL cannot be handled by any program
+    DIR/agent-wrap.toml:16: signal.kill: SIGKILL cannot be caught by any program; take another signal, such as USR1 or RTMIN+3
     "##);
     assert_eq!(code, ExitCode::Configuration);
     assert!(!words.contains("hush"));
@@ -391,11 +392,32 @@ fn a_token_that_everybody_can_read_is_warned_about() {
 #[test]
 fn signals_of_all_layers_add_up() {
     let world = World::new(&[&COMPLETE[..], &["--signal", "SIGHUP=stop", "--signal", "usr2=ignore"]].concat(), AGENT)
-        .file("[signal]\nHUP = 'reload'\nQUIT = 'drain'\n")
+        .file("[signal]\n1 = 'reload'\nQUIT = 'drain'\n")
         .variable("AGENT_WRAP_SIGNAL", "HUP=ignore, USR1=restart");
     let signals = world.settings().signals;
-    let signals: Vec<(&str, &str)> = signals.iter().map(|(name, verb)| (name.as_str(), verb.as_str())).collect();
-    assert_eq!(signals, [("HUP", "stop"), ("QUIT", "drain"), ("USR1", "restart"), ("USR2", "ignore")]);
+    let signals: Vec<_> = signals.into_iter().map(|it| (signals::signal_name(it.signal), it.verb)).collect();
+    let expected = [("HUP", Verb::Stop), ("QUIT", Verb::Drain), ("USR1", Verb::Restart), ("USR2", Verb::Ignore)];
+    assert_eq!(signals, expected.map(|(name, verb)| (name.to_owned(), verb)));
+}
+
+#[test]
+fn signals_that_cannot_mean_anything_are_found_in_every_layer_with_the_other_faults() {
+    let world = World::new(&[&COMPLETE[..], &["--signal=CHLD=stop,USR3=drain", "--drain=5x"]].concat(), AGENT)
+        .file("[signal]\nsigsegv = 'stop'\n")
+        .variable("AGENT_WRAP_SIGNAL", "KILL=stop,13=ignore,33=stop");
+    let (words, code) = world.error();
+    assert_eq!(code, ExitCode::Configuration);
+    insta::assert_snapshot!(words, @r##"
+    --drain: "5x" is not a length of time; write it like 90s, 5m or 1h 30m, or as whole seconds
+    AGENT_WRAP_SIGNAL in the environment: there is no signal "33": give a name like TERM, SIGTERM or RTMIN+3, or a number
+    --signal: SIGCHLD tells agent-wrap that a process has ended and can mean nothing else; take another signal, such as USR1 or RTMIN+3
+    AGENT_WRAP_SIGNAL in the environment: SIGKILL cannot be caught by any program; take another signal, such as USR1 or RTMIN+3
+    AGENT_WRAP_SIGNAL in the environment: SIGPIPE is always ignored, so that a terminal or a closed log never stops agent-wrap; take another signal, such as USR1 or RTMIN+3
+    DIR/agent-wrap.toml:2: signal.sigsegv: SIGSEGV says that a program has a fault, which agent-wrap does not hide; take another signal, such as USR1 or RTMIN+3
+    --signal: there is no signal "USR3": give a name like TERM, SIGTERM or RTMIN+3, or a number
+    "##);
+    let printed = world.load().unwrap_err();
+    assert!(printed.print().contains("\nCHLD = \"stop\""), "{}", printed.print());
 }
 
 #[test]
@@ -496,8 +518,62 @@ fn incomplete_settings_are_printed_too() {
     let world = World::new(&["--url=https://u:hush@ci/", "--print-config"], "").variable("AGENT_WRAP_TOKEN", "hush");
     let error = world.load().unwrap_err();
     assert!(error.print().contains("#node is not set\n"));
-    assert!(error.print().contains("#url is not shown: ********  # --url\n"));
+    assert!(error.print().contains("#url is not shown: https://********@ci/  # --url\n"));
     assert!(!format!("{}{error}{error:?}", error.print()).contains("hush"));
+}
+
+#[test]
+fn no_layer_lets_a_password_be_seen() {
+    let shown = |world: World| match world.load() {
+        Ok(loaded) => format!("{}{}", loaded.print(), loaded.warnings.join("\n")),
+        Err(error) => format!("{}{error}{error:?}", error.print()),
+    };
+    for url in
+        ["https://me:hush@ci/", "https://me:hu/hush@ci/", "me:hush@ci", "ftp://me:hush@ci/", "https://hush@ci?a=b"]
+    {
+        let flag = format!("--url={url}");
+        let node = ["--node=a"];
+        let command = |option: &str| format!("java -jar agent.jar {option} {url} -name a");
+        for (place, world) in [
+            ("a flag", World::new(&["--node=a", &flag], AGENT)),
+            ("the file", World::new(&node, AGENT).file(&format!("url = {url:?}\n"))),
+            ("no TOML", World::new(&node, AGENT).file(&format!("url = {url}\n"))),
+            ("a variable", World::new(&node, AGENT).variable("AGENT_WRAP_URL", url)),
+            ("JENKINS_URL", World::new(&node, AGENT).variable("JENKINS_URL", url)),
+            ("-url", World::new(&node, &command("-url"))),
+            ("-url and ours", World::new(&COMPLETE, &command("-url"))),
+            ("-jnlpUrl", World::new(&node, &command("-jnlpUrl"))),
+        ] {
+            let text = shown(world);
+            assert!(!text.contains("hush"), "{url} in {place}: {text}");
+        }
+    }
+    let url = "https://me:hush@ci/";
+    let text = shown(World::new(&[&COMPLETE[..], &["--drain", url, "--online", url]].concat(), AGENT));
+    assert!(!text.contains("hush"), "{text}");
+    let text = shown(World::new(&[&COMPLETE[..], &["--user", "me:hush"]].concat(), AGENT));
+    assert!(text.contains("#user is not shown: me:********  # --user\n") && !text.contains("hush"), "{text}");
+}
+
+#[test]
+fn credentials_in_our_own_url_are_refused_and_in_the_agents_left_out() {
+    let refused = "the URL holds credentials, and URLs are shown in logs; use --user and --token-file";
+    let with = "https://me:hush@ci.example.org/";
+    let node = ["--node=a"];
+    let (words, code) = World::new(&["--node=a", "--url", with], AGENT).error();
+    assert_eq!((words, code), (format!("--url: {refused}"), ExitCode::Usage));
+    for name in ["AGENT_WRAP_URL", "JENKINS_URL"] {
+        let (words, code) = World::new(&node, AGENT).variable(name, with).error();
+        assert_eq!((words, code), (format!("{name} in the environment: {refused}"), ExitCode::Configuration));
+    }
+    let command = format!("java -jar agent.jar -name a -url {with}");
+    for arguments in [&node[..], &COMPLETE] {
+        let loaded = World::new(arguments, &command).load().unwrap();
+        assert_eq!(loaded.settings.controller.unwrap().url, "https://ci.example.org/");
+        assert_eq!(loaded.settings.command.last().unwrap(), with);
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        assert!(loaded.warnings[0].starts_with("the URL of -url holds credentials"), "{:?}", loaded.warnings);
+    }
 }
 
 #[test]

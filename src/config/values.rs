@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::table::{COUNT, Key, Setting};
+use crate::signals;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl fmt::Debug for Given {
 #[derive(Clone, Debug)]
 pub(crate) struct Values {
     slots: [Option<Given>; COUNT],
-    /// By the name of the signal, in capitals and without `SIG`. Layers add to each other here.
+    /// By the name of the signal, in capitals and without `SIG`; as it was given where there is no such signal. Layers add to each other here.
     pub(crate) signals: BTreeMap<String, Given>,
 }
 
@@ -82,10 +83,9 @@ impl Values {
         self.slots[key as usize] = Some(given);
     }
 
-    /// Adds one signal, in whatever spelling (`hup`, `SIGHUP`).
+    /// Adds one signal, in whatever spelling (`hup`, `SIGHUP`, `1`): two of one signal in different layers are the same.
     pub(crate) fn set_signal(&mut self, name: &str, given: Given) {
-        let name = name.trim().to_ascii_uppercase();
-        let name = name.strip_prefix("SIG").unwrap_or(&name).to_owned();
+        let name = signals::signal_number(name).map_or_else(|_| name.trim().to_owned(), signals::signal_name);
         self.signals.insert(name, given);
     }
 

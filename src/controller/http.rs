@@ -14,6 +14,7 @@ use super::error::{ControllerError, SetupError};
 use super::settings::Settings;
 use super::tls;
 use super::url::Root;
+use crate::mask;
 
 /// The most that is read of an answer, in bytes.
 pub(crate) const BODY_LIMIT: u64 = 1024 * 1024;
@@ -104,11 +105,11 @@ pub(crate) fn is_login(url: &Url) -> bool {
     path.ends_with("/login") || path.ends_with("/loginEntry") || path.contains("/securityRealm/")
 }
 
-/// A URL for messages: the query is noise.
+/// A URL for messages: the query is noise, and where an answer sends us may have a password in it.
 pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
-    url.to_string()
+    mask::url(url.as_str()).into_owned()
 }
 
 /// Why a request has brought no answer.

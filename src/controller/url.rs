@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use reqwest::Url;
 
 use super::error::SetupError;
+use crate::mask;
 
 /// The controller's root URL: http or https, no user information, no query, a path that ends with a slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,16 +15,19 @@ impl Root {
     /// Normalises what a person wrote.
     pub(crate) fn parse(text: &str) -> Result<Self, SetupError> {
         let text = text.trim();
-        let url = Url::parse(text).map_err(|error| SetupError::Url { url: masked(text), why: error.to_string() })?;
+        let url = Url::parse(text)
+            .map_err(|error| SetupError::Url { url: mask::url(text).into_owned(), why: error.to_string() })?;
         Self::from_url(url)
     }
 
     fn from_url(mut url: Url) -> Result<Self, SetupError> {
-        let refuse = |url: &Url, why: &str| Err(SetupError::Url { url: masked(url.as_str()), why: why.to_owned() });
+        let refuse = |url: &Url, why: &str| {
+            Err(SetupError::Url { url: mask::url(url.as_str()).into_owned(), why: why.to_owned() })
+        };
         if !matches!(url.scheme(), "http" | "https") {
             return refuse(&url, "it has to begin with http:// or https://");
         }
-        if !url.username().is_empty() || url.password().is_some() {
+        if mask::has_user_information(&url) {
             return refuse(
                 &url,
                 "credentials do not belong into it; give the user and the token by their own settings",
@@ -86,15 +90,6 @@ impl Root {
     /// The URL as text, with a slash at the end.
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
-    }
-}
-
-/// The text up to its first `@` may hold a password; it is not shown.
-fn masked(text: &str) -> String {
-    match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}://***{}", &text[..scheme], &text[at..]),
-        (None, Some(at)) => format!("***{}", &text[at..]),
-        (_, None) | (Some(_), Some(_)) => text.to_owned(),
     }
 }
 

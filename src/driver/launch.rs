@@ -15,7 +15,7 @@ use crate::config::{
     Settings, child_environment, local_jnlp, shell_quote,
 };
 use crate::controller::{Controller, Inbound};
-use crate::process::{Command, User};
+use crate::process::{self, Command, User};
 use crate::state::{self, StateDir};
 
 /// How the agent is started, the same for each of its runs.
@@ -83,6 +83,26 @@ impl Launch {
         match self.plan(ControllerKind::Jenkins { agent_port: true }).jar {
             Jar::Missing(path) => Some(path),
             Jar::Ready | Jar::Fetch(_) => None,
+        }
+    }
+
+    /// Why the kernel has just refused to execute the command, which could be executed when we were started.
+    pub(super) fn why_not_executed(&self, failure: SpawnFailure) -> String {
+        match process::explain(&self.program) {
+            Err(error) => error.to_string(),
+            Ok(()) if failure == SpawnFailure::NotFound => {
+                format!("{:?}: the file was not there just now, and is again; is it being replaced?", self.program)
+            }
+            Ok(()) if self.user.is_some() => format!(
+                "{:?}: agent-wrap may execute this file, but the agent's user (--agent-user) may not; look at its mode, at \
+                 its interpreter's, and at those of the directories on the way to it",
+                self.program
+            ),
+            Ok(()) => format!(
+                "{:?}: the system refuses to execute this file; is it damaged, or made for another machine, or is there a \
+                 security module (SELinux, AppArmor) that forbids it?",
+                self.program
+            ),
         }
     }
 

@@ -10,7 +10,7 @@ mod requests;
 use std::io;
 use std::sync::Arc;
 
-use agent_wrap_supervisor::{Action, Ending, Event, Generation, Note, Policy, RequestNumber, Supervisor};
+use agent_wrap_supervisor::{Action, Ending, Event, Generation, Note, Policy, RequestNumber, SpawnFailure, Supervisor};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -140,6 +140,13 @@ impl Turn {
         if let Event::AgentSpawned { generation, .. } = fact {
             self.driver.record.agent = self.driver.processes.identity(generation);
             self.write_state();
+        }
+        if let Event::SpawnFailed {
+            failure: failure @ (SpawnFailure::NotFound | SpawnFailure::NotExecutable), ..
+        } = fact
+        {
+            let words = self.driver.launch.why_not_executed(failure);
+            tracing::error!(target: "agent_wrap", event = "not_executed", "{words}");
         }
         self.handle(fact);
     }

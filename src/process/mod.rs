@@ -20,6 +20,8 @@
 //!
 //! Needs Linux 5.4; from 5.11 on foreign descriptors are kept from the agent without a list of them.
 
+mod binfmt;
+mod format;
 mod guard;
 mod identity;
 mod leftovers;
@@ -46,7 +48,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use identity::AgentIdentity;
-pub use resolve::resolve;
+pub use resolve::{Fault, Unresolved, explain, resolve};
 pub use spawn::{Command, User};
 pub use user::Account;
 

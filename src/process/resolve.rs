@@ -1,66 +1,317 @@
-//! The command is found before the first request, so that a wrong one never leaves a lifted node behind.
+//! The command is found, and looked at as the kernel will, before the first request: a wrong one never leaves a lifted
+//! node behind.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use agent_wrap_supervisor::SpawnFailure;
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{AccessFlags, access, geteuid};
+
+use super::format::{self, Unseen};
 
 /// Where a shell would look without PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A file that cannot be executed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The file, or the command's name when none was found.
+    pub program: PathBuf,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+/// What is wrong with a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An empty word.
+    Empty,
+    /// A name without a slash that no directory of PATH has.
+    NotInPath {
+        /// PATH, if it is set.
+        path: Option<OsString>,
+        /// The working directory has a file of that name.
+        here: bool,
+    },
+    /// A path with nothing at its end; the working directory for a relative one.
+    Missing {
+        /// What the path is relative to.
+        directory: Option<PathBuf>,
+    },
+    /// A symbolic link to something that is not there.
+    Dangling {
+        /// Where it points to.
+        target: PathBuf,
+    },
+    /// A part of the path is a file.
+    ThroughAFile(PathBuf),
+    /// A part of the path may not be searched by us.
+    Closed(PathBuf),
+    /// Symbolic links in a circle.
+    Loop,
+    /// A directory.
+    Directory,
+    /// A device, a socket or a pipe.
+    NoRegularFile,
+    /// Nobody may execute it.
+    NoExecutableBit,
+    /// We may not execute it, others may.
+    Forbidden,
+    /// Nothing on this file system may be executed.
+    NoExec,
+    /// The program that has to run it, a script's interpreter or a program's loader, is not there.
+    NoInterpreter {
+        /// The file that is missing.
+        interpreter: PathBuf,
+        /// It is a program's loader.
+        loader: bool,
+    },
+    /// The program that has to run it cannot be executed itself.
+    BadInterpreter(Box<Unresolved>),
+    /// Scripts whose interpreters are scripts, too many or in a circle.
+    TooDeep,
+    /// It is made for another kind of machine.
+    OtherMachine {
+        /// For which.
+        theirs: String,
+        /// On which we are.
+        ours: String,
+    },
+    /// It has nothing in it.
+    NoContent,
+    /// A Java archive.
+    Jar,
+    /// A text without the line that names its interpreter.
+    NoShebang,
+    /// The kernel knows nothing of the kind.
+    UnknownFormat,
+    /// The system does not let us look.
+    System(Errno),
+}
+
+impl Unresolved {
+    /// Whether a shell would say "not found" (exit code 127) rather than "cannot execute" (126).
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::Empty
+                | Fault::NotInPath { .. }
+                | Fault::Missing { .. }
+                | Fault::Dangling { .. }
+                | Fault::ThroughAFile(_)
+        )
+    }
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = &self.program;
+        match &self.fault {
+            Fault::Empty => f.write_str("the agent's command is an empty word; is a variable in it not set?"),
+            Fault::NotInPath { path, here } => {
+                write!(f, "{program:?}: there is no such command in PATH ")?;
+                match path {
+                    Some(path) => write!(f, "({path:?})")?,
+                    None => write!(f, "(which is not set, so that {DEFAULT_PATH} was searched)")?,
+                }
+                if *here {
+                    return write!(f, "; the working directory has such a file: write it as ./{}", program.display());
+                }
+                f.write_str("; is it installed? A command in another directory is written with its path")
+            }
+            Fault::Missing { directory: Some(directory) } => write!(
+                f,
+                "{program:?}: there is no such file in the working directory, which is {directory:?}; is agent-wrap \
+                 started in the right one? Better write the whole path"
+            ),
+            Fault::Missing { directory: None } => {
+                write!(f, "{program:?}: there is no such file; is it installed, and is the path right?")
+            }
+            Fault::Dangling { target } => write!(
+                f,
+                "{program:?}: this is a symbolic link to {target:?}, which is not there; was that removed or renamed?"
+            ),
+            Fault::ThroughAFile(part) => {
+                write!(f, "{program:?}: {part:?} is not a directory, so nothing is in it; is the path right?")
+            }
+            Fault::Closed(part) => write!(
+                f,
+                "{program:?}: user {} may not enter the directory {part:?}; give it the permission (chmod +x)",
+                geteuid()
+            ),
+            Fault::Loop => write!(f, "{program:?}: the symbolic links on the way to it lead in a circle; mend them"),
+            Fault::Directory => write!(f, "{program:?}: this is a directory; write the program in it that is meant"),
+            Fault::NoRegularFile => write!(f, "{program:?}: this is no file but a device, a socket or a pipe"),
+            Fault::NoExecutableBit => write!(
+                f,
+                "{program:?}: the file is there but has no executable bit; chmod +x it, or name the program that runs it \
+                 first"
+            ),
+            Fault::Forbidden => write!(
+                f,
+                "{program:?}: user {} may not execute this file, though others may; change its owner or its mode",
+                geteuid()
+            ),
+            Fault::NoExec => write!(
+                f,
+                "{program:?}: its file system is mounted noexec, so that nothing on it can be executed; move the program, \
+                 or mount it with exec"
+            ),
+            Fault::NoInterpreter { interpreter, loader: true } => write!(
+                f,
+                "{program:?}: the file is there, but the loader it needs, {interpreter:?}, is not; it is made for another \
+                 C library (glibc, musl) or another system: install that, or the program for this system"
+            ),
+            Fault::NoInterpreter { interpreter, .. } if interpreter.as_os_str().as_bytes().ends_with(b"\r") => write!(
+                f,
+                "{program:?}: its lines end as on Windows, so that its first line names an interpreter with a carriage \
+                 return at its end; remove them (sed -i 's/\\r$//' FILE, or dos2unix)"
+            ),
+            Fault::NoInterpreter { interpreter, .. } => write!(
+                f,
+                "{program:?}: the script is there, but the interpreter that its first line names, {interpreter:?}, is \
+                 not; install that, or correct the line"
+            ),
+            Fault::BadInterpreter(why) => write!(f, "{program:?} is run by another program, which fails: {why}"),
+            Fault::TooDeep => write!(
+                f,
+                "{program:?}: interpreters that are scripts themselves, more than the kernel follows, or in a circle; \
+                 name a program in the first line"
+            ),
+            Fault::OtherMachine { theirs, ours } => write!(
+                f,
+                "{program:?}: this program is made for {theirs}, and this machine is {ours}; install the one for {ours}"
+            ),
+            Fault::NoContent => write!(f, "{program:?}: the file is empty; was it written or copied to its end?"),
+            Fault::Jar => {
+                write!(f, "{program:?}: this is a jar, which java runs: write java -jar {}", program.display())
+            }
+            Fault::NoShebang => write!(
+                f,
+                "{program:?}: this is a text whose first line names no interpreter; begin it with #!/bin/sh, or write sh \
+                 before the command"
+            ),
+            Fault::UnknownFormat => {
+                write!(f, "{program:?}: this is no program that the system knows how to run; is it the right file?")
+            }
+            Fault::System(errno) => write!(f, "{program:?}: the system does not let us look at it: {}", errno.desc()),
+        }
+    }
+}
+
+impl std::error::Error for Unresolved {}
 
 /// Finds the file that `program` names, by the rules of a shell: a name with a slash is a path, any other is looked
 /// for in the directories of `path` (an empty one is the working directory; without PATH the usual ones).
 ///
 /// # Errors
-/// `NotFound` (exit code 127) when no such file exists, `NotExecutable` (126) when the only ones that do are
-/// directories or lack the permission to be executed, `Other` for an errno that is neither.
-pub fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, SpawnFailure> {
+/// No such file exists, or the only ones that do cannot be executed. What only the kernel knows for sure, such as
+/// whether it has a handler for a strange format that we cannot see from here, is left for it to say.
+pub fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Unresolved> {
+    let name = || PathBuf::from(program);
     if program.is_empty() {
-        return Err(SpawnFailure::NotFound);
+        return Err(Unresolved { program: name(), fault: Fault::Empty });
     }
     if program.as_bytes().contains(&b'/') {
-        return check(Path::new(program)).map(|()| PathBuf::from(program));
+        return check(Path::new(program), Unseen::Known).map(|()| name());
     }
-    let mut failure = SpawnFailure::NotFound;
+    let mut failure = None;
     for directory in std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH))) {
         // Without a slash exec would be handed a name that means something else to whoever reads argv.
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
         let candidate = directory.join(program);
-        match check(&candidate) {
-            Ok(()) => return Ok(candidate),
+        match permitted(&candidate) {
+            // As a shell does, the first that may be executed is the one, whatever is in it.
+            Ok(()) => return check(&candidate, Unseen::Known).map(|()| candidate),
             // A later directory may hold one that can be executed; what was seen first says what is wrong.
-            Err(SpawnFailure::NotFound) => {}
-            Err(seen) if failure == SpawnFailure::NotFound => failure = seen,
-            Err(_) => {}
+            Err(fault) => {
+                let seen = Unresolved { program: candidate, fault };
+                failure = failure.or(Some(seen).filter(|seen| !seen.is_not_found()));
+            }
         }
     }
-    Err(failure)
+    Err(failure.unwrap_or_else(|| {
+        let here = Path::new(program).is_file();
+        Unresolved { program: name(), fault: Fault::NotInPath { path: path.map(OsStr::to_owned), here } }
+    }))
 }
 
-fn check(candidate: &Path) -> Result<(), SpawnFailure> {
-    let metadata = std::fs::metadata(candidate).map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOENT | Errno::ENOTDIR) => SpawnFailure::NotFound,
-        Some(Errno::EACCES | Errno::ELOOP) => SpawnFailure::NotExecutable,
-        errno => SpawnFailure::Other(errno.unwrap_or(Errno::EIO) as i32),
-    })?;
-    if !metadata.is_file() || access(candidate, AccessFlags::X_OK).is_err() {
-        return Err(SpawnFailure::NotExecutable);
+/// Looks for the reason why the kernel has refused a file that was resolved.
+///
+/// # Errors
+/// What is wrong with it. No error: nothing that can be seen from here.
+pub fn explain(file: &Path) -> Result<(), Unresolved> {
+    check(file, Unseen::Unknown)
+}
+
+fn check(file: &Path, unseen: Unseen) -> Result<(), Unresolved> {
+    let checked = permitted(file).and_then(|()| format::check(file, unseen));
+    checked.map_err(|fault| Unresolved { program: file.to_owned(), fault })
+}
+
+/// Whether the file is there and its file system, its mode and its type let us execute it.
+pub(super) fn permitted(file: &Path) -> Result<(), Fault> {
+    let metadata = fs::metadata(file).map_err(|error| unreachable(file, &error))?;
+    if metadata.is_dir() {
+        return Err(Fault::Directory);
     }
-    Ok(())
+    if !metadata.is_file() {
+        return Err(Fault::NoRegularFile);
+    }
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err(Fault::NoExecutableBit);
+    }
+    match access(file, AccessFlags::X_OK) {
+        Ok(()) => Ok(()),
+        Err(Errno::EACCES) if is_on_noexec(file) => Err(Fault::NoExec),
+        Err(Errno::EACCES | Errno::EPERM) => Err(Fault::Forbidden),
+        Err(errno) => Err(Fault::System(errno)),
+    }
+}
+
+fn is_on_noexec(file: &Path) -> bool {
+    statvfs(file).is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC))
+}
+
+/// Why nothing is to be seen at this path.
+fn unreachable(file: &Path, error: &io::Error) -> Fault {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO));
+    // From the root on; the file itself is no directory on the way.
+    let way = || file.ancestors().skip(1).filter(|part| !part.as_os_str().is_empty()).collect::<Vec<_>>();
+    match errno {
+        Errno::ENOENT => match fs::read_link(file) {
+            Ok(target) => Fault::Dangling { target },
+            Err(_) if file.is_absolute() => Fault::Missing { directory: None },
+            Err(_) => Fault::Missing { directory: std::env::current_dir().ok() },
+        },
+        Errno::ENOTDIR => {
+            let part = way().into_iter().rev().find(|part| fs::metadata(part).is_ok_and(|part| !part.is_dir()));
+            Fault::ThroughAFile(part.unwrap_or(file).to_owned())
+        }
+        Errno::EACCES => {
+            let part = way().into_iter().rev().find(|part| access(*part, AccessFlags::X_OK).is_err());
+            Fault::Closed(part.unwrap_or(file).to_owned())
+        }
+        Errno::ELOOP => Fault::Loop,
+        errno => Fault::System(errno),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
     fn file(path: &Path, mode: u32) {
-        fs::write(path, "").unwrap();
+        fs::write(path, "#!/bin/sh\n").unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
@@ -75,37 +326,54 @@ mod tests {
         file(&at("plain/only"), 0o644);
         file(&at("good/tool"), 0o755);
         file(&at("better/tool"), 0o755);
-        std::os::unix::fs::symlink("nowhere", at("good/dangling")).unwrap();
-        std::os::unix::fs::symlink("loop", at("good/loop")).unwrap();
+        symlink("nowhere", at("good/dangling")).unwrap();
+        symlink("loop", at("good/loop")).unwrap();
+        fs::write(at("good/text"), "exit 0\n").unwrap();
+        fs::set_permissions(at("good/text"), fs::Permissions::from_mode(0o755)).unwrap();
+        file(&at("better/text"), 0o755);
         let path = std::env::join_paths([at("missing"), at("plain"), at("good"), at("better")]).unwrap();
         let absolute = |name: &str| at(name).into_os_string();
-        let table = [
+        let not_in_path = || Fault::NotInPath { path: Some(path.clone()), here: false };
+        type Expected = Result<PathBuf, (PathBuf, Fault)>;
+        let table: [(OsString, Expected); 13] = [
             ("tool".into(), Ok(at("good/tool"))),
-            ("only".into(), Err(SpawnFailure::NotExecutable)),
-            ("folder".into(), Err(SpawnFailure::NotExecutable)),
-            ("dangling".into(), Err(SpawnFailure::NotFound)),
-            ("loop".into(), Err(SpawnFailure::NotExecutable)),
-            ("absent".into(), Err(SpawnFailure::NotFound)),
-            ("".into(), Err(SpawnFailure::NotFound)),
+            ("only".into(), Err((at("plain/only"), Fault::NoExecutableBit))),
+            ("folder".into(), Err((at("good/folder"), Fault::Directory))),
+            ("dangling".into(), Err(("dangling".into(), not_in_path()))),
+            ("loop".into(), Err((at("good/loop"), Fault::Loop))),
+            ("text".into(), Err((at("good/text"), Fault::NoShebang))),
+            ("absent".into(), Err(("absent".into(), not_in_path()))),
+            ("".into(), Err(("".into(), Fault::Empty))),
             (absolute("better/tool"), Ok(at("better/tool"))),
-            (absolute("plain/tool"), Err(SpawnFailure::NotExecutable)),
-            (absolute("good"), Err(SpawnFailure::NotExecutable)),
-            (absolute("good/tool/x"), Err(SpawnFailure::NotFound)),
-            (absolute("absent"), Err(SpawnFailure::NotFound)),
+            (absolute("plain/tool"), Err((at("plain/tool"), Fault::NoExecutableBit))),
+            (absolute("good"), Err((at("good"), Fault::Directory))),
+            (absolute("good/tool/x/y"), Err((at("good/tool/x/y"), Fault::ThroughAFile(at("good/tool"))))),
+            (absolute("absent"), Err((at("absent"), Fault::Missing { directory: None }))),
         ];
         for (program, expected) in table {
+            let expected = expected.map_err(|(program, fault)| Unresolved { program, fault });
             assert_eq!(resolve(&program, Some(&path)), expected, "{}", program.display());
         }
+        let dangling = Fault::Dangling { target: "nowhere".into() };
+        assert_eq!(explain(&at("good/dangling")).unwrap_err().fault, dangling);
+        assert_eq!(explain(Path::new("/dev/null")).unwrap_err().fault, Fault::NoRegularFile);
     }
 
     #[test]
     fn without_a_path_the_usual_places() {
         assert!(resolve(OsStr::new("sh"), None).unwrap().ends_with("sh"));
+        let error = resolve(OsStr::new("absent"), None).unwrap_err();
+        assert!(error.to_string().contains(DEFAULT_PATH), "{error}");
     }
 
     #[test]
-    fn an_empty_directory_is_the_working_directory() {
+    fn the_working_directory() {
         // The tests run in the package's directory, where no file is executable and Cargo.toml exists.
-        assert_eq!(resolve(OsStr::new("Cargo.toml"), Some(OsStr::new(""))), Err(SpawnFailure::NotExecutable));
+        let fault = |program: &str, path: &str| resolve(OsStr::new(program), Some(OsStr::new(path))).unwrap_err().fault;
+        assert_eq!(fault("Cargo.toml", ""), Fault::NoExecutableBit);
+        assert_eq!(fault("Cargo.toml", "/bin"), Fault::NotInPath { path: Some("/bin".into()), here: true });
+        let directory = Some(std::env::current_dir().unwrap());
+        assert_eq!(fault("./absent", "/bin"), Fault::Missing { directory });
+        assert_eq!(fault("Cargo.toml/x", "/bin"), Fault::ThroughAFile("Cargo.toml".into()));
     }
 }

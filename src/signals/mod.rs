@@ -27,7 +27,7 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 
 pub use name::{UnknownSignal, signal_name, signal_number};
-pub use table::{Meaning, Setting, SettingError, SignalTable, Verb};
+pub use table::{Meaning, Setting, SettingError, SignalTable, Verb, settable};
 pub use terminal::{Terminal, stop_self};
 
 /// The highest signal number of any Linux architecture we run on.

@@ -1,7 +1,6 @@
 //! What each signal means.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use agent_wrap_supervisor::{Request, StopSource};
 use nix::libc;
@@ -46,16 +45,7 @@ impl Verb {
     ];
 }
 
-impl FromStr for Verb {
-    type Err = SettingError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::WORDS.into_iter().find(|(word, _)| *word == text);
-        found.map(|(_, verb)| verb).ok_or_else(|| SettingError::UnknownVerb(text.to_owned()))
-    }
-}
-
-/// One `NAME=VERB`.
+/// The meaning that the settings give to one signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The number of the signal.
@@ -64,36 +54,49 @@ pub struct Setting {
     pub verb: Verb,
 }
 
-/// Why a `NAME=VERB` is none.
+/// Why a signal cannot be given a meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SettingError {
-    /// No equals sign.
-    #[error("{0:?} gives no meaning to a signal: write NAME=VERB, for instance USR1=drain")]
-    Shape(String),
     /// No such signal.
     #[error(transparent)]
-    UnknownSignal(#[from] UnknownSignal),
-    /// No such verb.
+    Unknown(#[from] UnknownSignal),
+    /// The kernel carries it out itself.
+    #[error("SIG{0} cannot be caught by any program; take another signal, such as USR1 or RTMIN+3")]
+    Uncatchable(String),
+    /// We need it ourselves.
     #[error(
-        "a signal cannot mean {0:?}: it is one of stop, stop-now, drain, online, reload, restart, forward and ignore"
+        "SIG{0} tells agent-wrap that a process has ended and can mean nothing else; take another signal, such as USR1 \
+         or RTMIN+3"
     )]
-    UnknownVerb(String),
-    /// A signal whose meaning is fixed.
-    #[error("the meaning of SIG{0} cannot be changed: the kernel or agent-wrap itself needs it")]
-    Fixed(String),
+    Needed(String),
+    /// It means that a program is broken.
+    #[error(
+        "SIG{0} says that a program has a fault, which agent-wrap does not hide; take another signal, such as USR1 or \
+         RTMIN+3"
+    )]
+    Fault(String),
+    /// Ignored from the start to the end.
+    #[error(
+        "SIG{0} is always ignored, so that a terminal or a closed log never stops agent-wrap; take another signal, such \
+         as USR1 or RTMIN+3"
+    )]
+    Ignored(String),
 }
 
-impl FromStr for Setting {
-    type Err = SettingError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, verb) = text.split_once('=').ok_or_else(|| SettingError::Shape(text.to_owned()))?;
-        let signal = signal_number(name)?;
-        if !is_caught(signal) || signal == libc::SIGCHLD {
-            return Err(SettingError::Fixed(signal_name(signal)));
-        }
-        Ok(Self { signal, verb: verb.trim().parse()? })
-    }
+/// The number of a signal that may be given a meaning, by its name or number.
+///
+/// # Errors
+/// There is no such signal, or its meaning is fixed.
+pub fn settable(name: &str) -> Result<i32, SettingError> {
+    let signal = signal_number(name)?;
+    let fixed: fn(String) -> SettingError = match signal {
+        libc::SIGKILL | libc::SIGSTOP => SettingError::Uncatchable,
+        libc::SIGCHLD => SettingError::Needed,
+        libc::SIGTTIN | libc::SIGTTOU | libc::SIGPIPE => SettingError::Ignored,
+        _ if is_caught(signal) => return Ok(signal),
+        _ => SettingError::Fault,
+    };
+    Err(fixed(signal_name(signal)))
 }
 
 /// What a signal that came is to the driver.
@@ -198,7 +201,7 @@ mod tests {
         let hangup = Meaning::Request(Request::Stop(StopSource::Hangup));
         assert_eq!(table.meaning(&received(libc::SIGHUP), true, || true), hangup);
         assert_eq!(table.meaning(&received(libc::SIGHUP), true, || false), Meaning::Reload);
-        let ignored = SignalTable::new(["HUP=ignore".parse().unwrap()]);
+        let ignored = SignalTable::new([Setting { signal: libc::SIGHUP, verb: Verb::Ignore }]);
         assert_eq!(ignored.meaning(&received(libc::SIGHUP), true, || true), Meaning::Nothing);
     }
 
@@ -235,25 +238,47 @@ mod tests {
         ];
         assert_eq!(expected.map(|(word, _)| word), Verb::WORDS.map(|(word, _)| word));
         for (word, meaning) in expected {
-            let table = SignalTable::new([format!("RTMIN+3={word}").parse().unwrap()]);
+            let verb = Verb::WORDS.into_iter().find(|(known, _)| *known == word).unwrap().1;
+            let table = SignalTable::new([Setting { signal: number, verb }]);
             assert_eq!(table.meaning(&received(number), false, || false), meaning, "{word}");
         }
     }
 
     #[test]
     fn a_later_setting_wins() {
-        let table = SignalTable::new(["USR1=stop".parse().unwrap(), "10=stop-now".parse().unwrap()]);
+        let usr1 = |verb| Setting { signal: libc::SIGUSR1, verb };
+        let table = SignalTable::new([usr1(Verb::Stop), usr1(Verb::StopNow)]);
         assert_eq!(table.meaning(&received(libc::SIGUSR1), false, || false), Meaning::Request(Request::StopNow));
     }
 
     #[test]
-    fn settings_that_are_none() {
-        let parse = |text: &str| text.parse::<Setting>().unwrap_err();
-        assert_eq!(parse("USR1"), SettingError::Shape("USR1".to_owned()));
-        assert_eq!(parse("USR3=stop"), SettingError::UnknownSignal(UnknownSignal("USR3".to_owned())));
-        assert_eq!(parse("USR1=halt"), SettingError::UnknownVerb("halt".to_owned()));
-        for name in ["KILL", "STOP", "CHLD", "SEGV", "TTOU", "PIPE"] {
-            assert_eq!(parse(&format!("{name}=stop")), SettingError::Fixed(name.to_owned()));
+    fn signals_whose_meaning_is_fixed() {
+        let name = |name: &str| name.to_owned();
+        assert_eq!(settable("USR3"), Err(SettingError::Unknown(UnknownSignal(name("USR3")))));
+        type Fixed = fn(String) -> SettingError;
+        let fixed: [(_, Fixed); 13] = [
+            ("KILL", SettingError::Uncatchable),
+            ("STOP", SettingError::Uncatchable),
+            ("CHLD", SettingError::Needed),
+            ("SEGV", SettingError::Fault),
+            ("BUS", SettingError::Fault),
+            ("FPE", SettingError::Fault),
+            ("ILL", SettingError::Fault),
+            ("TRAP", SettingError::Fault),
+            ("SYS", SettingError::Fault),
+            ("ABRT", SettingError::Fault),
+            ("TTIN", SettingError::Ignored),
+            ("TTOU", SettingError::Ignored),
+            ("PIPE", SettingError::Ignored),
+        ];
+        for (signal, error) in fixed {
+            assert_eq!(settable(signal), Err(error(name(signal))));
+        }
+        // Every other signal may mean something, the realtime ones too.
+        let numbers = (1..32).chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        let free = numbers.filter(|signal| !fixed.iter().any(|(name, _)| *name == signal_name(*signal)));
+        for signal in free {
+            assert_eq!(settable(&signal.to_string()), Ok(signal));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How a line looks: text for people, JSON for programs. Always stderr; the agent's own output is not touched.
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::time::SystemTime;
 
 use thiserror::Error;
@@ -15,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::story::Line;
+use crate::mask;
 
 /// How loud a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ pub fn install(format: Format, level: &str) -> Result<(), InstallError> {
                 Stamp::Full
             };
             let layout = TextLayout { colours, stamp };
-            let layer = tracing_subscriber::fmt::layer().event_format(layout).with_writer(std::io::stderr);
+            let layer = tracing_subscriber::fmt::layer().event_format(layout).with_writer(Masked::stderr);
             registry.with(layer).try_init().ok();
         }
         Format::Json => {
@@ -86,11 +87,36 @@ pub fn install(format: Format, level: &str) -> Result<(), InstallError> {
                 .with_span_list(false)
                 .with_timer(UtcTime)
                 .with_target(false)
-                .with_writer(std::io::stderr);
+                .with_writer(Masked::stderr);
             registry.with(layer).try_init().ok();
         }
     }
     Ok(())
+}
+
+/// The last look at each line, whoever wrote it: a password in a URL never gets through, be it quoted by a library's
+/// error or by a controller's answer.
+struct Masked<W>(W);
+
+impl Masked<io::Stderr> {
+    fn stderr() -> Self {
+        Self(io::stderr())
+    }
+}
+
+impl<W: io::Write> io::Write for Masked<W> {
+    /// Takes whole lines, as the layers above hand them over.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line) {
+            Ok(text) => self.0.write_all(mask::text(text).as_bytes())?,
+            Err(_) => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Whether stderr is the stream that systemd connects to its journal, which stamps each line by itself.
@@ -195,9 +221,22 @@ impl Visit for Words {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn no_line_shows_the_password_of_a_url() {
+        let mut masked = Masked(Vec::new());
+        masked.write_all(b"{\"message\":\"moved to http://me:hush@ci/\",\"node\":\"a@b\"}\n").unwrap();
+        masked.write_all(b"error for url (https://me:hush@ci/api)\n").unwrap();
+        assert_eq!(
+            String::from_utf8(masked.0).unwrap(),
+            "{\"message\":\"moved to http://********@ci/\",\"node\":\"a@b\"}\n\
+             error for url (https://********@ci/api)\n"
+        );
+    }
 
     #[test]
     fn a_stamp_is_as_long_as_its_reader_needs() {

@@ -46,12 +46,9 @@ pub fn signal_name(signal: i32) -> String {
 
 pub(super) fn spawn_failure_words(failure: SpawnFailure) -> String {
     match failure {
-        SpawnFailure::NotFound => {
-            "the command was not found; is it installed, and is its directory in PATH?".to_owned()
-        }
+        SpawnFailure::NotFound => "the command's file is not there any more; was it removed or unmounted?".to_owned(),
         SpawnFailure::NotExecutable => {
-            "the command cannot be executed; has it the executable bit, and is its file system mounted with exec?"
-                .to_owned()
+            "the command's file is there but cannot be executed; agent-wrap's log says why".to_owned()
         }
         SpawnFailure::Exhausted(errno) => format!(
             "the system has no process or memory to spare ({}); is a build using them up, or is a limit (TasksMax=, \

@@ -89,6 +89,12 @@ const PACKAGES: &[Package] = &[
         reason: "an init of containers to measure beside",
     },
     Package {
+        name: "systemd",
+        users: &[User::Test],
+        is_there: || skip::need_program("systemd-analyze"),
+        reason: "checks the unit",
+    },
+    Package {
         name: "openssl",
         users: &[User::Test],
         is_there: || skip::need_program("openssl"),
