@@ -1,28 +1,35 @@
 //! One start of the program: settings, the lock, the shells, then the driver. Everything that can be wrong without
 //! asking the controller is found out before the controller is asked.
 
+mod reload;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_wrap_supervisor::{Policy, SpawnFailure};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::beside::Beside;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{
     self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretSource, Settings, Surroundings,
     shell_quote, translate_docker_agent,
 };
-use crate::controller::{self, Controller, CredentialSource, Marker};
-use crate::driver::{self, Driver, Launch, Reasons, Reloaded};
+use crate::controller::{self, Account, Controller, CredentialSource, Marker};
+use crate::driver::{self, Driver, Launch, Reasons};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes, User};
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
+
+/// How long the end waits for the files of an agent that is not started any more.
+const LAST_PATIENCE: Duration = Duration::from_millis(250);
 
 type Variables = Vec<(OsString, OsString)>;
 
@@ -167,6 +174,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     if let Some(identity) = survivor {
         processes.adopt_survivor(identity).map_err(system("cannot watch the agent that was left behind"))?;
     }
+    let beside = Arc::new(Beside::start("files").map_err(system("cannot start a thread for reading files"))?);
     let node = settings.controller.as_ref().map(|controller| controller.node.clone()).unwrap_or_default();
     let record = Record {
         run,
@@ -190,10 +198,14 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         record,
         launch: Arc::new(launch),
         reasons: Reasons { template: settings.offline_reason.clone(), host, node },
-        reload: reloader(cli, settings.clone()),
+        reload: Arc::new(move |running: &Settings, launch: &Launch| reload::read(&cli, running, launch)),
+        settings: settings.clone(),
+        beside: Arc::clone(&beside),
     };
     drop(entered);
     let (ending, mut story) = runtime.block_on(driver::run(driver, policy));
+    // What a stop has overtaken is finished, so that no secret is left in a file; unless it hangs.
+    let _ = runtime.block_on(async { beside.run(LAST_PATIENCE, || ()).await });
     // Nothing that still runs in a thread of its own (a jar on its way to a slow disk) may hold up the end.
     runtime.shutdown_background();
     let code = ExitCode::from(&ending);
@@ -243,12 +255,6 @@ fn controller(
     claimed: bool,
 ) -> Result<Option<Arc<Controller>>, StartError> {
     let Some(about) = &settings.controller else { return Ok(None) };
-    let online_match = match &settings.online_match {
-        Some(pattern) => Some(regex_lite::Regex::new(pattern).map_err(|error| {
-            StartError::Settings(format!("--online match={pattern}: {error}; write a regular expression"))
-        })?),
-        None => None,
-    };
     if about.credentials.is_none() {
         tracing::warn!(
             target: "agent_wrap",
@@ -260,24 +266,37 @@ fn controller(
     let client = Controller::new(controller::Settings {
         url: about.url.clone(),
         node: about.node.clone(),
-        credentials: about.credentials.as_ref().map(credentials).transpose()?,
+        credentials: about.credentials.as_ref().map(credential_source),
         ca_file: about.ca_file.clone(),
         marker: Marker::new(host, run),
-        online_match,
+        online_match: online_match(settings)?,
         claimed,
         user_agent: concat!("agent-wrap/", env!("CARGO_PKG_VERSION")).to_owned(),
     })?;
     Ok(Some(Arc::new(client)))
 }
 
-fn credentials(credentials: &Credentials) -> Result<CredentialSource, StartError> {
-    let (user, secret) = credentials.read().map_err(|error| StartError::Settings(error.to_string()))?;
-    let secret = match (&credentials.user, &credentials.token) {
-        (Some(_), SecretSource::File(path)) => controller::SecretSource::File(path.clone()),
-        // USER:TOKEN in one place, or a literal: there is nothing that the client could read again by itself.
-        (_, _) => controller::SecretSource::Literal(secret),
+/// How the client reads the credentials, now and whenever the controller refuses them.
+fn credential_source(credentials: &Credentials) -> CredentialSource {
+    let file = match &credentials.token {
+        SecretSource::File(path) => Some(path.clone()),
+        SecretSource::Literal(_) => None,
     };
-    Ok(CredentialSource { user, secret })
+    let credentials = credentials.clone();
+    let read = move || {
+        let (user, secret) = credentials.read().map_err(|error| error.to_string())?;
+        Ok(Account { user, secret })
+    };
+    CredentialSource { file, read: Arc::new(read) }
+}
+
+fn online_match(settings: &Settings) -> Result<Option<regex_lite::Regex>, StartError> {
+    let compile = |pattern: &String| {
+        regex_lite::Regex::new(pattern).map_err(|error| {
+            StartError::Settings(format!("--online match={pattern}: {error}; write a regular expression"))
+        })
+    };
+    settings.online_match.as_ref().map(compile).transpose()
 }
 
 fn signal_table(settings: &Settings) -> Result<SignalTable, StartError> {
@@ -319,31 +338,6 @@ fn announce(settings: &Settings, policy: &Policy) {
             tracing::info!(target: "agent_wrap", event = "longest_stop", "a stop may take up to {longest}");
         }
     }
-}
-
-/// Reads the settings again as at the start. What belongs to the run and not to the policy holds until a restart.
-fn reloader(cli: Cli, running: Settings) -> Box<dyn FnMut() -> Result<Reloaded, String>> {
-    Box::new(move || {
-        let loaded = config::load(&cli, &Surroundings::of_this_process()).map_err(|error| error.to_string())?;
-        for warning in &loaded.warnings {
-            tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
-        }
-        let settings = loaded.settings;
-        let mut ignored = Vec::new();
-        if settings.controller != running.controller {
-            ignored.push("of the controller, the node or the credentials' place".to_owned());
-        }
-        if settings.online_match != running.online_match {
-            ignored.push("--online match=".to_owned());
-        }
-        if settings.signals != running.signals {
-            ignored.push("--signal".to_owned());
-        }
-        if (settings.log_format, settings.log_level) != (running.log_format, running.log_level) {
-            ignored.push("of the log".to_owned());
-        }
-        Ok(Reloaded { policy: settings.policy(), template: settings.offline_reason, ignored })
-    })
 }
 
 fn host_name() -> String {

@@ -18,6 +18,7 @@ mod parse;
 mod print;
 mod quote;
 mod reason;
+mod reload;
 mod secret_file;
 mod table;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub(crate) use flags::{OWN_HEADING, flag_arguments};
 pub use load::{Loaded, load};
 pub use quote::shell_quote;
 pub use reason::{ReasonFacts, ReasonTemplate};
+pub use reload::reload;
 pub use secret_file::{RuntimeDirectory, SecretFile, SecretFileError};
 
 /// The settings in force.

@@ -9,6 +9,7 @@ mod place;
 mod proxies;
 mod refusals;
 mod restarts;
+mod rotation;
 mod silence;
 #[path = "../trials/mod.rs"]
 mod trials;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         proxies::trials(),
         refusals::trials(),
         restarts::trials(),
+        rotation::trials(),
         silence::trials(),
         ways::trials(),
     ];

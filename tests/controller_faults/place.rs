@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Entry, Operation, Options, RequestInfo, Simulated};
@@ -77,6 +77,20 @@ impl Place {
         command.args(options);
         command.args(self.controller.agent_command(&self.node));
         command
+    }
+
+    /// The wrapper's command line with nothing said of the credentials but by `give`.
+    pub fn command_of(&self, give: impl FnOnce(&mut Command)) -> Command {
+        let mut command = wrap_with_state(self.dir.path().as_os_str());
+        command.args(["--url", &self.url]).arg(format!("--node={}", self.node));
+        give(&mut command);
+        command.args(self.controller.agent_command(&self.node));
+        command
+    }
+
+    /// A directory for the test's files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Starts the wrapper.
