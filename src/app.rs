@@ -2,6 +2,7 @@
 //! asking the controller is found out before the controller is asked.
 
 mod reload;
+mod start;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -17,8 +18,8 @@ use crate::beside::Beside;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{
-    self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretSource, Settings, Surroundings,
-    shell_quote, translate_docker_agent,
+    self, Credentials, Loaded, LogFormat, LogLevel, SecretSource, Settings, Surroundings, shell_quote,
+    translate_docker_agent,
 };
 use crate::controller::{self, Account, Controller, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Reasons};
@@ -27,6 +28,15 @@ use crate::process::{self, Processes, User};
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
+
+use start::{Overtaken, Patience, Prepared};
+
+const NO_THREAD: &str = "cannot start a thread for reading files";
+
+const SLOW_SETTINGS: &str = "\
+agent-wrap: the settings are still being read; is their file on a mount that does not answer, or a pipe that its writer
+keeps open?
+";
 
 /// How long the end waits for the files of an agent that is not started any more.
 const LAST_PATIENCE: Duration = Duration::from_millis(250);
@@ -72,7 +82,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 }
 
 /// Runs the program from its arguments, its own name first, to its exit code.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<EarlySignals>) -> ExitCode {
+pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Result<EarlySignals>) -> ExitCode {
     let clock = Clock::start();
     let surroundings = Surroundings::of_this_process();
     let arguments = translate_docker_agent(arguments.into_iter().collect(), &surroundings);
@@ -84,9 +94,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<Ea
             return farewell.code;
         }
     };
-    let loaded = match config::load(&cli, &surroundings) {
-        Ok(loaded) => loaded,
+    let (asked, default) = (cli.clone(), SignalTable::new([]));
+    let patience = Patience { clock, signals: signals.as_mut().ok(), table: &default };
+    let tell = || print(SLOW_SETTINGS, true);
+    let loaded = match patience.wait_for(move || config::load(&asked, &surroundings), tell) {
+        Ok(Ok(Ok(loaded))) => loaded,
+        Ok(Err(Overtaken)) if cli.print_config => return ExitCode::Stopped,
+        Ok(Err(Overtaken)) => {
+            print("agent-wrap: stopped before the settings were read; nothing was started (exit code 74)\n", true);
+            return ExitCode::Unconfirmed;
+        }
         Err(error) => {
+            print(&format!("agent-wrap: {}\n", system(NO_THREAD)(error)), true);
+            return ExitCode::Internal;
+        }
+        Ok(Ok(Err(error))) => {
             if cli.print_config {
                 print(error.print(), false);
             }
@@ -134,33 +156,36 @@ fn log_level(settings: &Settings) -> &'static str {
     }
 }
 
-fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Result<ExitCode, StartError> {
+fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> Result<ExitCode, StartError> {
     let settings = &loaded.settings;
     for warning in &loaded.warnings {
         tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
     }
-    let program = resolve(settings)?;
-    let user = agent_user(settings)?;
-    let run = random_hex()?;
-    let runtime = RuntimeDirectory::choose(&Surroundings::of_this_process());
-    let launch = Launch::new(settings, program, &run, runtime, user);
-    if let Some(jar) = launch.missing_jar() {
-        return Err(StartError::MissingJar(jar));
-    }
-    let host = host_name();
-    let (state, previous) = open_state(settings)?;
-    if let Some(previous) = &previous {
-        launch.forget_run(&previous.run);
-    }
-    let mut policy = settings.policy();
+    let asked = settings.clone();
+    let patience = Patience { clock, signals: Some(&mut signals), table: &signal_table(settings)? };
+    let tell = || {
+        tracing::warn!(
+            target: "agent_wrap",
+            event = "slow_start",
+            "the files that the settings name are still being read; is one on a mount that does not answer, or a pipe \
+             that its writer keeps open?"
+        );
+    };
+    let prepared = match patience.wait_for(move || start::prepare(&asked), tell).map_err(system(NO_THREAD))? {
+        Ok(prepared) => prepared?,
+        Err(Overtaken) => {
+            let code = start::overtaken(settings);
+            tracing::info!(
+                target: "agent_wrap",
+                event = "stopped",
+                "stopped before the files were read: nothing was started, and the node is as it was (exit code {})",
+                code.code()
+            );
+            return Ok(code);
+        }
+    };
+    let Prepared { run, host, launch, state, previous, mut policy, controller } = prepared;
     policy.terminal = signals.terminal().is_present();
-    policy.seed = random_number()?;
-    policy.survivor = previous.as_ref().is_some_and(|previous| previous.survivor.is_some());
-    if let Some(node) = &mut policy.node {
-        node.unclean = previous.as_ref().is_some_and(|previous| previous.unclean);
-        node.marked_before = previous.as_ref().is_some_and(|previous| previous.marked);
-    }
-    let controller = controller(settings, &host, &run, policy.node.as_ref().is_some_and(|node| node.marked_before))?;
     announce(settings, &policy);
     process::forbid_dumps().map_err(system("cannot keep other processes from reading this one's memory"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -174,7 +199,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     if let Some(identity) = survivor {
         processes.adopt_survivor(identity).map_err(system("cannot watch the agent that was left behind"))?;
     }
-    let beside = Arc::new(Beside::start("files").map_err(system("cannot start a thread for reading files"))?);
+    let beside = Arc::new(Beside::start("files").map_err(system(NO_THREAD))?);
     let node = settings.controller.as_ref().map(|controller| controller.node.clone()).unwrap_or_default();
     let record = Record {
         run,

@@ -1,20 +1,15 @@
-//! Reading the settings again: what holds at once, what from the agent's next start on, what only after a restart; and
-//! that a file that hangs or is none holds up nobody.
+//! Reading the settings again: what holds at once, what from the agent's next start on, what only after a restart.
 
 mod common;
 
-use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs;
 use std::path::Path;
 
 use agent_wrap_testbed::simulated::{Entry, Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
 use common::standalone::{folder, misbehave, standalone_script, start_and_listen, text, without_terminal};
-use common::{Wrap, eventually, wrap, wrap_with_state};
-use nix::libc;
+use common::{Wrap, wrap, wrap_with_state};
 use nix::sys::signal::Signal;
 
 fn reload(wrap: &Wrap, file: &Path, settings: &str, count: usize) {
@@ -110,56 +105,4 @@ fn the_agents_user_changes_at_its_next_start() {
     wrap.signal(Signal::SIGUSR1);
     assert_eq!(said.next().as_deref(), Some("65534"));
     wrap.stop().expect_code(0);
-}
-
-/// A lease on a file: whoever opens it waits, as for a mount that does not answer, until this is dropped.
-struct Lease(File);
-
-impl Lease {
-    /// `None`, with the reason told, where the file system gives none.
-    fn take(path: &Path, test: &str) -> Option<Self> {
-        /// Not in every libc.
-        const F_SETSIG: libc::c_int = 10;
-        let file = File::open(path).expect("the file is there");
-        // SAFETY: the command takes an integer, and the descriptor is open. This signal is ignored by default.
-        let told = unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) };
-        // SAFETY: as above.
-        let taken = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
-        if told != 0 || taken != 0 {
-            skip::skip(test, &format!("this file system gives no leases ({})", io::Error::last_os_error()));
-            return None;
-        }
-        Some(Self(file))
-    }
-
-    /// Whether somebody waits. The system lets nobody wait for ever (/proc/sys/fs/lease-break-time).
-    fn is_waited_for(&self) -> bool {
-        let inode = format!(":{} ", self.0.metadata().expect("it is open").ino());
-        let locks = fs::read_to_string("/proc/locks").expect("/proc");
-        locks.lines().any(|line| line.contains("BREAKING") && line.contains(&inode))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // SAFETY: the command takes an integer, and the descriptor is open.
-        unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
-    }
-}
-
-#[test]
-fn a_settings_file_that_hangs_does_not_hold_up_a_stop() {
-    let folder = folder();
-    let file = folder.path().join("agent-wrap.toml");
-    fs::write(&file, "").expect("written");
-    let mut command = standalone_script(&["--config", &text(&file)], "trap 'exit 0' TERM; while :; do sleep 0.1; done");
-    without_terminal(&mut command);
-    let wrap = Wrap::start(command);
-    wrap.wait_for("agent_started");
-    let Some(lease) = Lease::take(&file, "reload::a_settings_file_that_hangs_does_not_hold_up_a_stop") else { return };
-    wrap.signal(Signal::SIGHUP);
-    eventually("the settings are being read", || lease.is_waited_for());
-    let outcome = wrap.stop();
-    outcome.expect_code(0);
-    assert!(!outcome.has("policy_changed"), "the settings came before the stop: {}", outcome.text());
 }
