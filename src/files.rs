@@ -9,7 +9,7 @@
 //! A file on a mount that hangs still hangs its reader: after the start whoever reads does so [beside](crate::beside)
 //! the turn.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::AsFd;
@@ -51,7 +51,7 @@ impl FileError {
 const PIPEFS_MAGIC: FsType = FsType(0x5049_5045);
 
 /// What has come through pipes, by device and inode: it comes once, and is asked for again at a reload or a refusal.
-static PIPED: Mutex<Option<HashMap<(u64, u64), SecretSlice<u8>>>> = Mutex::new(None);
+static PIPED: Mutex<BTreeMap<(u64, u64), SecretSlice<u8>>> = Mutex::new(BTreeMap::new());
 
 /// Reads a file, and no more of it than `limit` bytes.
 ///
@@ -133,8 +133,7 @@ fn read_pipe(file: &File, limit: usize) -> Result<Vec<u8>, FileError> {
     let found = file.metadata()?;
     let key = (found.dev(), found.ino());
     // Held while it is read: a second reader would take a part of it away.
-    let mut piped = PIPED.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = piped.get_or_insert_default();
+    let mut known = PIPED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(bytes) = known.get(&key) {
         return Ok(bytes.expose_secret().iter().copied().take(limit).collect());
     }
@@ -230,36 +229,30 @@ mod tests {
 
     #[test]
     fn a_leased_file_is_read_when_the_lease_is_given_back() {
+        /// Not in every libc.
+        const F_SETSIG: libc::c_int = 10;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         std::fs::write(&path, "leased").unwrap();
         let holder = File::open(&path).unwrap();
-        let lease = |kind: libc::c_int| {
-            // SAFETY: both commands take integers, and the descriptor is open.
-            unsafe { libc::fcntl(holder.as_raw_fd(), libc::F_SETLEASE, kind) }
+        let ask = |command, value: libc::c_int| {
+            // SAFETY: the commands of a lease take integers, and the descriptor is open.
+            unsafe { libc::fcntl(holder.as_raw_fd(), command, value) }
         };
-        // SAFETY: as above. A signal that is ignored by default tells us when somebody wants the file.
-        assert_eq!(
-            unsafe {
-                libc::fcntl(holder.as_raw_fd(), 10 /* F_SETSIG */, libc::SIGURG)
-            },
-            0
-        );
-        if lease(libc::F_WRLCK) != 0 {
-            eprintln!("skipped: this file system gives no leases ({})", io::Error::last_os_error());
-            return;
+        // A signal that is ignored by default tells us when somebody wants the file.
+        assert_eq!(ask(F_SETSIG, libc::SIGURG), 0);
+        if ask(libc::F_SETLEASE, libc::F_WRLCK) != 0 {
+            let why = format!("this file system gives no leases ({})", io::Error::last_os_error());
+            return agent_wrap_testbed::skip::skip("files::a_leased_file_is_read_when_the_lease_is_given_back", &why);
         }
         let reading = std::thread::spawn(move || read(&path, 10));
         let breaking = format!(":{} ", holder.metadata().unwrap().ino());
-        while !std::fs::read_to_string("/proc/locks")
-            .unwrap()
-            .lines()
-            .any(|line| line.contains("BREAKING") && line.contains(&breaking))
-        {
+        let locks = || std::fs::read_to_string("/proc/locks").unwrap();
+        while !locks().lines().any(|line| line.contains("BREAKING") && line.contains(&breaking)) {
             assert!(!reading.is_finished(), "{:?}", reading.join());
             std::thread::yield_now();
         }
-        assert_eq!(lease(libc::F_UNLCK), 0);
+        assert_eq!(ask(libc::F_SETLEASE, libc::F_UNLCK), 0);
         assert_eq!(reading.join().unwrap().unwrap(), b"leased");
     }
 }
