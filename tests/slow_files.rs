@@ -159,6 +159,32 @@ fn settings_that_hang_at_a_reload_do_not_hold_up_a_stop() {
 }
 
 #[test]
+fn what_is_written_while_the_settings_are_being_read_is_read_too() {
+    let dir = folder();
+    let file = dir.path().join("agent-wrap.toml");
+    fs::write(&file, "").expect("written");
+    let mut command = standalone_with(&["--config", &text(&file)], &[misbehave(), "--hang"]);
+    without_terminal(&mut command);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_started");
+    let name = "slow_files::what_is_written_while_the_settings_are_being_read_is_read_too";
+    let Some(lease) = Lease::take(&file, name) else { return };
+    wrap.signal(Signal::SIGHUP);
+    eventually("the settings are being read", || lease.is_waited_for());
+    // The reader has the old file. It must not be opened here.
+    fs::write(dir.path().join("new"), "log-level = \"debug\"\n").expect("written");
+    fs::rename(dir.path().join("new"), &file).expect("replaced");
+    wrap.signal(Signal::SIGHUP);
+    // The second is taken before this one, which asks for nothing.
+    wrap.signal(Signal::SIGUSR2);
+    wrap.wait_for("request");
+    drop(lease);
+    wrap.wait_for_nth("policy_changed", 2);
+    wrap.wait_for("reload_ignored");
+    wrap.stop().expect_code(0);
+}
+
+#[test]
 fn a_token_that_hangs_after_a_refusal_does_not_hold_up_a_stop() {
     let controller = controller();
     let dir = folder();
