@@ -1,28 +1,45 @@
 //! One start of the program: settings, the lock, the shells, then the driver. Everything that can be wrong without
 //! asking the controller is found out before the controller is asked.
 
+mod reload;
+mod start;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_wrap_supervisor::Policy;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::beside::Beside;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{
-    self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretSource, Settings, Surroundings,
-    shell_quote, translate_docker_agent,
+    self, Credentials, Loaded, LogFormat, LogLevel, SecretSource, Settings, Surroundings, shell_quote,
+    translate_docker_agent,
 };
-use crate::controller::{self, Controller, CredentialSource, Marker};
-use crate::driver::{self, Driver, Launch, Reasons, Reloaded};
+use crate::controller::{self, Account, Controller, CredentialSource, Marker};
+use crate::driver::{self, Driver, Launch, Reasons};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes, User};
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
+
+use start::{Overtaken, Patience, Prepared};
+
+const NO_THREAD: &str = "cannot start a thread for reading files";
+
+const SLOW_SETTINGS: &str = "\
+agent-wrap: the settings are still being read; is their file on a mount that does not answer, or a pipe that its writer
+keeps open?
+";
+
+/// How long the end waits for the files of an agent that is not started any more.
+const LAST_PATIENCE: Duration = Duration::from_millis(250);
 
 type Variables = Vec<(OsString, OsString)>;
 
@@ -63,7 +80,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 }
 
 /// Runs the program from its arguments, its own name first, to its exit code.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<EarlySignals>) -> ExitCode {
+pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Result<EarlySignals>) -> ExitCode {
     let clock = Clock::start();
     let surroundings = Surroundings::of_this_process();
     let arguments = translate_docker_agent(arguments.into_iter().collect(), &surroundings);
@@ -75,9 +92,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<Ea
             return farewell.code;
         }
     };
-    let loaded = match config::load(&cli, &surroundings) {
-        Ok(loaded) => loaded,
+    let (asked, default) = (cli.clone(), SignalTable::new([]));
+    let patience = Patience { clock, signals: signals.as_mut().ok(), table: &default };
+    let tell = || print(SLOW_SETTINGS, true);
+    let loaded = match patience.wait_for(move || config::load(&asked, &surroundings), tell) {
+        Ok(Ok(Ok(loaded))) => loaded,
+        Ok(Err(Overtaken)) if cli.print_config => return ExitCode::Stopped,
+        Ok(Err(Overtaken)) => {
+            print("agent-wrap: stopped before the settings were read; nothing was started (exit code 74)\n", true);
+            return ExitCode::Unconfirmed;
+        }
         Err(error) => {
+            print(&format!("agent-wrap: {}\n", system(NO_THREAD)(error)), true);
+            return ExitCode::Internal;
+        }
+        Ok(Ok(Err(error))) => {
             if cli.print_config {
                 print(error.print(), false);
             }
@@ -125,38 +154,37 @@ fn log_level(settings: &Settings) -> &'static str {
     }
 }
 
-fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Result<ExitCode, StartError> {
+fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> Result<ExitCode, StartError> {
     let settings = &loaded.settings;
     for warning in &loaded.warnings {
         tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
     }
-    let program = resolve(settings)?;
-    let user = agent_user(settings)?;
-    let run = random_hex()?;
-    let runtime = RuntimeDirectory::choose(&Surroundings::of_this_process());
-    for left in runtime.remove_abandoned() {
-        tracing::info!(
+    let asked = settings.clone();
+    let patience =
+        Patience { clock, signals: Some(&mut signals), table: &SignalTable::new(settings.signals.iter().copied()) };
+    let tell = || {
+        tracing::warn!(
             target: "agent_wrap",
-            event = "secret_removed",
-            "removed {}, which a killed wrapper had left",
-            left.display()
+            event = "slow_start",
+            "the files that the settings name are still being read; is one on a mount that does not answer, or a pipe \
+             that its writer keeps open?"
         );
-    }
-    let launch = Launch::new(settings, program, &run, runtime, user);
-    if let Some(jar) = launch.missing_jar() {
-        return Err(StartError::MissingJar(jar));
-    }
-    let host = host_name();
-    let (state, previous) = open_state(settings)?;
-    let mut policy = settings.policy();
+    };
+    let prepared = match patience.wait_for(move || start::prepare(&asked), tell).map_err(system(NO_THREAD))? {
+        Ok(prepared) => prepared?,
+        Err(Overtaken) => {
+            let code = start::overtaken(settings);
+            tracing::info!(
+                target: "agent_wrap",
+                event = "stopped",
+                "stopped before the files were read: nothing was started, and the node is as it was (exit code {})",
+                code.code()
+            );
+            return Ok(code);
+        }
+    };
+    let Prepared { run, host, launch, state, previous, mut policy, controller } = prepared;
     policy.terminal = signals.terminal().is_present();
-    policy.seed = random_number()?;
-    policy.survivor = previous.as_ref().is_some_and(|previous| previous.survivor.is_some());
-    if let Some(node) = &mut policy.node {
-        node.unclean = previous.as_ref().is_some_and(|previous| previous.unclean);
-        node.marked_before = previous.as_ref().is_some_and(|previous| previous.marked);
-    }
-    let controller = controller(settings, &host, &run, policy.node.as_ref().is_some_and(|node| node.marked_before))?;
     announce(settings, &policy);
     process::forbid_dumps().map_err(system("cannot keep other processes from reading this one's memory"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -170,6 +198,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     if let Some(identity) = survivor {
         processes.adopt_survivor(identity).map_err(system("cannot watch the agent that was left behind"))?;
     }
+    let beside = Arc::new(Beside::start("files").map_err(system(NO_THREAD))?);
     let node = settings.controller.as_ref().map(|controller| controller.node.clone()).unwrap_or_default();
     let record = Record {
         run,
@@ -193,10 +222,14 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         record,
         launch: Arc::new(launch),
         reasons: Reasons { template: settings.offline_reason.clone(), host, node },
-        reload: reloader(cli, settings.clone()),
+        reload: Arc::new(move |running: &Settings, launch: &Launch| reload::read(&cli, running, launch)),
+        settings: settings.clone(),
+        beside: Arc::clone(&beside),
     };
     drop(entered);
     let (ending, mut story) = runtime.block_on(driver::run(driver, policy));
+    // What a stop has overtaken is finished, so that no secret is left in a file; unless it hangs.
+    let _ = runtime.block_on(async { beside.run(LAST_PATIENCE, || ()).await });
     // Nothing that still runs in a thread of its own (a jar on its way to a slow disk) may hold up the end.
     runtime.shutdown_background();
     let code = ExitCode::from(&ending);
@@ -238,12 +271,6 @@ fn controller(
     claimed: bool,
 ) -> Result<Option<Arc<Controller>>, StartError> {
     let Some(about) = &settings.controller else { return Ok(None) };
-    let online_match = match &settings.online_match {
-        Some(pattern) => Some(regex_lite::Regex::new(pattern).map_err(|error| {
-            StartError::Settings(format!("--online match={pattern}: {error}; write a regular expression"))
-        })?),
-        None => None,
-    };
     if about.credentials.is_none() {
         tracing::warn!(
             target: "agent_wrap",
@@ -255,24 +282,37 @@ fn controller(
     let client = Controller::new(controller::Settings {
         url: about.url.clone(),
         node: about.node.clone(),
-        credentials: about.credentials.as_ref().map(credentials).transpose()?,
+        credentials: about.credentials.as_ref().map(credential_source),
         ca_file: about.ca_file.clone(),
         marker: Marker::new(host, run),
-        online_match,
+        online_match: online_match(settings)?,
         claimed,
         user_agent: concat!("agent-wrap/", env!("CARGO_PKG_VERSION")).to_owned(),
     })?;
     Ok(Some(Arc::new(client)))
 }
 
-fn credentials(credentials: &Credentials) -> Result<CredentialSource, StartError> {
-    let (user, secret) = credentials.read().map_err(|error| StartError::Settings(error.to_string()))?;
-    let secret = match (&credentials.user, &credentials.token) {
-        (Some(_), SecretSource::File(path)) => controller::SecretSource::File(path.clone()),
-        // USER:TOKEN in one place, or a literal: there is nothing that the client could read again by itself.
-        (_, _) => controller::SecretSource::Literal(secret),
+/// How the client reads the credentials, now and whenever the controller refuses them.
+fn credential_source(credentials: &Credentials) -> CredentialSource {
+    let file = match &credentials.token {
+        SecretSource::File(path) => Some(path.clone()),
+        SecretSource::Literal(_) => None,
     };
-    Ok(CredentialSource { user, secret })
+    let credentials = credentials.clone();
+    let read = move || {
+        let (user, secret) = credentials.read().map_err(|error| error.to_string())?;
+        Ok(Account { user, secret })
+    };
+    CredentialSource { file, read: Arc::new(read) }
+}
+
+fn online_match(settings: &Settings) -> Result<Option<regex_lite::Regex>, StartError> {
+    let compile = |pattern: &String| {
+        regex_lite::Regex::new(pattern).map_err(|error| {
+            StartError::Settings(format!("--online match={pattern}: {error}; write a regular expression"))
+        })
+    };
+    settings.online_match.as_ref().map(compile).transpose()
 }
 
 /// The first lines: what will be done, and how long a stop may take.
@@ -308,31 +348,6 @@ fn announce(settings: &Settings, policy: &Policy) {
             tracing::info!(target: "agent_wrap", event = "longest_stop", "a stop may take up to {longest}");
         }
     }
-}
-
-/// Reads the settings again as at the start. What belongs to the run and not to the policy holds until a restart.
-fn reloader(cli: Cli, running: Settings) -> Box<dyn FnMut() -> Result<Reloaded, String>> {
-    Box::new(move || {
-        let loaded = config::load(&cli, &Surroundings::of_this_process()).map_err(|error| error.to_string())?;
-        for warning in &loaded.warnings {
-            tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
-        }
-        let settings = loaded.settings;
-        let mut ignored = Vec::new();
-        if settings.controller != running.controller {
-            ignored.push("of the controller, the node or the credentials' place".to_owned());
-        }
-        if settings.online_match != running.online_match {
-            ignored.push("--online match=".to_owned());
-        }
-        if settings.signals != running.signals {
-            ignored.push("--signal".to_owned());
-        }
-        if (settings.log_format, settings.log_level) != (running.log_format, running.log_level) {
-            ignored.push("of the log".to_owned());
-        }
-        Ok(Reloaded { policy: settings.policy(), template: settings.offline_reason, ignored })
-    })
 }
 
 fn host_name() -> String {

@@ -1,12 +1,14 @@
 //! The shells around the supervisor: thin, and strangers to each other. Only the driver knows them all.
 
 pub mod app;
+pub mod beside;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod driver;
 pub mod exit;
+pub mod files;
 pub mod held;
 mod mask;
 pub mod process;

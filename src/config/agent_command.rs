@@ -8,6 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use crate::files;
+
 /// What a command line says about the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AgentCommand {
@@ -260,9 +262,13 @@ fn percent_decode(segment: &str) -> Option<String> {
     String::from_utf8(decoded).ok()
 }
 
-/// The lines of a file that an argument names with `@`; `None` if it cannot be read.
+/// The most that is read of a file of arguments, in bytes.
+const LONGEST: usize = 1024 * 1024;
+
+/// The lines of a file that an argument names with `@`; `None` if it cannot be read. The agent reads it after us: what
+/// comes only once is left to it.
 pub(crate) fn lines_of(path: &Path) -> Option<Vec<OsString>> {
-    let text = std::fs::read(path).ok()?;
+    let text = files::read_regular(path, LONGEST).ok()?;
     let text = text.strip_suffix(b"\n").unwrap_or(&text);
     Some(
         text.split(|byte| *byte == b'\n')

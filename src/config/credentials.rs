@@ -1,9 +1,10 @@
 //! Where secrets come from. They are read when they are needed, and again when they are refused: tokens rotate.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::files::{self, FileError};
 
 /// A secret, or the file that holds it.
 #[derive(Clone, Debug)]
@@ -39,15 +40,12 @@ pub struct Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
-    #[error(
-        "cannot read the secret in {path}: {error}; the file must be readable by the user agent-wrap runs as, \
-         or be handed over with systemd's LoadCredential="
-    )]
+    #[error("cannot read the secret in {path}: {error}{}", cure(.error))]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why not.
-        error: std::io::Error,
+        error: FileError,
     },
     /// There is nothing in it.
     #[error("{0} is empty; it must hold the secret on its first line")]
@@ -62,6 +60,17 @@ pub enum SecretError {
 
 const MAX_LENGTH: usize = 8192;
 
+fn cure(error: &FileError) -> &'static str {
+    match error {
+        FileError::System(_) => {
+            "; the file must be readable by the user agent-wrap runs as, or be handed over with systemd's \
+             LoadCredential="
+        }
+        // It says so itself.
+        FileError::NoFile { .. } => "",
+    }
+}
+
 impl SecretSource {
     /// Reads the secret: the first line, without blanks around it.
     ///
@@ -71,10 +80,8 @@ impl SecretSource {
         let text = match self {
             Self::Literal(secret) => secret.expose_secret().to_owned(),
             Self::File(path) => {
-                let unreadable = |error| SecretError::Unreadable { path: path.clone(), error };
-                let mut bytes = Vec::new();
-                let file = std::fs::File::open(path).map_err(unreadable)?;
-                file.take(2 * MAX_LENGTH as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+                let bytes = files::read(path, 2 * MAX_LENGTH)
+                    .map_err(|error| SecretError::Unreadable { path: path.clone(), error })?;
                 String::from_utf8(bytes).map_err(|_| SecretError::Garbage(self.name()))?
             }
         };

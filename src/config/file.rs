@@ -9,12 +9,16 @@ use super::error::Problem;
 use super::nearest::nearest;
 use super::table::{Kind, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
+use crate::files;
 
 /// The built-in defaults, which are also the example that users are given.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
 
 /// Where the settings file is looked for when `--config` does not name one.
 pub const DEFAULT_PATH: &str = "/etc/agent-wrap/agent-wrap.toml";
+
+/// The most that a settings file may have, in bytes.
+const LONGEST: usize = 1024 * 1024;
 
 /// The built-in defaults as the lowest layer.
 pub(crate) fn defaults(problems: &mut Vec<Problem>) -> Values {
@@ -23,13 +27,20 @@ pub(crate) fn defaults(problems: &mut Vec<Problem>) -> Values {
 
 /// Reads a settings file. One that is not there is an error only if it was asked for.
 pub(crate) fn read(path: &Path, asked_for: bool, problems: &mut Vec<Problem>) -> Values {
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, &Source::File(path), problems),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked_for => Values::default(),
-        Err(error) => {
-            problems.push(Problem::new(format!("cannot read the settings file {}: {error}", path.display())));
-            Values::default()
+    let mut refuse = |why: &dyn std::fmt::Display| {
+        problems.push(Problem::new(format!("cannot read the settings file {}: {why}", path.display())));
+        Values::default()
+    };
+    match files::read(path, LONGEST + 1) {
+        Ok(bytes) if bytes.len() > LONGEST => {
+            refuse(&format_args!("it is longer than {LONGEST} bytes; is it the right one?"))
         }
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => parse(&text, &Source::File(path), problems),
+            Err(_) => refuse(&"it is not UTF-8, as TOML has to be; is it the right one?"),
+        },
+        Err(error) if error.is_missing() && !asked_for => Values::default(),
+        Err(error) => refuse(&error),
     }
 }
 

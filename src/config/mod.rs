@@ -19,6 +19,7 @@ mod parse;
 mod print;
 mod quote;
 mod reason;
+mod reload;
 mod runtime_directory;
 mod secret_file;
 mod table;
@@ -46,6 +47,7 @@ pub(crate) use flags::{OWN_HEADING, flag_arguments};
 pub use load::{Loaded, load};
 pub use quote::shell_quote;
 pub use reason::{ReasonFacts, ReasonTemplate};
+pub use reload::reload;
 pub use runtime_directory::RuntimeDirectory;
 pub use secret_file::{SecretFile, SecretFileError};
 

@@ -81,6 +81,17 @@ impl Group {
     }
 }
 
+/// From when on a setting holds that a reload has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// From the next decision on.
+    AtOnce,
+    /// From the agent's next start on.
+    NextStart,
+    /// After a restart of the wrapper; a reload says so.
+    Restart,
+}
+
 /// A further name in the environment, looked at after `AGENT_WRAP_<KEY>`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Alias {
@@ -103,6 +114,8 @@ pub(crate) struct Setting {
     pub(crate) aliases: &'static [Alias],
     /// The name of a systemd credential that is used when nothing else is given.
     pub(crate) credential: Option<&'static str>,
+    /// What a reload does with it: see [`reload`](super::reload()).
+    pub(crate) holds: Holds,
 }
 
 const fn alias(name: &'static str) -> Alias {
@@ -121,7 +134,7 @@ const fn row(
     value: &'static str,
     help: &'static str,
 ) -> Setting {
-    Setting { key, name, group, kind, value, help, aliases: &[], credential: None }
+    Setting { key, name, group, kind, value, help, aliases: &[], credential: None, holds: Holds::AtOnce }
 }
 
 impl Setting {
@@ -132,6 +145,11 @@ impl Setting {
 
     const fn or_credential(mut self, name: &'static str) -> Self {
         self.credential = Some(name);
+        self
+    }
+
+    const fn holds(mut self, holds: Holds) -> Self {
+        self.holds = holds;
         self
     }
 
@@ -155,10 +173,12 @@ pub(crate) const COUNT: usize = Key::Signal as usize + 1;
 pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::Url, "url", Group::Controller, Kind::Text, "URL",
         "Root of the controller, unless the command names it")
-        .or(&[alias("JENKINS_URL")]),
+        .or(&[alias("JENKINS_URL")])
+        .holds(Holds::Restart),
     row(Key::Node, "node", Group::Controller, Kind::Text, "NAME",
         "Name of the node, unless the command names it")
-        .or(&[alias("JENKINS_NAME"), alias("JENKINS_AGENT_NAME")]),
+        .or(&[alias("JENKINS_NAME"), alias("JENKINS_AGENT_NAME")])
+        .holds(Holds::Restart),
     row(Key::User, "user", Group::Controller, Kind::Text, "NAME",
         "Account that may connect and disconnect the node")
         .or(&[alias("JENKINS_USER_ID")]),
@@ -167,11 +187,13 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         .or(&[literal("AGENT_WRAP_TOKEN"), literal("JENKINS_API_TOKEN")])
         .or_credential("agent-wrap.token"),
     row(Key::CaFile, "ca-file", Group::Controller, Kind::Path, "FILE",
-        "PEM certificates to trust besides the system's own"),
+        "PEM certificates to trust besides the system's own")
+        .holds(Holds::Restart),
     row(Key::RequestTimeout, "request-timeout", Group::Controller, Kind::Time, "TIME",
         "How long one request may take"),
     row(Key::Standalone, "standalone", Group::Controller, Kind::Switch, "BOOL",
-        "Only supervise: ask no controller, mark no node"),
+        "Only supervise: ask no controller, mark no node")
+        .holds(Holds::Restart),
 
     row(Key::Online, "online", Group::Start, Kind::Text, "WHICH",
         "Marks to lift: always, own, match=REGEX or never"),
@@ -214,11 +236,14 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::SecretFile, "secret-file", Group::Agent, Kind::Path, "FILE",
         "The node's own secret; else the controller is asked for it")
         .or(&[literal("AGENT_WRAP_SECRET"), literal("JENKINS_SECRET")])
-        .or_credential("agent-wrap.secret"),
+        .or_credential("agent-wrap.secret")
+        .holds(Holds::NextStart),
     row(Key::AgentUser, "agent-user", Group::Agent, Kind::Text, "USER[:GROUP]",
-        "Run it as this user, who cannot read the token"),
+        "Run it as this user, who cannot read the token")
+        .holds(Holds::NextStart),
     row(Key::Stdio, "stdio", Group::Agent, Kind::Switch, "BOOL",
-        "It speaks over stdin and stdout: add no arguments"),
+        "It speaks over stdin and stdout: add no arguments")
+        .holds(Holds::NextStart),
 
     row(Key::Poll, "poll", Group::Watch, Kind::Time, "TIME",
         "How often to look at the node"),
@@ -226,12 +251,15 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         "Longest time between two looks"),
 
     row(Key::LogFormat, "log-format", Group::Running, Kind::Text, "FORM",
-        "Log on stderr as text or json; auto is text"),
+        "Log on stderr as text or json; auto is text")
+        .holds(Holds::Restart),
     row(Key::LogLevel, "log-level", Group::Running, Kind::Text, "LEVEL",
-        "Log error, warn, info, debug or trace"),
+        "Log error, warn, info, debug or trace")
+        .holds(Holds::Restart),
     row(Key::StateDir, "state-dir", Group::Running, Kind::Path, "DIR",
         "For the lock, the memory of earlier runs and a fetched jar")
-        .or(&[alias("STATE_DIRECTORY")]),
+        .or(&[alias("STATE_DIRECTORY")])
+        .holds(Holds::Restart),
     row(Key::Signal, "signal", Group::Running, Kind::Signals, "NAME=VERB",
         "Repeatable; verbs: stop, stop-now, drain, online, reload, restart, forward, ignore"),
 ];
@@ -273,5 +301,17 @@ mod tests {
                 assert!(words.contains(&name), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn the_manual_says_what_a_reload_changes() {
+        let manual = include_str!("../../man/agent-wrap.1");
+        let section = manual.split(".Ss Reading the settings again").nth(1).and_then(|rest| rest.split("\n.S").next());
+        let lists = section.unwrap().lines().filter_map(|line| line.strip_prefix(".Fl "));
+        let lists: Vec<Vec<&str>> =
+            lists.map(|list| list.split_whitespace().filter_map(|word| word.strip_prefix('-')).collect()).collect();
+        let named =
+            |holds| SETTINGS.iter().filter(|setting| setting.holds == holds).map(|setting| setting.name).collect();
+        assert_eq!(lists, [named(Holds::NextStart), named(Holds::Restart)] as [Vec<&str>; 2]);
     }
 }

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use agent_wrap_supervisor::{OnlinePolicy, Policy, Span};
 
-use super::table::{Key, Kind, SETTINGS, Setting};
+use super::table::{Holds, Key, Kind, SETTINGS, Setting};
 use super::*;
 use crate::cli::{self, Cli};
 use crate::exit::ExitCode;
@@ -122,6 +122,22 @@ fn every_setting_has_an_effect() {
     for setting in &SETTINGS {
         let [first, second, ..] = samples(setting);
         assert_ne!(by_flag(setting, first), by_flag(setting, second), "{}", setting.name);
+    }
+}
+
+#[test]
+fn a_reload_changes_every_setting_or_names_it() {
+    for setting in &SETTINGS {
+        let [first, second, ..] = samples(setting);
+        let (running, wanted) = (by_flag(setting, first), by_flag(setting, second));
+        for (running, wanted) in [(&running, &wanted), (&wanted, &running)] {
+            let expected = match setting.holds {
+                Holds::AtOnce | Holds::NextStart => (wanted.clone(), vec![]),
+                Holds::Restart => (running.clone(), vec![setting.name]),
+            };
+            assert_eq!(reload(running, wanted.clone()), expected, "{}", setting.name);
+        }
+        assert_eq!(reload(&running, running.clone()), (running.clone(), vec![]));
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_wrap_supervisor::{Failure, NodeView};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
-use super::credentials::Credentials;
+use super::credentials::{CredentialSource, Credentials, Unavailable};
 use super::crumb::CrumbJar;
 use super::error::{ControllerError, CredentialError, SetupError};
 use super::http::{Answer, Clients, broken, is_login, shown};
@@ -27,7 +27,7 @@ pub struct Controller {
     pub(super) root: Mutex<Root>,
     /// Whether it is known that the root's answers do not come from another scheme.
     pub(super) resolved: AtomicBool,
-    online_match: Option<regex_lite::Regex>,
+    online_match: Mutex<Option<regex_lite::Regex>>,
     claimed: AtomicBool,
 }
 
@@ -41,12 +41,15 @@ impl Controller {
         Ok(Self {
             node: NodeName::new(&settings.node)?,
             clients: Clients::new(&settings, &root)?,
-            credentials: Credentials::new(settings.credentials)?,
+            credentials: Credentials::new(settings.credentials).map_err(|unavailable| match unavailable {
+                Unavailable::Thread(error) => SetupError::Thread(error),
+                Unavailable::Credentials(error) => SetupError::Credentials(error),
+            })?,
             crumbs: CrumbJar::default(),
             marker: settings.marker,
             resolved: AtomicBool::new(!root.is_plain()),
             root: Mutex::new(root),
-            online_match: settings.online_match,
+            online_match: Mutex::new(settings.online_match),
             claimed: AtomicBool::new(settings.claimed),
         })
     }
@@ -62,16 +65,20 @@ impl Controller {
         self.claimed.store(claimed, Ordering::Relaxed);
     }
 
-    /// Reads the secret from its source again. True if it is another one now.
+    /// Takes another pattern for the marks that are to be lifted.
+    pub fn set_online_match(&self, pattern: Option<regex_lite::Regex>) {
+        *self.online_match.lock().unwrap_or_else(PoisonError::into_inner) = pattern;
+    }
+
+    /// Takes another source of the credentials, and reads it; `None` asks anonymously from now on.
     ///
     /// # Errors
-    /// When the source cannot be read; the old secret stays in use.
-    pub fn reload_credentials(&self) -> Result<bool, CredentialError> {
-        let changed = self.credentials.reread()?;
-        if changed {
+    /// When the source gives nothing, or not in time; the old account stays in use, and a refusal reads the new source.
+    pub async fn replace_credentials(&self, source: Option<CredentialSource>) -> Result<(), CredentialError> {
+        if self.credentials.replace(source).await? {
             self.crumbs.clear();
         }
-        Ok(changed)
+        Ok(())
     }
 
     /// Asks for the node.
@@ -86,9 +93,10 @@ impl Controller {
 
     async fn read_node_unbounded(&self) -> Result<NodeView, ControllerError> {
         let answer = self.get_node(&format!("api/json?tree={}", read::TREE)).await?;
+        let online_match = self.online_match.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let judge = Judge {
             marker: &self.marker,
-            online_match: self.online_match.as_ref(),
+            online_match: online_match.as_ref(),
             claimed: self.claimed.load(Ordering::Relaxed),
         };
         let version = answer.header("x-jenkins");
@@ -118,7 +126,7 @@ impl Controller {
         if answer.status.is_redirection() && self.adopt(&answer) {
             answer = self.get_once(path).await?;
         }
-        if answer.status == StatusCode::UNAUTHORIZED && self.credentials_changed() {
+        if answer.status == StatusCode::UNAUTHORIZED && self.credentials_changed().await {
             answer = self.get_once(path).await?;
         }
         Ok(answer)
@@ -214,19 +222,28 @@ impl Controller {
             url: shown(&answer.url),
             who: answer
                 .header("x-you-are-authenticated-as")
-                .or(self.credentials.user())
-                .or(Some("anonymous"))
-                .map(str::to_owned),
+                .map(str::to_owned)
+                .or_else(|| self.credentials.user())
+                .or_else(|| Some("anonymous".to_owned())),
             permission: answer.header("x-required-permission").map(str::to_owned),
         }
     }
 
     /// Reads the credentials' source again after a 401; true if another try makes sense.
-    pub(super) fn credentials_changed(&self) -> bool {
-        match self.reload_credentials() {
-            Ok(changed) => changed,
+    pub(super) async fn credentials_changed(&self) -> bool {
+        match self.credentials.reread().await {
+            Ok(changed) => {
+                if changed {
+                    self.crumbs.clear();
+                }
+                changed
+            }
             Err(error) => {
-                tracing::warn!(%error, "the credentials were refused and cannot be read again");
+                tracing::warn!(
+                    target: "agent_wrap",
+                    event = "credentials",
+                    "the credentials were refused, and cannot be read again: {error}"
+                );
                 false
             }
         }

@@ -1,6 +1,6 @@
 use agent_wrap_supervisor::{FailureKind, Owner};
 
-use super::testing::{AMPLE, Reply, Server, answer, json, settings};
+use super::testing::{AMPLE, Reply, Server, answer, from_file, json, settings};
 use super::*;
 
 const LOGIN: &str = "GET /login";
@@ -197,7 +197,7 @@ async fn dropping_a_read_closes_its_connection() {
 async fn a_rotated_token_is_tried_at_once_and_only_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
-    std::fs::write(&path, "old").unwrap();
+    std::fs::write(&path, "op:old").unwrap();
     let rotate = path.clone();
     let server = Server::start(move |request| {
         // "op:new"
@@ -206,20 +206,20 @@ async fn a_rotated_token_is_tried_at_once_and_only_once() {
         } else if request.contains("b3A6bmV3") {
             json(ONLINE)
         } else {
-            std::fs::write(&rotate, "new").unwrap();
+            std::fs::write(&rotate, "op:new").unwrap();
             answer("401 Unauthorized", "", "")
         }
     })
     .await;
     let mut settings = settings(&server.url);
-    settings.credentials = Some(CredentialSource { user: "op".to_owned(), secret: SecretSource::File(path.clone()) });
+    settings.credentials = Some(from_file(&path));
     let client = Controller::new(settings).unwrap();
     client.read_node(AMPLE).await.unwrap();
     assert_eq!(server.requests().len(), 3);
 
     let refusing = Server::start(|_| answer("401 Unauthorized", "", "")).await;
     let mut settings = testing::settings(&refusing.url);
-    settings.credentials = Some(CredentialSource { user: "op".to_owned(), secret: SecretSource::File(path) });
+    settings.credentials = Some(from_file(&path));
     let client = Controller::new(settings).unwrap();
     let failure = client.read_node(AMPLE).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unauthenticated);

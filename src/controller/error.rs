@@ -33,14 +33,14 @@ pub enum SetupError {
         /// What is wrong with it.
         why: String,
     },
-    /// The file with the secret cannot be used.
+    /// The source of the credentials cannot be used.
     #[error("the credentials cannot be used: {0}")]
     Credentials(#[from] CredentialError),
     /// A header or the TLS library refused what it was given.
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
     /// The system had no thread to spare.
-    #[error("no thread for resolving names could be started: {0}; raise the limit on processes (ulimit -u, TasksMax)")]
+    #[error("no thread for names or files could be started: {0}; raise the limit on processes (ulimit -u, TasksMax)")]
     Thread(#[source] std::io::Error),
 }
 
@@ -48,20 +48,9 @@ pub enum SetupError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
-    /// The file cannot be read.
-    #[error("{} cannot be read: {why}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's word for it.
-        why: String,
-    },
-    /// There is nothing in it.
-    #[error("{} is empty", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+    /// The source gives none, or not in time.
+    #[error("{0}")]
+    Unreadable(String),
     /// The user or the secret holds characters that HTTP cannot carry.
     #[error("the user's name has a colon or the secret a control character in it")]
     Malformed,

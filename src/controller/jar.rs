@@ -52,7 +52,7 @@ impl Controller {
         self.ensure_resolved().await?;
         let [first, second] = JARS;
         let mut response = self.open(first).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && self.credentials_changed() {
+        if response.status() == StatusCode::UNAUTHORIZED && self.credentials_changed().await {
             response = self.open(first).await?;
         }
         // Hudson looks for any name in that folder, and answers 500 for a file that is not there.

@@ -33,7 +33,7 @@ mod testing;
 mod write_tests;
 
 pub use client::Controller;
-pub use credentials::{CredentialSource, SecretSource};
+pub use credentials::{Account, CredentialSource, ReadAccount};
 pub use error::{ControllerError, CredentialError, SetupError};
 pub use inbound::Inbound;
 pub use jar::Fetched;

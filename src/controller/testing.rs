@@ -1,12 +1,13 @@
 //! A server that answers as a test says, and the settings of a client for it.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Controller, CredentialSource, Marker, SecretSource, Settings};
+use super::{Account, Controller, CredentialSource, Marker, Settings};
 
 /// Long enough for every answer that comes at all.
 pub(crate) const AMPLE: Duration = Duration::from_secs(60);
@@ -85,14 +86,28 @@ impl Server {
     }
 }
 
+/// Credentials that are always the same.
+pub(crate) fn fixed(user: &str, secret: &str) -> CredentialSource {
+    let account = Account { user: user.to_owned(), secret: secret.into() };
+    CredentialSource { file: None, read: Arc::new(move || Ok(account.clone())) }
+}
+
+/// Credentials of a file with `USER:TOKEN`.
+pub(crate) fn from_file(path: &Path) -> CredentialSource {
+    let file = path.to_owned();
+    let read = move || {
+        let text = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        let (user, secret) = text.split_once(':').unwrap();
+        Ok(Account { user: user.to_owned(), secret: secret.into() })
+    };
+    CredentialSource { file: Some(path.to_owned()), read: Arc::new(read) }
+}
+
 pub(crate) fn settings(url: &str) -> Settings {
     Settings {
         url: url.to_owned(),
         node: "n 1".to_owned(),
-        credentials: Some(CredentialSource {
-            user: "op".to_owned(),
-            secret: SecretSource::Literal("hunter2".to_owned().into()),
-        }),
+        credentials: Some(fixed("op", "hunter2")),
         ca_file: None,
         marker: Marker::new("h", "r"),
         online_match: None,

@@ -108,7 +108,9 @@ impl Controller {
             match self.judge(page, &answer) {
                 Verdict::Outcome(outcome) => return outcome,
                 Verdict::Missing => return WriteOutcome::Failed(self.missing_node(&answer).await.into()),
-                Verdict::BadCredentials if !new_credentials && self.credentials_changed() => new_credentials = true,
+                Verdict::BadCredentials if !new_credentials && self.credentials_changed().await => {
+                    new_credentials = true
+                }
                 Verdict::BadCredentials => return WriteOutcome::Failed(self.refusal(&answer).into()),
                 Verdict::NoCrumb if new_crumb && answer.mentions("crumb") => {
                     return WriteOutcome::Failed(ControllerError::Crumb { url: shown(&answer.url) }.into());
@@ -164,7 +166,7 @@ impl Controller {
             StatusCode::NOT_FOUND => Verdict::Missing,
             StatusCode::METHOD_NOT_ALLOWED => failed(ControllerError::Forbidden {
                 url: shown(&answer.url),
-                who: self.credentials.user().map(str::to_owned),
+                who: self.credentials.user(),
                 permission: None,
             }),
             _ if status.is_success() => Verdict::Outcome(WriteOutcome::Accepted),

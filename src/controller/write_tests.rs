@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use agent_wrap_supervisor::{FailureKind, LiftMethod, MarkMethod, RequestNumber, WriteOutcome};
 
-use super::testing::{AMPLE, Reply, Server, answer, json, settings};
+use super::testing::{AMPLE, Reply, Server, answer, from_file, json, settings};
 use super::*;
 
 const NUMBER: RequestNumber = RequestNumber(7);
@@ -229,18 +229,18 @@ async fn a_403_where_no_crumbs_are_issued_is_what_it_is() {
 async fn a_rotated_token_is_used_for_the_write_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
-    std::fs::write(&path, "old").unwrap();
+    std::fs::write(&path, "op:old").unwrap();
     let rotate = path.clone();
     let server = server(move |request| {
         if request.contains("b3A6bmV3") {
             return done();
         }
-        std::fs::write(&rotate, "new").unwrap();
+        std::fs::write(&rotate, "op:new").unwrap();
         answer("401 Unauthorized", "", "")
     })
     .await;
     let mut settings = settings(&server.url);
-    settings.credentials = Some(CredentialSource { user: "op".to_owned(), secret: SecretSource::File(path) });
+    settings.credentials = Some(from_file(&path));
     let client = Controller::new(settings).unwrap();
     let outcome = client.mark_offline(NUMBER, MarkMethod::Toggle, "x", AMPLE).await;
     assert_eq!(outcome, WriteOutcome::Accepted);

@@ -5,11 +5,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use agent_wrap_supervisor::{Event, Generation, SpawnFailure};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Answer, Turn};
+use crate::beside::{Beside, Late};
 use crate::config::{
     self, Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, RuntimeDirectory, SecretFile, SecretSource,
     Settings, child_environment, local_jnlp, shell_quote,
@@ -17,6 +19,9 @@ use crate::config::{
 use crate::controller::{Controller, Inbound};
 use crate::process::{self, Command, User};
 use crate::state::{self, StateDir};
+
+/// How long it may take to look at the files that the agent needs, and to read and write its secret.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How the agent is started, the same for each of its runs.
 #[derive(Debug)]
@@ -77,6 +82,15 @@ impl Launch {
         }
     }
 
+    /// The same run of the wrapper and the same command, with other settings.
+    #[must_use]
+    pub fn changed(&self, settings: &Settings, user: Option<(User, Vec<(OsString, OsString)>)>) -> Self {
+        let changed = Self::new(settings, self.program.clone(), &self.run, self.runtime.clone(), user);
+        let same = (&changed.secret, changed.stdio) == (&self.secret, self.stdio);
+        changed.told.store(same && self.told.load(Ordering::Relaxed), Ordering::Relaxed);
+        changed
+    }
+
     /// The jar that the command names and that neither is there nor can be fetched.
     #[must_use]
     pub fn missing_jar(&self) -> Option<PathBuf> {
@@ -125,18 +139,34 @@ impl Launch {
     }
 
     /// Gets everything ready. What it says in an error is for people.
-    async fn prepare(&self, controller: Option<Arc<Controller>>) -> Result<Launched, String> {
-        let mut plan = self.plan(ControllerKind::Jenkins { agent_port: true });
+    async fn prepare(
+        self: Arc<Self>,
+        controller: Option<Arc<Controller>>,
+        beside: &Beside,
+    ) -> Result<Launched, String> {
+        let usual = ControllerKind::Jenkins { agent_port: true };
+        let mut plan = self.plan_beside(usual, beside).await?;
         let mut inbound = None;
         if let Some(controller) = &controller {
             if plan.completed {
                 inbound = self.ask(controller).await?;
-                plan = self.plan(inbound.as_ref().map_or(ControllerKind::Jenkins { agent_port: true }, kind));
+                plan = self.plan_beside(inbound.as_ref().map_or(usual, kind), beside).await?;
             }
             if let Jar::Fetch(path) = &plan.jar {
                 fetch(controller, path).await?;
             }
         }
+        beside.run(PATIENCE, move || self.finish(plan, inbound.as_ref())).await.map_err(|late| not_read(&late))?
+    }
+
+    /// As [`plan`](Self::plan), which looks at files, beside the turn.
+    async fn plan_beside(self: &Arc<Self>, kind: ControllerKind, beside: &Beside) -> Result<Completion, String> {
+        let this = Arc::clone(self);
+        beside.run(PATIENCE, move || this.plan(kind)).await.map_err(|late| not_read(&late))
+    }
+
+    /// Hands over the secret, and says what is executed.
+    fn finish(&self, plan: Completion, inbound: Option<&Inbound>) -> Result<Launched, String> {
         if !self.told.swap(true, Ordering::Relaxed) {
             for warning in &plan.warnings {
                 tracing::warn!(target: "agent_wrap", event = "command", "{warning}");
@@ -146,7 +176,7 @@ impl Launch {
                 tracing::info!(target: "agent_wrap", event = "command_completed", "the agent's command is: {command}");
             }
         }
-        let contents = self.secret_contents(&plan, inbound.as_ref())?;
+        let contents = self.secret_contents(&plan, inbound)?;
         let secret_file = contents.map(|contents| self.write_secret(&contents)).transpose()?;
         let local_jnlp = matches!(plan.secret, NeededSecret::JnlpOfTheNode);
         let stays = local_jnlp || plan.command.iter().any(|word| word == "-noReconnect" || word == "-noreconnect");
@@ -212,6 +242,10 @@ impl Launch {
     }
 }
 
+fn not_read(late: &Late) -> String {
+    format!("the files that the agent needs (jar, secret) cannot be read: {late}")
+}
+
 fn kind(inbound: &Inbound) -> ControllerKind {
     if inbound.hudson { ControllerKind::Hudson } else { ControllerKind::Jenkins { agent_port: !inbound.web_socket } }
 }
@@ -262,9 +296,9 @@ impl Turn {
     pub(super) fn prepare_agent(&mut self, generation: Generation) {
         let launch = Arc::clone(&self.driver.launch);
         let controller = self.driver.controller.clone();
-        let answers = self.answers.clone();
+        let (answers, beside) = (self.answers.clone(), Arc::clone(&self.driver.beside));
         let task = tokio::spawn(async move {
-            let launched = launch.prepare(controller).await;
+            let launched = launch.prepare(controller, &beside).await;
             // The turn is over when nobody takes it any more.
             let _ = answers.send(Answer::Launched(generation, launched.map(Box::new)));
         });

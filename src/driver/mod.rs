@@ -5,6 +5,7 @@
 
 mod asking;
 mod launch;
+mod reload;
 mod requests;
 
 use std::io;
@@ -14,8 +15,9 @@ use agent_wrap_supervisor::{Action, Ending, Event, Generation, Note, Policy, Req
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::beside::Beside;
 use crate::clock::Clock;
-use crate::config::ReasonTemplate;
+use crate::config::{ReasonTemplate, Settings};
 use crate::controller::Controller;
 use crate::process::Processes;
 use crate::signals::{SignalTable, Signals, Terminal};
@@ -23,6 +25,9 @@ use crate::state::{Record, StateFile};
 use crate::telemetry::Story;
 
 pub use launch::{Launch, Launched};
+pub use reload::{Reload, Reloaded};
+
+use reload::Reloading;
 
 /// Everything the driver drives.
 pub struct Driver {
@@ -50,8 +55,12 @@ pub struct Driver {
     pub launch: Arc<Launch>,
     /// Words for the mark's reason.
     pub reasons: Reasons,
-    /// Reads the settings again; for a reload.
-    pub reload: Box<dyn FnMut() -> Result<Reloaded, String>>,
+    /// The settings in force.
+    pub settings: Settings,
+    /// Reads them again; for a reload.
+    pub reload: Arc<Reload>,
+    /// For what may hang.
+    pub beside: Arc<Beside>,
 }
 
 /// What the reason of a mark says of us.
@@ -65,20 +74,11 @@ pub struct Reasons {
     pub node: String,
 }
 
-/// What a reload brings.
-pub struct Reloaded {
-    /// The new policy.
-    pub policy: Policy,
-    /// The new text for a stop.
-    pub template: ReasonTemplate,
-    /// Changed settings that hold only after a restart of the wrapper.
-    pub ignored: Vec<String>,
-}
-
 /// What came back from something that ran beside the turn.
 enum Answer {
     Event(Event),
     Launched(Generation, Result<Box<Launched>, String>),
+    Reloaded(reload::Outcome),
 }
 
 struct Turn {
@@ -88,6 +88,7 @@ struct Turn {
     in_flight: Option<(RequestNumber, AbortHandle)>,
     launching: Option<(Generation, AbortHandle)>,
     launched: Option<Box<Launched>>,
+    reloading: Reloading,
     /// What the mark's reason will name as the cause of the stop.
     cause: String,
     ending: Option<Ending>,
@@ -104,6 +105,7 @@ pub async fn run(driver: Driver, policy: Policy) -> (Ending, Story) {
         in_flight: None,
         launching: None,
         launched: None,
+        reloading: Reloading::No,
         cause: "end of the agent".to_owned(),
         ending: None,
     };
@@ -160,6 +162,7 @@ impl Turn {
                 self.handle(event);
             }
             Answer::Launched(generation, launched) => self.agent_prepared(generation, launched),
+            Answer::Reloaded(outcome) => self.reloaded(outcome),
         }
     }
 

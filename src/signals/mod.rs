@@ -18,6 +18,7 @@ mod terminal;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 
@@ -70,6 +71,7 @@ pub struct EarlySignals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
     kept_ignored: Vec<i32>,
     terminal: Terminal,
+    seen: VecDeque<Received>,
 }
 
 /// Catches every signal that may mean something. To be called first thing in `main`, once.
@@ -101,7 +103,7 @@ fn install() -> io::Result<EarlySignals> {
         // SAFETY: ignoring runs no code.
         unsafe { sigaction(signal, &ignore) }?;
     }
-    Ok(EarlySignals { delivery, kept_ignored, terminal: Terminal::detect() })
+    Ok(EarlySignals { delivery, kept_ignored, terminal: Terminal::detect(), seen: VecDeque::new() })
 }
 
 impl EarlySignals {
@@ -117,14 +119,34 @@ impl EarlySignals {
         self.terminal
     }
 
+    /// All that have come so far. They stay for the driver.
+    pub fn look(&mut self) -> impl Iterator<Item = &Received> {
+        self.seen.extend(pending(&mut self.delivery));
+        self.seen.iter()
+    }
+
     /// Hands over to the driver, with all that has come so far. To be called inside the runtime.
     ///
     /// # Errors
     /// When there is no descriptor to be had.
     pub fn into_stream(self) -> io::Result<Signals> {
         let wake = tokio::net::UnixStream::from_std(self.delivery.get_read().try_clone()?)?;
-        Ok(Signals { delivery: self.delivery, wake, batch: VecDeque::new() })
+        Ok(Signals { delivery: self.delivery, wake, batch: self.seen })
     }
+}
+
+/// Becomes readable when there is a signal to [look](EarlySignals::look) at.
+impl AsFd for EarlySignals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
+}
+
+fn pending(delivery: &mut SignalDelivery<UnixStream, WithOrigin>) -> impl Iterator<Item = Received> {
+    delivery.pending().map(|origin| Received {
+        signal: origin.signal,
+        sender: origin.process.map(|process| Sender { pid: process.pid, uid: process.uid }),
+    })
 }
 
 /// The signals as they come.
@@ -142,10 +164,7 @@ impl Signals {
             if let Some(received) = self.batch.pop_front() {
                 return received;
             }
-            self.batch.extend(self.delivery.pending().map(|origin| Received {
-                signal: origin.signal,
-                sender: origin.process.map(|process| Sender { pid: process.pid, uid: process.uid }),
-            }));
+            self.batch.extend(pending(&mut self.delivery));
             if self.batch.is_empty() {
                 // The bytes say only that it is worth looking; reading them all is what makes the runtime wait again.
                 let _ = self.wake.readable().await;

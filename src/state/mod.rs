@@ -25,11 +25,13 @@ use thiserror::Error;
 pub use place::StateDir;
 pub use record::{Previous, Record};
 
+use crate::files;
+
 /// The mode of our folders.
 const PASSABLE: u32 = 0o711;
 
 /// No state of ours is longer; what is, is not ours.
-const LONGEST: u64 = 64 * 1024;
+const LONGEST: usize = 64 * 1024;
 
 /// Why this wrapper must not go on (exit code 75).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -169,14 +171,12 @@ fn holder(file: File) -> Option<u32> {
 }
 
 fn read(path: &Path, warnings: &mut Vec<String>) -> Option<Previous> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes));
-    let why = match read {
-        Ok(_) => match Previous::from_json(&bytes) {
+    let why = match files::read_regular(path, LONGEST) {
+        Ok(bytes) => match Previous::from_json(&bytes) {
             Ok(previous) => return Some(previous),
             Err(why) => why,
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) if error.is_missing() => return None,
         Err(error) => error.to_string(),
     };
     warnings.push(format!(

@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod compare;
 pub mod hudson;
+pub mod ports;
 pub mod simulated;
 pub mod skip;
 pub mod spawner;

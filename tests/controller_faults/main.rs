@@ -10,6 +10,7 @@ mod preparing;
 mod proxies;
 mod refusals;
 mod restarts;
+mod rotation;
 mod silence;
 #[path = "../trials/mod.rs"]
 mod trials;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         proxies::trials(),
         refusals::trials(),
         restarts::trials(),
+        rotation::trials(),
         silence::trials(),
         ways::trials(),
     ];

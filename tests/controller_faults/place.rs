@@ -90,6 +90,15 @@ impl Place {
         command
     }
 
+    /// The wrapper's command line with nothing said of the credentials but by `give`.
+    pub fn command_of(&self, give: impl FnOnce(&mut Command)) -> Command {
+        let mut command = wrap_with_state(self.dir.path().as_os_str());
+        command.args(["--url", &self.url]).arg(format!("--node={}", self.node));
+        give(&mut command);
+        command.args(self.controller.agent_command(&self.node));
+        command
+    }
+
     /// Starts the wrapper.
     pub fn start(&self, options: &[&str]) -> Wrap {
         Wrap::start(self.command(options))

@@ -2,11 +2,11 @@
 //! not, and one that speaks TLS.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use agent_wrap_testbed::simulated::{Operation, Options};
-use agent_wrap_testbed::skip;
+use agent_wrap_testbed::{ports, skip};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
@@ -41,10 +41,6 @@ struct Nginx {
     secure: u16,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
-}
-
 impl Nginx {
     /// One with this for every path of its plain server; its secure server passes everything on to `controller`, and
     /// shows a certificate that it has signed itself, an `authority`'s or a server's.
@@ -66,7 +62,7 @@ impl Nginx {
             .stderr(Stdio::null())
             .status();
         assert!(made.expect("openssl runs").success());
-        let (plain, secure) = (free_port(), free_port());
+        let (plain, secure) = (ports::free().expect("a port"), ports::free().expect("a port"));
         let plain_location = plain_location.replace("SECURE", &secure.to_string());
         let folder = dir.path().display();
         let configuration = format!(

@@ -60,7 +60,7 @@ impl Controller {
         let url = self.root().page("cli?remoting=false");
         let session = session_id().map_err(|why| unsupported(&url, &why))?;
         let mut download = self.download(&url, &session).await?;
-        if download.status() == StatusCode::UNAUTHORIZED && self.credentials_changed() {
+        if download.status() == StatusCode::UNAUTHORIZED && self.credentials_changed().await {
             download = self.download(&url, &session).await?;
         }
         self.check_download(&download)?;
@@ -160,7 +160,7 @@ impl Controller {
                 let missing = words.split_once(" is missing the ");
                 let error = ControllerError::Forbidden {
                     url,
-                    who: missing.map(|(who, _)| who).or(self.credentials.user()).map(str::to_owned),
+                    who: missing.map(|(who, _)| who.to_owned()).or_else(|| self.credentials.user()),
                     permission: Some(
                         missing.map_or(words, |(_, rest)| rest.trim_end_matches(" permission")).to_owned(),
                     )

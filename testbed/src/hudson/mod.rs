@@ -9,7 +9,6 @@ mod program;
 mod templates;
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -20,6 +19,7 @@ use serde_json::Value;
 
 use self::{client::Client, home::Home};
 use crate::{
+    ports,
     spawner::Process,
     stage::{BuildHandle, BuildState, NodeState, Stage},
     wait,
@@ -67,7 +67,7 @@ impl Hudson {
         let home = Home::prepare(home, security)?;
         let port = match port {
             Some(port) => port,
-            None => free_port()?,
+            None => ports::free().context("no free port on 127.0.0.1")?,
         };
         let mut hudson = Self {
             security,
@@ -243,9 +243,4 @@ fn node_path(name: &str) -> String {
 
 fn owned((user, password): (&str, &str)) -> (String, String) {
     (user.to_owned(), password.to_owned())
-}
-
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
-    Ok(listener.local_addr()?.port())
 }

@@ -55,6 +55,8 @@ pub use world::World;
 
 use shared::Shared;
 
+use crate::ports;
+
 /// How long a wait for a condition may take before it is given up, whatever the machine is busy with.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -82,7 +84,8 @@ impl Simulated {
     }
 
     fn listen(&mut self, port: u16) -> Result<()> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        let listener = if port == 0 { ports::listen() } else { TcpListener::bind((Ipv4Addr::LOCALHOST, port)) };
+        let listener = listener
             .with_context(|| format!("cannot listen on 127.0.0.1:{port}; another program may hold the port"))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();

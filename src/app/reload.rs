@@ -1,0 +1,37 @@
+//! The settings, read again while the wrapper runs.
+
+use super::{StartError, agent_user, credential_source, online_match};
+use crate::cli::Cli;
+use crate::config::{self, Settings, Surroundings};
+use crate::driver::{Launch, Reloaded};
+use crate::signals::SignalTable;
+
+/// Reads the settings as at the start, and finds out all that can be wrong with them, so that they are taken whole or
+/// not at all.
+pub(super) fn read(cli: &Cli, running: &Settings, launch: &Launch) -> Result<Reloaded, String> {
+    let loaded = config::load(cli, &Surroundings::of_this_process()).map_err(|error| error.to_string())?;
+    let (settings, held_back) = config::reload(running, loaded.settings);
+    resolve(settings, held_back, loaded.warnings, launch).map_err(|error| error.to_string())
+}
+
+fn resolve(
+    settings: Settings,
+    held_back: Vec<&'static str>,
+    warnings: Vec<String>,
+    launch: &Launch,
+) -> Result<Reloaded, StartError> {
+    let launch = launch.changed(&settings, agent_user(&settings)?);
+    if let Some(jar) = launch.missing_jar() {
+        return Err(StartError::MissingJar(jar));
+    }
+    let credentials = settings.controller.as_ref().and_then(|controller| controller.credentials.as_ref());
+    Ok(Reloaded {
+        launch,
+        table: SignalTable::new(settings.signals.iter().copied()),
+        online_match: online_match(&settings)?,
+        credentials: credentials.map(credential_source),
+        settings,
+        held_back,
+        warnings,
+    })
+}

@@ -1,0 +1,135 @@
+//! What is done before the turn: it reads files, and so may hang; a stop ends the program all the same.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread;
+
+use agent_wrap_supervisor::{Moment, OfflinePolicy, Policy, Request, Span};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{StartError, agent_user, controller, host_name, open_state, random_hex, random_number, resolve};
+use crate::clock::Clock;
+use crate::config::{RuntimeDirectory, Settings, Surroundings};
+use crate::controller::Controller;
+use crate::driver::Launch;
+use crate::exit::ExitCode;
+use crate::signals::{EarlySignals, Meaning, Received, SignalTable};
+use crate::state::{Previous, StateFile};
+
+/// A start that takes longer than this hangs: until then a stop waits for it, to mark the node as it should.
+const SLOW: Span = Span::seconds(5);
+
+/// A wait of the start's, with what it needs to know.
+pub(super) struct Patience<'a> {
+    pub(super) clock: Clock,
+    /// The signals, if they could be caught.
+    pub(super) signals: Option<&'a mut EarlySignals>,
+    /// What they mean, as far as it is known.
+    pub(super) table: &'a SignalTable,
+}
+
+/// A stop came before the work was done.
+pub(super) struct Overtaken;
+
+impl Patience<'_> {
+    /// Has something done in a thread of its own and waits for it. If it hangs, `tell` says so, once, and from then on a
+    /// stop overtakes it. Signals that have come stay for the driver.
+    pub(super) fn wait_for<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+        tell: impl FnOnce(),
+    ) -> io::Result<Result<T, Overtaken>> {
+        let (done, held) = UnixStream::pair()?;
+        let working = thread::Builder::new().name("start".to_owned()).spawn(move || {
+            let result = work();
+            drop(held);
+            result
+        })?;
+        let finish = || Ok(Ok(working.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        let done = || PollFd::new(done.as_fd(), PollFlags::POLLIN);
+        let slow = Moment(self.clock.now().0 + SLOW.0);
+        loop {
+            let left = slow.0.saturating_sub(self.clock.now().0);
+            match poll(&mut [done()], PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
+                Ok(0) if left == 0 => break,
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return finish(),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        tell();
+        let Some(signals) = self.signals else { return finish() };
+        loop {
+            let terminal = signals.terminal();
+            let is_stop = |received: &Received| {
+                let meaning = self.table.classify(received, terminal);
+                matches!(meaning, Meaning::Request(Request::Stop(_) | Request::StopNow))
+            };
+            if signals.look().any(is_stop) {
+                return Ok(Err(Overtaken));
+            }
+            let mut either = [done(), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut either, PollTimeout::NONE) {
+                Ok(_) if either[0].any().unwrap_or(true) => return finish(),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+/// How a program ends that was stopped while it looked at what the settings name: the mark is as it was before.
+pub(super) fn overtaken(settings: &Settings) -> ExitCode {
+    if settings.controller.is_none() || settings.offline == OfflinePolicy::Never {
+        ExitCode::Stopped
+    } else {
+        ExitCode::Unconfirmed
+    }
+}
+
+/// All that a start finds out before the controller is asked.
+pub(super) struct Prepared {
+    /// The name of this run.
+    pub(super) run: String,
+    pub(super) host: String,
+    pub(super) launch: Launch,
+    pub(super) state: StateFile,
+    pub(super) previous: Option<Previous>,
+    pub(super) policy: Policy,
+    pub(super) controller: Option<Arc<Controller>>,
+}
+
+/// Looks at everything that the settings name.
+pub(super) fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
+    let program = resolve(settings)?;
+    let user = agent_user(settings)?;
+    let run = random_hex()?;
+    let runtime = RuntimeDirectory::choose(&Surroundings::of_this_process());
+    for left in runtime.remove_abandoned() {
+        tracing::info!(
+            target: "agent_wrap",
+            event = "secret_removed",
+            "removed {}, which a killed wrapper had left",
+            left.display()
+        );
+    }
+    let launch = Launch::new(settings, program, &run, runtime, user);
+    if let Some(jar) = launch.missing_jar() {
+        return Err(StartError::MissingJar(jar));
+    }
+    let host = host_name();
+    let (state, previous) = open_state(settings)?;
+    let mut policy = settings.policy();
+    policy.seed = random_number()?;
+    policy.survivor = previous.as_ref().is_some_and(|previous| previous.survivor.is_some());
+    if let Some(node) = &mut policy.node {
+        node.unclean = previous.as_ref().is_some_and(|previous| previous.unclean);
+        node.marked_before = previous.as_ref().is_some_and(|previous| previous.marked);
+    }
+    let controller = controller(settings, &host, &run, policy.node.as_ref().is_some_and(|node| node.marked_before))?;
+    Ok(Prepared { run, host, launch, state, previous, policy, controller })
+}

@@ -1,0 +1,103 @@
+//! Which settings a reload changes. Every field of the settings is named here, so that none can be forgotten.
+
+use super::{ControllerSettings, Settings};
+
+/// What the settings `wanted` become while the wrapper runs on: the settings in force from now on, and the names of those
+/// that have changed and hold only after a restart. The others hold at once, or from the agent's next start on.
+#[must_use]
+pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static str>) {
+    let Settings {
+        controller,
+        online,
+        online_match,
+        online_method,
+        start_timeout,
+        if_refused,
+        offline,
+        offline_reason,
+        offline_timeout,
+        drain,
+        grace,
+        leftovers,
+        restart,
+        backoff,
+        secret,
+        agent_user,
+        stdio,
+        poll,
+        disconnect_timeout,
+        log_format,
+        log_level,
+        state_dir,
+        signals,
+        command,
+    } = wanted;
+    let mut held_back = HeldBack::default();
+    let settings = Settings {
+        controller: held_back.controller(running.controller.as_ref(), controller),
+        log_format: held_back.keep("log-format", &running.log_format, &log_format),
+        log_level: held_back.keep("log-level", &running.log_level, &log_level),
+        state_dir: held_back.keep("state-dir", &running.state_dir, &state_dir),
+        // An argument of ours, as it was: it cannot change.
+        command: held_back.keep("command", &running.command, &command),
+        online,
+        online_match,
+        online_method,
+        start_timeout,
+        if_refused,
+        offline,
+        offline_reason,
+        offline_timeout,
+        drain,
+        grace,
+        leftovers,
+        restart,
+        backoff,
+        poll,
+        disconnect_timeout,
+        signals,
+        // From the agent's next start on.
+        secret,
+        agent_user,
+        stdio,
+    };
+    (settings, held_back.names)
+}
+
+#[derive(Default)]
+struct HeldBack {
+    names: Vec<&'static str>,
+}
+
+impl HeldBack {
+    fn keep<T: Clone + PartialEq>(&mut self, name: &'static str, running: &T, wanted: &T) -> T {
+        if running != wanted {
+            self.names.push(name);
+        }
+        running.clone()
+    }
+
+    /// Which node it is stays as it is: its lock is held and its mark is ours to care for.
+    fn controller(
+        &mut self,
+        running: Option<&ControllerSettings>,
+        wanted: Option<ControllerSettings>,
+    ) -> Option<ControllerSettings> {
+        match (running, wanted) {
+            (Some(running), Some(ControllerSettings { url, node, credentials, ca_file, request_timeout })) => {
+                Some(ControllerSettings {
+                    url: self.keep("url", &running.url, &url),
+                    node: self.keep("node", &running.node, &node),
+                    ca_file: self.keep("ca-file", &running.ca_file, &ca_file),
+                    credentials,
+                    request_timeout,
+                })
+            }
+            (None, None) => None,
+            (running, _) => {
+                self.names.push("standalone");
+                running.cloned()
+            }
+        }
+    }
+}
