@@ -127,6 +127,7 @@ fn a_file_of_somebody_else() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program);
         command.args(["--standalone", "--log-format", "json"]).arg(&tool);
+        command.env("XDG_RUNTIME_DIR", folder.path());
         let outcome = Wrap::start(command).outcome();
         outcome.expect_code(126);
         assert!(outcome.text().contains(&words.replace('"', "\\\"")), "{}", outcome.text());
