@@ -91,7 +91,11 @@ fn the_old_entry_points_variable_is_refused_without_showing_it() {
     let program = folder.path().join("jenkins-agent");
     std::os::unix::fs::symlink(AGENT_WRAP, &program).unwrap();
     let mut command = Command::new(program);
-    command.env_clear().env("JENKINS_URL", "http://me:hush@127.0.0.1:1/").args([HEX, "a"]);
+    command
+        .env_clear()
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .env("JENKINS_URL", "http://me:hush@127.0.0.1:1/")
+        .args([HEX, "a"]);
     let outcome = Wrap::start(command).outcome();
     outcome.expect_code(78);
     assert!(outcome.text().contains("JENKINS_URL in the environment: the URL holds credentials"), "{}", outcome.text());

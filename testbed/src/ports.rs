@@ -3,17 +3,24 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 use std::{fs, process};
+
+use anyhow::Result;
+
+use crate::wait;
 
 /// The ports that are tried: below those that the kernel gives to outgoing connections.
 const FIRST: u16 = 10_240;
+/// The bound for a port to be given back.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Listens on a port of 127.0.0.1 that no outgoing connection is given by the kernel: a server that is taken down and
 /// comes up again finds it free.
 ///
 /// # Errors
 /// When none can be had.
-pub fn listen() -> io::Result<TcpListener> {
+pub fn listen() -> Result<TcpListener> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let range = first_ephemeral().saturating_sub(FIRST).max(1);
     // Tests run in several programs at once, so each begins somewhere else.
@@ -27,14 +34,27 @@ pub fn listen() -> io::Result<TcpListener> {
             Err(error) => last = error,
         }
     }
-    Err(last)
+    Err(last.into())
+}
+
+/// Listens on the port of a listener that was closed. A program that was being started at that moment may hold it a
+/// little longer, until it is executed.
+///
+/// # Errors
+/// When somebody else holds it.
+pub fn listen_again(port: u16) -> Result<TcpListener> {
+    let bound = || match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+        result => Ok(Some(result?)),
+    };
+    wait::until("the port to be free again", PATIENCE, bound)
 }
 
 /// The same for a program that is told its port.
 ///
 /// # Errors
 /// When none can be had.
-pub fn free() -> io::Result<u16> {
+pub fn free() -> Result<u16> {
     Ok(listen()?.local_addr()?.port())
 }
 
@@ -53,5 +73,14 @@ mod tests {
         let (first, second) = (first.local_addr().unwrap().port(), second.local_addr().unwrap().port());
         assert_ne!(first, second);
         assert!(first < first_ephemeral() && second < first_ephemeral());
+    }
+
+    #[test]
+    fn a_port_that_another_holds_for_a_moment_is_waited_for() {
+        let held = listen().unwrap();
+        let port = held.local_addr().unwrap().port();
+        let waiting = std::thread::spawn(move || listen_again(port).unwrap().local_addr().unwrap().port());
+        drop(held);
+        assert_eq!(waiting.join().unwrap(), port);
     }
 }

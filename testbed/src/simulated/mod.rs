@@ -36,7 +36,6 @@ mod text;
 mod tree;
 mod world;
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -84,7 +83,7 @@ impl Simulated {
     }
 
     fn listen(&mut self, port: u16) -> Result<()> {
-        let listener = if port == 0 { ports::listen() } else { TcpListener::bind((Ipv4Addr::LOCALHOST, port)) };
+        let listener = if port == 0 { ports::listen() } else { ports::listen_again(port) };
         let listener = listener
             .with_context(|| format!("cannot listen on 127.0.0.1:{port}; another program may hold the port"))?;
         listener.set_nonblocking(true)?;
