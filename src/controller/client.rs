@@ -132,7 +132,7 @@ impl Controller {
     pub(super) async fn open(&self, path: &str) -> Result<Response, ControllerError> {
         let url = self.root().page(path);
         let request = self.credentials.sign(self.clients.reads.get(url.clone()));
-        request.send().await.map_err(|error| broken(&url, &error))
+        request.send().await.map_err(|error| self.broken(&url, &error))
     }
 
     /// A 404 means a missing node only where the root answers as a controller to the same credentials.
@@ -165,17 +165,27 @@ impl Controller {
             }
             code if code.is_server_error() => ControllerError::ServerError { url, status },
             code if code.is_redirection() => match answer.location() {
-                Some(to) if is_login(&to) => self.sent_to_login(&answer.url),
-                Some(to) => ControllerError::NotAController {
-                    why: format!("it sends us on to {}; if that is right, make it the controller's URL", shown(&to)),
+                Some(to) if self.is_login(&to) => self.sent_to_login(&answer.url),
+                Some(to) => self.astray(&answer.url, &to).unwrap_or_else(|| ControllerError::NotAController {
+                    why: format!("it sends us on to {}", shown(&to)),
                     url,
-                },
+                }),
                 None => ControllerError::Unexpected { url, status },
             },
             StatusCode::NOT_FOUND => ControllerError::NotAController { url, why: "404".to_owned() },
             StatusCode::OK => ControllerError::Garbage { url, why: "another page came".to_owned() },
             _ => ControllerError::Unexpected { url, status },
         }
+    }
+
+    /// Whether this is where a controller sends those who have to log in, and not the page of a node of such a name.
+    pub(super) fn is_login(&self, url: &Url) -> bool {
+        is_login(url) && !self.node.is_page_of(url.path())
+    }
+
+    /// Why a request has brought no answer.
+    pub(super) fn broken(&self, url: &Url, error: &reqwest::Error) -> ControllerError {
+        broken(url, error)
     }
 
     /// A redirect to the login page is what a 401 is elsewhere.

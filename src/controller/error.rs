@@ -105,6 +105,26 @@ pub enum ControllerError {
         /// What came instead.
         why: String,
     },
+    /// A redirect to another host or port.
+    #[error(
+        "{url} sends us on to {to}, which gets no credentials; if that is the controller, make its root the controller's URL, else look at the proxy in between"
+    )]
+    Elsewhere {
+        /// The page.
+        url: String,
+        /// Where the redirect leads.
+        to: String,
+    },
+    /// A redirect from https to http.
+    #[error(
+        "{url} sends us on to {to}, where the credentials would travel in the clear; correct the Jenkins URL in the controller's system settings, or have the proxy before it set X-Forwarded-Proto"
+    )]
+    Downgrade {
+        /// The page.
+        url: String,
+        /// Where the redirect leads.
+        to: String,
+    },
     /// The controller is starting up.
     #[error("the controller at {url} is starting up; it answers soon")]
     Starting {
@@ -219,6 +239,8 @@ impl ControllerError {
             | Self::Timeout { .. }
             | Self::Tls { .. }
             | Self::NotAController { .. }
+            | Self::Elsewhere { .. }
+            | Self::Downgrade { .. }
             | Self::Starting { .. }
             | Self::ServerError { .. }
             | Self::Unexpected { .. }

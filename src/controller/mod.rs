@@ -28,6 +28,8 @@ mod write;
 #[cfg(test)]
 mod client_tests;
 #[cfg(test)]
+mod resolve_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod write_tests;

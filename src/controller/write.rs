@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 
 use super::client::Controller;
 use super::error::ControllerError;
-use super::http::{Answer, broken, is_login, shown};
+use super::http::{Answer, shown};
 use super::url::percent_encode;
 
 /// The longest reason that is sent, in characters; the marker comes on top.
@@ -132,7 +132,7 @@ impl Controller {
             .body(format!("offlineMessage={}", percent_encode(message)));
         sent.store(true, Ordering::Relaxed);
         let response = request.send().await.map_err(|error| {
-            let failure = Failure::from(broken(&url, &error));
+            let failure = Failure::from(self.broken(&url, &error));
             // Without a connection nothing can have been sent.
             if error.is_connect() || error.is_builder() {
                 WriteOutcome::Failed(failure)
@@ -188,7 +188,9 @@ impl Controller {
         let Some(target) = answer.location() else {
             return Verdict::Outcome(WriteOutcome::Unknown(self.refusal(answer).into()));
         };
-        let outcome = if is_login(&target) {
+        let outcome = if self.node.is_page_of(target.path()) {
+            WriteOutcome::Accepted
+        } else if self.is_login(&target) {
             WriteOutcome::Failed(self.sent_to_login(&answer.url).into())
         } else if target.path().trim_end_matches('/').ends_with(page.name()) {
             // The same page at another address: what answered has not passed it on.
@@ -197,8 +199,6 @@ impl Controller {
                 kind: FailureKind::Unavailable,
                 words: format!("{} has moved to {}; correct the controller's URL", shown(&answer.url), shown(&target)),
             })
-        } else if self.node.is_page_of(target.path()) {
-            WriteOutcome::Accepted
         } else {
             WriteOutcome::Unknown(self.refusal(answer).into())
         };

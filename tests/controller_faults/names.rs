@@ -18,6 +18,8 @@ const NAMES: &[(&str, &str)] = &[
     ("-m", "m"),
     ("it's \"quoted\" & <b>", "it"),
     ("n;x?y#z", "n"),
+    ("login", "log"),
+    ("toggleOffline", "toggle"),
 ];
 
 pub fn trials() -> Vec<Trial> {
