@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agent_wrap_supervisor::{Event, Generation, SpawnFailure};
+use agent_wrap_supervisor::{Event, Failure, Generation, SpawnFailure};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Answer, Turn};
@@ -14,7 +14,7 @@ use crate::config::{
     self, Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, RuntimeDirectory, SecretFile, SecretSource,
     Settings, child_environment, local_jnlp, shell_quote,
 };
-use crate::controller::{Controller, Inbound};
+use crate::controller::{Controller, ControllerError, Inbound};
 use crate::process::{Command, User};
 
 /// How the agent is started, the same for each of its runs.
@@ -42,6 +42,35 @@ pub struct Launched {
     secret_file: Option<SecretFile>,
     /// The agent reads its secret once: it never executes itself again.
     reads_secret_once: bool,
+}
+
+/// Why an agent has not got what it needs.
+pub(super) enum Unprepared {
+    /// The controller has not given it.
+    Controller(Failure),
+    /// The settings, this machine, or what the controller has to say of the node.
+    Other(String),
+}
+
+impl Unprepared {
+    /// Both are tried again, but only an outage or a refusal has nothing to do with the agent.
+    fn from_controller(error: &ControllerError, what: &str, cure: &str) -> Self {
+        let words = format!("{what}: {error}{cure}");
+        match error {
+            ControllerError::NotInbound { .. }
+            | ControllerError::Garbage { .. }
+            | ControllerError::TooLarge { .. }
+            | ControllerError::NoJar { .. }
+            | ControllerError::File { .. } => Self::Other(words),
+            _ => Self::Controller(Failure { kind: error.kind(), words }),
+        }
+    }
+}
+
+impl From<String> for Unprepared {
+    fn from(words: String) -> Self {
+        Self::Other(words)
+    }
 }
 
 impl Launch {
@@ -109,8 +138,8 @@ impl Launch {
         config::plan(&self.command, &facts)
     }
 
-    /// Gets everything ready. What it says in an error is for people.
-    async fn prepare(&self, controller: Option<Arc<Controller>>) -> Result<Launched, String> {
+    /// Gets everything ready.
+    async fn prepare(&self, controller: Option<Arc<Controller>>) -> Result<Launched, Unprepared> {
         let mut plan = self.plan(ControllerKind::Jenkins { agent_port: true });
         let mut inbound = None;
         if let Some(controller) = &controller {
@@ -150,16 +179,17 @@ impl Launch {
     }
 
     /// What the controller tells an inbound agent. With a secret of the settings' own it need not tell.
-    async fn ask(&self, controller: &Controller) -> Result<Option<Inbound>, String> {
+    async fn ask(&self, controller: &Controller) -> Result<Option<Inbound>, Unprepared> {
         match controller.inbound().await {
             Ok(inbound) => Ok(Some(inbound)),
             Err(error) if self.secret.is_some() => {
                 tracing::debug!(target: "agent_wrap", event = "inbound", "{error}");
                 Ok(None)
             }
-            Err(error) => Err(format!(
-                "cannot ask the controller how the agent is to connect: {error}. Or give the node's secret \
-                 (--secret-file), or the whole command line of the agent"
+            Err(error) => Err(Unprepared::from_controller(
+                &error,
+                "cannot ask the controller how the agent is to connect",
+                ". Or give the node's secret (--secret-file), or the whole command line of the agent",
             )),
         }
     }
@@ -202,7 +232,7 @@ fn kind(inbound: &Inbound) -> ControllerKind {
 }
 
 /// Fetches the jar that matches the controller; an older one will do while it cannot be had.
-async fn fetch(controller: &Controller, path: &Path) -> Result<(), String> {
+async fn fetch(controller: &Controller, path: &Path) -> Result<(), Unprepared> {
     match controller.fetch_agent_jar(path).await {
         Ok(fetched) => {
             tracing::info!(
@@ -224,7 +254,7 @@ async fn fetch(controller: &Controller, path: &Path) -> Result<(), String> {
             );
             Ok(())
         }
-        Err(error) => Err(format!("cannot fetch the agent's jar: {error}")),
+        Err(error) => Err(Unprepared::from_controller(&error, "cannot fetch the agent's jar", "")),
     }
 }
 
@@ -252,7 +282,7 @@ impl Turn {
     }
 
     /// Forks the agent, here in the main thread.
-    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Box<Launched>, String>) {
+    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Box<Launched>, Unprepared>) {
         if self.launching.take_if(|(number, _)| *number == generation).is_none() {
             return;
         }
@@ -261,8 +291,12 @@ impl Turn {
                 self.driver.processes.spawn(generation, &launched.command);
                 self.launched = Some(launched);
             }
-            Err(error) => {
-                tracing::error!(target: "agent_wrap", event = "not_prepared", "{error}");
+            Err(Unprepared::Controller(failure)) => {
+                tracing::error!(target: "agent_wrap", event = "not_prepared", "{}", failure.words);
+                self.handle(Event::AgentUnprepared { generation, failure });
+            }
+            Err(Unprepared::Other(words)) => {
+                tracing::error!(target: "agent_wrap", event = "not_prepared", "{words}");
                 self.handle(Event::SpawnFailed { generation, failure: SpawnFailure::Unprepared });
             }
         }

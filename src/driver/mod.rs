@@ -22,6 +22,8 @@ use crate::signals::{SignalTable, Signals, Terminal};
 use crate::state::{Record, StateFile};
 use crate::telemetry::Story;
 
+use launch::Unprepared;
+
 pub use launch::{Launch, Launched};
 
 /// Everything the driver drives.
@@ -78,7 +80,7 @@ pub struct Reloaded {
 /// What came back from something that ran beside the turn.
 enum Answer {
     Event(Event),
-    Launched(Generation, Result<Box<Launched>, String>),
+    Launched(Generation, Result<Box<Launched>, Unprepared>),
 }
 
 struct Turn {
