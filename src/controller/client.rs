@@ -38,9 +38,13 @@ impl Controller {
     /// When the settings make no client.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         let root = Root::parse(&settings.url)?;
+        let clients = Clients::new(&settings, &root)?;
+        if let Some(proxy) = clients.proxies.of(&root.page("")) {
+            tracing::info!(target: "agent_wrap", event = "proxy", "the controller is asked through the proxy {proxy}");
+        }
         Ok(Self {
             node: NodeName::new(&settings.node)?,
-            clients: Clients::new(&settings, &root)?,
+            clients,
             credentials: Credentials::new(settings.credentials)?,
             crumbs: CrumbJar::default(),
             marker: settings.marker,
@@ -80,7 +84,7 @@ impl Controller {
     /// A [`Failure`] with the kind that decisions depend on and the words that a person needs.
     pub async fn read_node(&self, within: Duration) -> Result<NodeView, Failure> {
         let answer = tokio::time::timeout(within, self.read_node_unbounded()).await;
-        let page = || shown(&self.root().page(&self.node.page("api/json")));
+        let page = || self.shown(&self.root().page(&self.node.page("api/json")));
         answer.unwrap_or_else(|_| Err(ControllerError::Timeout { url: page(), within })).map_err(Failure::from)
     }
 
@@ -93,7 +97,7 @@ impl Controller {
         };
         let version = answer.header("x-jenkins");
         read::node_view(&answer.body, version, &judge).map_err(|error| {
-            let url = shown(&answer.url);
+            let url = self.shown(&answer.url);
             match (version, looks_like_html(&answer.body)) {
                 (None, true) => ControllerError::NotAController { url, why: "an HTML page instead of JSON".to_owned() },
                 (Some(_), _) | (None, false) => ControllerError::Garbage { url, why: error.to_string() },
@@ -155,7 +159,7 @@ impl Controller {
 
     /// The named error for an answer that is not the page that was asked for.
     pub(super) fn refusal(&self, answer: &Answer) -> ControllerError {
-        let url = shown(&answer.url);
+        let url = self.shown(&answer.url);
         let status = answer.status.as_u16();
         match answer.status {
             StatusCode::UNAUTHORIZED => self.unauthenticated(&answer.url, answer.header("www-authenticate")),
@@ -185,13 +189,18 @@ impl Controller {
 
     /// Why a request has brought no answer.
     pub(super) fn broken(&self, url: &Url, error: &reqwest::Error) -> ControllerError {
-        broken(url, error)
+        broken(url, self.clients.proxies.of(url).as_deref(), error)
+    }
+
+    /// A page for messages, with the proxy on the way to it.
+    pub(super) fn shown(&self, url: &Url) -> String {
+        self.clients.proxies.shown(url)
     }
 
     /// A redirect to the login page is what a 401 is elsewhere.
     pub(super) fn sent_to_login(&self, url: &Url) -> ControllerError {
         ControllerError::Unauthenticated {
-            url: shown(url),
+            url: self.shown(url),
             who: self.credentials.who(),
             why:
                 "it sends us to its login page; give a user and an API token (a proxy may also drop the Authorization \
@@ -213,7 +222,7 @@ impl Controller {
             "give a user and an API token"
         };
         ControllerError::Unauthenticated {
-            url: shown(url),
+            url: self.shown(url),
             who: self.credentials.who(),
             why: format!("{origin}; {cure}"),
         }
@@ -221,7 +230,7 @@ impl Controller {
 
     fn forbidden(&self, answer: &Answer) -> ControllerError {
         ControllerError::Forbidden {
-            url: shown(&answer.url),
+            url: self.shown(&answer.url),
             who: answer
                 .header("x-you-are-authenticated-as")
                 .or(self.credentials.user())

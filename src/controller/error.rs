@@ -39,6 +39,14 @@ pub enum SetupError {
     /// A header or the TLS library refused what it was given.
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
+    /// The environment names a proxy that we cannot speak to.
+    #[error(
+        "the proxy {proxy} of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) speaks no HTTP; name one that does, or the controller's host in NO_PROXY"
+    )]
+    Proxy {
+        /// The proxy, without its credentials.
+        proxy: String,
+    },
     /// The system had no thread to spare.
     #[error("no thread for resolving names could be started: {0}; raise the limit on processes (ulimit -u, TasksMax)")]
     Thread(#[source] std::io::Error),

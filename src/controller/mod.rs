@@ -18,6 +18,7 @@ mod http;
 mod inbound;
 mod jar;
 mod marker;
+mod proxy;
 mod read;
 mod resolve;
 mod settings;

@@ -60,7 +60,7 @@ impl Controller {
 
     /// The error for a redirect that leads where our credentials must not go.
     pub(super) fn astray(&self, url: &Url, target: &Url) -> Option<ControllerError> {
-        let (url, to) = (shown(url), shown(target));
+        let (url, to) = (self.shown(url), shown(target));
         match self.root().redirected(target) {
             Redirect::Within | Redirect::Upgrade(_) => None,
             Redirect::Downgrade => Some(ControllerError::Downgrade { url, to }),

@@ -82,7 +82,7 @@ impl Controller {
         match tokio::time::timeout(within, self.post_unbounded(page, message, &sent)).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let url = shown(&self.root().page(&self.node.page(page.name())));
+                let url = self.shown(&self.root().page(&self.node.page(page.name())));
                 let failure = Failure::from(ControllerError::Timeout { url, within });
                 if sent.load(Ordering::Relaxed) {
                     WriteOutcome::Unknown(failure)
@@ -111,7 +111,7 @@ impl Controller {
                 Verdict::BadCredentials if !new_credentials && self.credentials_changed() => new_credentials = true,
                 Verdict::BadCredentials => return WriteOutcome::Failed(self.refusal(&answer).into()),
                 Verdict::NoCrumb if new_crumb && answer.mentions("crumb") => {
-                    return WriteOutcome::Failed(ControllerError::Crumb { url: shown(&answer.url) }.into());
+                    return WriteOutcome::Failed(ControllerError::Crumb { url: self.shown(&answer.url) }.into());
                 }
                 Verdict::NoCrumb if new_crumb => return WriteOutcome::Failed(self.refusal(&answer).into()),
                 Verdict::NoCrumb => match self.fetch_crumb().await {
@@ -163,7 +163,7 @@ impl Controller {
             }
             StatusCode::NOT_FOUND => Verdict::Missing,
             StatusCode::METHOD_NOT_ALLOWED => failed(ControllerError::Forbidden {
-                url: shown(&answer.url),
+                url: self.shown(&answer.url),
                 who: self.credentials.user().map(str::to_owned),
                 permission: None,
             }),

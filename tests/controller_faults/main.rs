@@ -3,12 +3,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod forward_proxies;
 mod garbage;
 mod names;
 mod place;
 mod proxies;
 mod refusals;
 mod restarts;
+mod scarcity;
 mod silence;
 #[path = "../trials/mod.rs"]
 mod trials;
@@ -18,11 +20,13 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let all = [
+        forward_proxies::trials(),
         garbage::trials(),
         names::trials(),
         proxies::trials(),
         refusals::trials(),
         restarts::trials(),
+        scarcity::trials(),
         silence::trials(),
         ways::trials(),
     ];

@@ -35,10 +35,11 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A running nginx; killed when dropped.
-struct Nginx {
+pub struct Nginx {
     process: Child,
     dir: TempDir,
-    plain: u16,
+    /// The port of its plain server.
+    pub plain: u16,
     secure: u16,
 }
 
@@ -109,7 +110,8 @@ impl Drop for Nginx {
     }
 }
 
-fn place_behind(plain_location: &str) -> (Place, Nginx) {
+/// A controller with a marked node, and an nginx with this for every path of its plain server.
+pub fn place_behind(plain_location: &str) -> (Place, Nginx) {
     place_behind_a(false, plain_location)
 }
 
