@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_wrap_testbed::hudson::{Hudson, HudsonOptions};
-use agent_wrap_testbed::simulated::{Operation, Options, Simulated, agent_program};
+use agent_wrap_testbed::simulated::{Entry, Fault, On, Operation, Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage;
-use common::{Wrap, eventually, is_alive, wrap_with_state};
+use common::{Wrap, eventually, is_alive, wrap, wrap_with_state};
 use nix::sys::signal::{Signal, kill};
 
 /// A wrapper that knows the controller, the node and the account, and nothing of the agent's connection.
@@ -150,32 +150,71 @@ fn a_secret_in_the_command_is_moved_out_of_sight_and_warned_about() {
     assert!(controller.requests_for(Operation::Jar).is_empty(), "a jar that is there is not fetched");
 }
 
-#[test]
-fn an_account_that_may_not_know_the_secret_is_told_what_is_missing() {
+/// A wrapper with an account that may look at the node, but not know its secret; another machine's agent is connected
+/// as that node. Its own agent can never be started.
+fn one_that_may_only_look(options: &[&str]) -> (Simulated, common::Outcome) {
     let controller = simulated(Options::jenkins("2.578"));
+    let mut elsewhere = wrap();
+    elsewhere.args(["--standalone", "--log-format", "json"]).args(controller.agent_command("n 1"));
+    let elsewhere = Wrap::start(elsewhere);
+    controller.wait_for_entry("the other agent", |entry| matches!(entry, Entry::AgentAccepted { .. }));
     let dir = tempfile::tempdir().expect("a directory");
-    let mut command = wrapper(&controller, "n 1", dir.path());
     let (user, token) = controller.viewer().expect("an account that may only look");
     fs::write(dir.path().join("token"), token).expect("the token is written");
-    command.env("AGENT_WRAP_USER", &user);
-    let java = stand_in_java(dir.path());
     let mut viewer = wrap_with_state(dir.path().as_os_str());
     viewer.current_dir(dir.path()).args(["--url", &controller.url(), "--node", "n 1", "--user", &user]);
-    viewer.args([
-        "--token-file",
-        "token",
-        "--restart-limit",
-        "1",
-        "--restart-delay",
-        "100ms",
-        &java,
-        "-jar",
-        "agent.jar",
-    ]);
+    viewer.args(["--token-file", "token", "--restart-delay", "100ms"]).args(options);
+    viewer.args([&stand_in_java(dir.path()), "-jar", "agent.jar"]);
     let outcome = Wrap::start(viewer).outcome();
-    outcome.expect_code(71);
     assert!(outcome.text().contains("Agent/Connect"), "{}", outcome.text());
-    drop(command);
+    assert!(!outcome.has("agent_started") && !outcome.has("old_channel_held"), "{}", outcome.text());
+    drop(elsewhere);
+    (controller, outcome)
+}
+
+#[test]
+fn an_account_that_may_not_know_the_secret_is_told_what_is_missing() {
+    let (controller, outcome) = one_that_may_only_look(&["--restart-limit", "1"]);
+    outcome.expect_code(77);
+    assert!(outcome.has("refused"), "{}", outcome.text());
+    let node = controller.node("n 1").expect("the controller answers");
+    assert!(!node.marked, "the node of another machine's agent is left alone");
+    assert!(controller.requests_for(Operation::Jnlp).len() >= 3);
+}
+
+#[test]
+fn a_secret_that_is_refused_counts_where_the_agent_is_to_be_started_all_the_same() {
+    let (_, outcome) = one_that_may_only_look(&["--restart-limit", "2", "--if-refused", "start"]);
+    outcome.expect_code(71);
+    assert!(outcome.has("giving_up"), "{}", outcome.text());
+}
+
+#[test]
+fn a_controller_that_is_out_of_reach_for_the_secret_is_not_held_against_the_agent() {
+    let controller = simulated(Options::jenkins("2.578"));
+    controller.fault(On::operation(Operation::Jnlp).times(3), Fault::Status(503));
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    command.args(["--restart-limit", "1", "--restart-delay", "100ms"]);
+    command.args([stand_in_java(dir.path()).as_str(), "-jar", "agent.jar"]);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert_eq!(outcome.events().iter().filter(|event| *event == "not_prepared").count(), 3, "{}", outcome.text());
+}
+
+#[test]
+fn a_node_without_a_secret_is_held_against_the_agent() {
+    let controller = simulated(Options::jenkins("2.578"));
+    controller.fault(On::operation(Operation::Jnlp), Fault::Status(404));
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    command.args(["--restart-limit", "2", "--restart-delay", "100ms"]);
+    command.args([stand_in_java(dir.path()).as_str(), "-jar", "agent.jar"]);
+    let outcome = Wrap::start(command).outcome();
+    outcome.expect_code(71);
+    assert!(outcome.text().contains("launch method"), "{}", outcome.text());
 }
 
 #[test]

@@ -38,9 +38,13 @@ impl Controller {
     /// When the settings make no client.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         let root = Root::parse(&settings.url)?;
+        let clients = Clients::new(&settings, &root)?;
+        if let Some(proxy) = clients.proxies.of(&root.page("")) {
+            tracing::info!(target: "agent_wrap", event = "proxy", "the controller is asked through the proxy {proxy}");
+        }
         Ok(Self {
             node: NodeName::new(&settings.node)?,
-            clients: Clients::new(&settings, &root)?,
+            clients,
             credentials: Credentials::new(settings.credentials).map_err(|unavailable| match unavailable {
                 Unavailable::Thread(error) => SetupError::Thread(error),
                 Unavailable::Credentials(error) => SetupError::Credentials(error),
@@ -87,7 +91,7 @@ impl Controller {
     /// A [`Failure`] with the kind that decisions depend on and the words that a person needs.
     pub async fn read_node(&self, within: Duration) -> Result<NodeView, Failure> {
         let answer = tokio::time::timeout(within, self.read_node_unbounded()).await;
-        let page = || shown(&self.root().page(&self.node.page("api/json")));
+        let page = || self.shown(&self.root().page(&self.node.page("api/json")));
         answer.unwrap_or_else(|_| Err(ControllerError::Timeout { url: page(), within })).map_err(Failure::from)
     }
 
@@ -101,7 +105,7 @@ impl Controller {
         };
         let version = answer.header("x-jenkins");
         read::node_view(&answer.body, version, &judge).map_err(|error| {
-            let url = shown(&answer.url);
+            let url = self.shown(&answer.url);
             match (version, looks_like_html(&answer.body)) {
                 (None, true) => ControllerError::NotAController { url, why: "an HTML page instead of JSON".to_owned() },
                 (Some(_), _) | (None, false) => ControllerError::Garbage { url, why: error.to_string() },
@@ -140,7 +144,7 @@ impl Controller {
     pub(super) async fn open(&self, path: &str) -> Result<Response, ControllerError> {
         let url = self.root().page(path);
         let request = self.credentials.sign(self.clients.reads.get(url.clone()));
-        request.send().await.map_err(|error| broken(&url, &error))
+        request.send().await.map_err(|error| self.broken(&url, &error))
     }
 
     /// A 404 means a missing node only where the root answers as a controller to the same credentials.
@@ -163,7 +167,7 @@ impl Controller {
 
     /// The named error for an answer that is not the page that was asked for.
     pub(super) fn refusal(&self, answer: &Answer) -> ControllerError {
-        let url = shown(&answer.url);
+        let url = self.shown(&answer.url);
         let status = answer.status.as_u16();
         match answer.status {
             StatusCode::UNAUTHORIZED => self.unauthenticated(&answer.url, answer.header("www-authenticate")),
@@ -173,11 +177,11 @@ impl Controller {
             }
             code if code.is_server_error() => ControllerError::ServerError { url, status },
             code if code.is_redirection() => match answer.location() {
-                Some(to) if is_login(&to) => self.sent_to_login(&answer.url),
-                Some(to) => ControllerError::NotAController {
-                    why: format!("it sends us on to {}; if that is right, make it the controller's URL", shown(&to)),
+                Some(to) if self.is_login(&to) => self.sent_to_login(&answer.url),
+                Some(to) => self.astray(&answer.url, &to).unwrap_or_else(|| ControllerError::NotAController {
+                    why: format!("it sends us on to {}", shown(&to)),
                     url,
-                },
+                }),
                 None => ControllerError::Unexpected { url, status },
             },
             StatusCode::NOT_FOUND => ControllerError::NotAController { url, why: "404".to_owned() },
@@ -186,10 +190,25 @@ impl Controller {
         }
     }
 
+    /// Whether this is where a controller sends those who have to log in, and not the page of a node of such a name.
+    pub(super) fn is_login(&self, url: &Url) -> bool {
+        is_login(url) && !self.node.is_page_of(url.path())
+    }
+
+    /// Why a request has brought no answer.
+    pub(super) fn broken(&self, url: &Url, error: &reqwest::Error) -> ControllerError {
+        broken(url, self.clients.proxies.of(url).as_deref(), error)
+    }
+
+    /// A page for messages, with the proxy on the way to it.
+    pub(super) fn shown(&self, url: &Url) -> String {
+        self.clients.proxies.shown(url)
+    }
+
     /// A redirect to the login page is what a 401 is elsewhere.
     pub(super) fn sent_to_login(&self, url: &Url) -> ControllerError {
         ControllerError::Unauthenticated {
-            url: shown(url),
+            url: self.shown(url),
             who: self.credentials.who(),
             why:
                 "it sends us to its login page; give a user and an API token (a proxy may also drop the Authorization \
@@ -211,7 +230,7 @@ impl Controller {
             "give a user and an API token"
         };
         ControllerError::Unauthenticated {
-            url: shown(url),
+            url: self.shown(url),
             who: self.credentials.who(),
             why: format!("{origin}; {cure}"),
         }
@@ -219,7 +238,7 @@ impl Controller {
 
     fn forbidden(&self, answer: &Answer) -> ControllerError {
         ControllerError::Forbidden {
-            url: shown(&answer.url),
+            url: self.shown(&answer.url),
             who: answer
                 .header("x-you-are-authenticated-as")
                 .map(str::to_owned)

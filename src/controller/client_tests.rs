@@ -225,27 +225,3 @@ async fn a_rotated_token_is_tried_at_once_and_only_once() {
     assert_eq!(failure.kind, FailureKind::Unauthenticated);
     assert_eq!(refusing.requests().len(), 2, "the login page and one try");
 }
-
-#[tokio::test]
-async fn credentials_never_go_to_another_host_and_never_before_https_is_adopted() {
-    // What is behind the https address speaks no TLS; that it is asked for is what counts.
-    for (location, adopted) in [
-        ("https://127.0.0.1:1/login", "https://127.0.0.1:1/"),
-        ("https://localhost:1/login", ""),
-        ("http://127.0.0.1:1/login", ""),
-    ] {
-        let server = Server::start(move |request| {
-            if request.starts_with(LOGIN) {
-                answer("301 Moved Permanently", &format!("Location: {location}\r\n"), "")
-            } else {
-                json(ONLINE)
-            }
-        })
-        .await;
-        let client = server.client();
-        let _ = client.read_node(AMPLE).await;
-        let expected = if adopted.is_empty() { server.url.as_str() } else { adopted };
-        assert_eq!(client.url(), expected);
-        assert_eq!(server.requests().len(), if adopted.is_empty() { 2 } else { 1 });
-    }
-}

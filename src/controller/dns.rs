@@ -2,12 +2,14 @@
 //! that is gone at the stop, must not keep the node from being marked. The last good addresses are remembered.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use nix::libc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
@@ -32,7 +34,7 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// Starts the thread.
     pub(crate) fn start() -> io::Result<Self> {
-        Self::with(|name| Ok((name, 0).to_socket_addrs()?.collect()), PATIENCE)
+        Self::with(look_up, PATIENCE)
     }
 
     fn with(lookup: Lookup, patience: Duration) -> io::Result<Self> {
@@ -56,6 +58,20 @@ impl Resolver {
         })?;
         Ok(Self { questions, known, patience })
     }
+}
+
+fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
+    match (name, 0).to_socket_addrs() {
+        Ok(addresses) => Ok(addresses.collect()),
+        Err(error) => Err(no_descriptors().unwrap_or(error)),
+    }
+}
+
+/// The system's resolver says that there is no such name when it cannot open its files, or a socket.
+fn no_descriptors() -> Option<io::Error> {
+    let as_many_as_it_takes: io::Result<Vec<File>> = (0..3).map(|_| File::open("/")).collect();
+    let missing = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+    as_many_as_it_takes.err().filter(missing)
 }
 
 impl Resolve for Resolver {

@@ -39,6 +39,14 @@ pub enum SetupError {
     /// A header or the TLS library refused what it was given.
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
+    /// The environment names a proxy that we cannot speak to.
+    #[error(
+        "the proxy {proxy} of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) speaks no HTTP; name one that does, or the controller's host in NO_PROXY"
+    )]
+    Proxy {
+        /// The proxy, without its credentials.
+        proxy: String,
+    },
     /// The system had no thread to spare.
     #[error("no thread for names or files could be started: {0}; raise the limit on processes (ulimit -u, TasksMax)")]
     Thread(#[source] std::io::Error),
@@ -93,6 +101,26 @@ pub enum ControllerError {
         url: String,
         /// What came instead.
         why: String,
+    },
+    /// A redirect to another host or port.
+    #[error(
+        "{url} sends us on to {to}, which gets no credentials; if that is the controller, make its root the controller's URL, else look at the proxy in between"
+    )]
+    Elsewhere {
+        /// The page.
+        url: String,
+        /// Where the redirect leads.
+        to: String,
+    },
+    /// A redirect from https to http.
+    #[error(
+        "{url} sends us on to {to}, where the credentials would travel in the clear; correct the Jenkins URL in the controller's system settings, or have the proxy before it set X-Forwarded-Proto"
+    )]
+    Downgrade {
+        /// The page.
+        url: String,
+        /// Where the redirect leads.
+        to: String,
     },
     /// The controller is starting up.
     #[error("the controller at {url} is starting up; it answers soon")]
@@ -208,6 +236,8 @@ impl ControllerError {
             | Self::Timeout { .. }
             | Self::Tls { .. }
             | Self::NotAController { .. }
+            | Self::Elsewhere { .. }
+            | Self::Downgrade { .. }
             | Self::Starting { .. }
             | Self::ServerError { .. }
             | Self::Unexpected { .. }

@@ -6,11 +6,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Response, StatusCode, Url, redirect, retry};
 
 use super::dns::Resolver;
 use super::error::{ControllerError, SetupError};
+use super::proxy::Proxies;
 use super::settings::Settings;
 use super::tls;
 use super::url::Root;
@@ -26,12 +28,14 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) struct Clients {
     pub(crate) reads: Client,
     pub(crate) writes: Client,
+    pub(crate) proxies: Proxies,
 }
 
 impl Clients {
     pub(crate) fn new(settings: &Settings, root: &Root) -> Result<Self, SetupError> {
         let tls = tls::client_config(settings.ca_file.as_deref())?;
         let resolver = Arc::new(Resolver::start().map_err(SetupError::Thread)?);
+        let proxies = Proxies::of_environment(root)?;
         let build = |idle: usize| {
             let mut builder = Client::builder()
                 .user_agent(&settings.user_agent)
@@ -44,12 +48,12 @@ impl Clients {
                 .connect_timeout(CONNECT)
                 .pool_max_idle_per_host(idle)
                 .pool_idle_timeout(Duration::from_secs(20));
-            if root.is_loopback() {
+            if proxies.are_off() {
                 builder = builder.no_proxy();
             }
             builder.build().map_err(|error| SetupError::Client(chain(&error)))
         };
-        Ok(Self { reads: build(1)?, writes: build(0)? })
+        Ok(Self { reads: build(1)?, writes: build(0)?, proxies })
     }
 }
 
@@ -66,7 +70,7 @@ impl Answer {
     pub(crate) async fn read(mut response: Response) -> Result<Self, ControllerError> {
         let url = response.url().clone();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, &error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, None, &error))? {
             if body.len() as u64 + chunk.len() as u64 > BODY_LIMIT {
                 return Err(ControllerError::TooLarge { url: shown(&url), limit: BODY_LIMIT });
             }
@@ -112,24 +116,49 @@ pub(crate) fn shown(url: &Url) -> String {
     mask::url(url.as_str()).into_owned()
 }
 
-/// Why a request has brought no answer.
-pub(crate) fn broken(url: &Url, error: &reqwest::Error) -> ControllerError {
+/// Why a request has brought no answer. `through` says which proxy it went to.
+pub(crate) fn broken(url: &Url, through: Option<&str>, error: &reqwest::Error) -> ControllerError {
     let url = shown(url);
+    let around = through.map(|proxy| {
+        format!(
+            "; it goes through the proxy {proxy}, because HTTP_PROXY, HTTPS_PROXY or ALL_PROXY says so: name the host \
+             in NO_PROXY to go around it"
+        )
+    });
+    let around = around.unwrap_or_default();
     if let Some(error) = find::<rustls::Error>(error) {
-        return ControllerError::Tls { why: tls::explain(error), url };
+        return ControllerError::Tls { why: format!("{}{around}", tls::explain(error)), url };
     }
-    let why = if error.is_dns() {
-        format!("its name does not resolve ({}); check the name and the resolver", root_cause(error))
+    let (whose, what) = if through.is_some() { ("the proxy's", "the proxy") } else { ("its", "the controller") };
+    let why = if let Some(cure) = find::<io::Error>(error).and_then(scarcity) {
+        cure
+    } else if error.is_dns() {
+        format!("{whose} name does not resolve ({}); check the name and the resolver", root_cause(error))
     } else if error.is_connect() && error.is_timeout() {
-        "no connection came about in time; check the address, and the firewalls between".to_owned()
+        format!("no connection to {what} came about in time; check {whose} address, and the firewalls between")
     } else if let Some(refused) = find::<io::Error>(error).filter(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
-        format!("{refused}; nothing listens there: is the controller running, and is the port right?")
+        format!("{refused}; nothing listens there: is {what} running, and is the port right?")
+    } else if error.is_connect() && through.is_some() {
+        format!("{}; does the proxy let us through to it?", root_cause(error))
     } else if error.is_connect() {
         format!("{}; check the address and the route to it", root_cause(error))
     } else {
         format!("the connection broke before the answer was complete ({})", root_cause(error))
     };
-    ControllerError::Unreachable { url, why }
+    ControllerError::Unreachable { why: format!("{why}{around}"), url }
+}
+
+/// The words for an error that says nothing of the controller, but that this machine has run out of something.
+fn scarcity(error: &io::Error) -> Option<String> {
+    let cure = match Errno::from_raw(error.raw_os_error()?) {
+        Errno::EMFILE => "this process has no descriptor left; raise its limit (ulimit -n, LimitNOFILE=)",
+        Errno::ENFILE => "this machine has no descriptor left; see what holds them, or raise fs.file-max",
+        Errno::ENOMEM | Errno::ENOBUFS => {
+            "this machine has no memory to spare; is a build using it up, or is a limit (MemoryMax=) too low?"
+        }
+        _ => return None,
+    };
+    Some(format!("{error}: {cure}"))
 }
 
 /// The first error of this type among the causes.
@@ -167,4 +196,24 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
         next = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_run_out_is_named_with_its_limit() {
+        for (errno, limit) in [
+            (Errno::EMFILE, "ulimit -n"),
+            (Errno::ENFILE, "fs.file-max"),
+            (Errno::ENOMEM, "MemoryMax="),
+            (Errno::ENOBUFS, "MemoryMax="),
+        ] {
+            let words = scarcity(&io::Error::from(errno)).unwrap();
+            assert!(words.contains(limit), "{words}");
+        }
+        assert_eq!(scarcity(&io::Error::from(Errno::ENETUNREACH)), None);
+        assert_eq!(scarcity(&io::Error::other("x")), None);
+    }
 }

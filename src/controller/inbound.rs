@@ -35,7 +35,7 @@ impl Controller {
     /// Without Agent/Connect, for a node that is launched in another way, and for everything that can go wrong with a
     /// read.
     pub async fn inbound(&self) -> Result<Inbound, ControllerError> {
-        let url = || shown(&self.root().page(&self.node.page(JNLP_FILES[0])));
+        let url = || self.shown(&self.root().page(&self.node.page(JNLP_FILES[0])));
         let asked = tokio::time::timeout(WITHIN, self.ask_inbound()).await;
         asked.unwrap_or_else(|_| Err(ControllerError::Timeout { url: url(), within: WITHIN }))
     }

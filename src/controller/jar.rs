@@ -43,7 +43,7 @@ impl Controller {
     /// # Errors
     /// When the controller does not hand it out, when what comes is no jar, or when it cannot be written.
     pub async fn fetch_agent_jar(&self, to: &Path) -> Result<Fetched, ControllerError> {
-        let url = || shown(&self.root().page(JARS[0]));
+        let url = || self.shown(&self.root().page(JARS[0]));
         let fetched = tokio::time::timeout(WITHIN, self.fetch_unbounded(to)).await;
         fetched.unwrap_or_else(|_| Err(ControllerError::Timeout { url: url(), within: WITHIN }))
     }
@@ -89,7 +89,7 @@ async fn receive(mut response: Response, to: &Path) -> Result<Partial, Controlle
         return Err(too_large());
     }
     let mut partial = Partial::create(to).map_err(|error| unwritable(to, &error))?;
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, &error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, None, &error))? {
         partial.bytes += chunk.len() as u64;
         if partial.bytes > LIMIT {
             return Err(too_large());

@@ -18,6 +18,7 @@ mod http;
 mod inbound;
 mod jar;
 mod marker;
+mod proxy;
 mod read;
 mod resolve;
 mod settings;
@@ -27,6 +28,8 @@ mod write;
 
 #[cfg(test)]
 mod client_tests;
+#[cfg(test)]
+mod resolve_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -11,6 +11,19 @@ use crate::mask;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Root(Url);
 
+/// Where a redirect leads, seen from the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Redirect {
+    /// To the same scheme, host and port.
+    Within,
+    /// From http to https on the same host: this is the root from now on.
+    Upgrade(Root),
+    /// From https to http on the same host.
+    Downgrade,
+    /// To another host or port, or to what is no HTTP.
+    Elsewhere,
+}
+
 impl Root {
     /// Normalises what a person wrote.
     pub(crate) fn parse(text: &str) -> Result<Self, SetupError> {
@@ -68,23 +81,25 @@ impl Root {
             || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// The root after a redirect from our login page to `target`, if it may be adopted: the same host, and https where
-    /// we had http. The path stays ours.
-    pub(crate) fn upgraded(&self, target: &Url) -> Option<Self> {
+    /// What a redirect from one of our pages to `target` means for the root.
+    pub(crate) fn redirected(&self, target: &Url) -> Redirect {
         let same_host = target.host_str() == self.0.host_str();
-        if !(same_host && self.is_plain() && target.scheme() == "https") {
-            return None;
+        let same_port = target.port_or_known_default() == self.0.port_or_known_default();
+        match (self.0.scheme(), target.scheme()) {
+            (ours, theirs) if same_host && same_port && ours == theirs => Redirect::Within,
+            ("http", "https") if same_host => self.upgraded(target).map_or(Redirect::Elsewhere, Redirect::Upgrade),
+            ("https", "http") if same_host => Redirect::Downgrade,
+            _ => Redirect::Elsewhere,
         }
+    }
+
+    /// The same root by https, on the target's port. The path stays ours.
+    fn upgraded(&self, target: &Url) -> Option<Self> {
         let mut url = self.0.clone();
         // The port goes first: a URL drops the default port of the scheme that it has at that moment.
         url.set_scheme("https").ok()?;
         url.set_port(target.port()).ok()?;
         Some(Self(url))
-    }
-
-    /// Whether `target` is on the same host.
-    pub(crate) fn same_host(&self, target: &Url) -> bool {
-        target.host_str() == self.0.host_str()
     }
 
     /// The URL as text, with a slash at the end.
@@ -227,14 +242,33 @@ mod tests {
 
     #[test]
     fn only_an_upgrade_on_the_same_host_is_adopted() {
-        let root = Root::parse("http://ci.example:8080/jenkins").unwrap();
-        let upgraded = |target: &str| root.upgraded(&Url::parse(target).unwrap()).map(|root| root.as_str().to_owned());
-        assert_eq!(upgraded("https://ci.example/jenkins/login").as_deref(), Some("https://ci.example/jenkins/"));
-        assert_eq!(upgraded("https://ci.example:8443/").as_deref(), Some("https://ci.example:8443/jenkins/"));
-        assert_eq!(upgraded("https://other.example/jenkins/login"), None);
-        assert_eq!(upgraded("http://ci.example/jenkins/login"), None);
-        let secure = Root::parse("https://ci.example/").unwrap();
-        assert_eq!(secure.upgraded(&Url::parse("http://ci.example/").unwrap()), None);
+        let redirected = |root: &str, target: &str| {
+            Root::parse(root).unwrap().redirected(&Url::parse(root).unwrap().join(target).unwrap())
+        };
+        let upgrade = |root: &str| Redirect::Upgrade(Root::parse(root).unwrap());
+        let plain = "http://ci.example:8080/jenkins/";
+        for (target, expected) in [
+            ("https://ci.example/jenkins/login", upgrade("https://ci.example/jenkins/")),
+            ("https://CI.example:8443/", upgrade("https://ci.example:8443/jenkins/")),
+            ("//ci.example:8080/login", Redirect::Within),
+            ("/login", Redirect::Within),
+            ("http://ci.example/jenkins/login", Redirect::Elsewhere),
+            ("https://other.example/jenkins/login", Redirect::Elsewhere),
+            ("http://other.example:8080/jenkins/login", Redirect::Elsewhere),
+            ("https://ci.example.other/jenkins/login", Redirect::Elsewhere),
+            ("https://ci.example@other.example/jenkins/login", Redirect::Elsewhere),
+            ("ftp://ci.example/", Redirect::Elsewhere),
+        ] {
+            assert_eq!(redirected(plain, target), expected, "{target}");
+        }
+        for (target, expected) in [
+            ("https://ci.example:443/login", Redirect::Within),
+            ("http://ci.example/", Redirect::Downgrade),
+            ("http://other.example/", Redirect::Elsewhere),
+            ("https://ci.example:8443/", Redirect::Elsewhere),
+        ] {
+            assert_eq!(redirected("https://ci.example/", target), expected, "{target}");
+        }
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 
 use super::client::Controller;
 use super::error::ControllerError;
-use super::http::{Answer, broken, is_login, shown};
+use super::http::{Answer, shown};
 use super::url::percent_encode;
 
 /// The longest reason that is sent, in characters; the marker comes on top.
@@ -82,7 +82,7 @@ impl Controller {
         match tokio::time::timeout(within, self.post_unbounded(page, message, &sent)).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let url = shown(&self.root().page(&self.node.page(page.name())));
+                let url = self.shown(&self.root().page(&self.node.page(page.name())));
                 let failure = Failure::from(ControllerError::Timeout { url, within });
                 if sent.load(Ordering::Relaxed) {
                     WriteOutcome::Unknown(failure)
@@ -113,7 +113,7 @@ impl Controller {
                 }
                 Verdict::BadCredentials => return WriteOutcome::Failed(self.refusal(&answer).into()),
                 Verdict::NoCrumb if new_crumb && answer.mentions("crumb") => {
-                    return WriteOutcome::Failed(ControllerError::Crumb { url: shown(&answer.url) }.into());
+                    return WriteOutcome::Failed(ControllerError::Crumb { url: self.shown(&answer.url) }.into());
                 }
                 Verdict::NoCrumb if new_crumb => return WriteOutcome::Failed(self.refusal(&answer).into()),
                 Verdict::NoCrumb => match self.fetch_crumb().await {
@@ -134,7 +134,7 @@ impl Controller {
             .body(format!("offlineMessage={}", percent_encode(message)));
         sent.store(true, Ordering::Relaxed);
         let response = request.send().await.map_err(|error| {
-            let failure = Failure::from(broken(&url, &error));
+            let failure = Failure::from(self.broken(&url, &error));
             // Without a connection nothing can have been sent.
             if error.is_connect() || error.is_builder() {
                 WriteOutcome::Failed(failure)
@@ -165,7 +165,7 @@ impl Controller {
             }
             StatusCode::NOT_FOUND => Verdict::Missing,
             StatusCode::METHOD_NOT_ALLOWED => failed(ControllerError::Forbidden {
-                url: shown(&answer.url),
+                url: self.shown(&answer.url),
                 who: self.credentials.user(),
                 permission: None,
             }),
@@ -190,7 +190,9 @@ impl Controller {
         let Some(target) = answer.location() else {
             return Verdict::Outcome(WriteOutcome::Unknown(self.refusal(answer).into()));
         };
-        let outcome = if is_login(&target) {
+        let outcome = if self.node.is_page_of(target.path()) {
+            WriteOutcome::Accepted
+        } else if self.is_login(&target) {
             WriteOutcome::Failed(self.sent_to_login(&answer.url).into())
         } else if target.path().trim_end_matches('/').ends_with(page.name()) {
             // The same page at another address: what answered has not passed it on.
@@ -199,8 +201,6 @@ impl Controller {
                 kind: FailureKind::Unavailable,
                 words: format!("{} has moved to {}; correct the controller's URL", shown(&answer.url), shown(&target)),
             })
-        } else if self.node.is_page_of(target.path()) {
-            WriteOutcome::Accepted
         } else {
             WriteOutcome::Unknown(self.refusal(answer).into())
         };

@@ -2,12 +2,13 @@
 //! before each run of the agent.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agent_wrap_supervisor::{Event, Generation, SpawnFailure};
+use agent_wrap_supervisor::{Event, Failure, Generation, SpawnFailure};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Answer, Turn};
@@ -16,7 +17,7 @@ use crate::config::{
     self, Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, RuntimeDirectory, SecretFile, SecretSource,
     Settings, child_environment, local_jnlp, shell_quote,
 };
-use crate::controller::{Controller, Inbound};
+use crate::controller::{Controller, ControllerError, Inbound};
 use crate::process::{self, Command, User};
 use crate::state::{self, StateDir};
 
@@ -49,6 +50,44 @@ pub struct Launched {
     secret_file: Option<SecretFile>,
     /// The agent reads its secret once: it never executes itself again.
     reads_secret_once: bool,
+}
+
+/// Why an agent has not got what it needs.
+pub(super) enum Unprepared {
+    /// The controller has not given it.
+    Controller(Failure),
+    /// The settings, this machine, or what the controller has to say of the node.
+    Other(String),
+}
+
+impl Unprepared {
+    /// Both are tried again, but only an outage or a refusal has nothing to do with the agent.
+    fn from_controller(error: &ControllerError, what: &str, cure: &str) -> Self {
+        let words = format!("{what}: {error}{cure}");
+        match error {
+            ControllerError::NotInbound { .. }
+            | ControllerError::Garbage { .. }
+            | ControllerError::TooLarge { .. }
+            | ControllerError::NoJar { .. }
+            | ControllerError::File { .. } => Self::Other(words),
+            _ => Self::Controller(Failure { kind: error.kind(), words }),
+        }
+    }
+}
+
+impl fmt::Display for Unprepared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Controller(failure) => formatter.write_str(&failure.words),
+            Self::Other(words) => formatter.write_str(words),
+        }
+    }
+}
+
+impl From<String> for Unprepared {
+    fn from(words: String) -> Self {
+        Self::Other(words)
+    }
 }
 
 impl Launch {
@@ -138,12 +177,12 @@ impl Launch {
         config::plan(&self.command, &facts)
     }
 
-    /// Gets everything ready. What it says in an error is for people.
+    /// Gets everything ready.
     async fn prepare(
         self: Arc<Self>,
         controller: Option<Arc<Controller>>,
         beside: &Beside,
-    ) -> Result<Launched, String> {
+    ) -> Result<Launched, Unprepared> {
         let usual = ControllerKind::Jenkins { agent_port: true };
         let mut plan = self.plan_beside(usual, beside).await?;
         let mut inbound = None;
@@ -156,11 +195,15 @@ impl Launch {
                 fetch(controller, path).await?;
             }
         }
-        beside.run(PATIENCE, move || self.finish(plan, inbound.as_ref())).await.map_err(|late| not_read(&late))?
+        beside
+            .run(PATIENCE, move || self.finish(plan, inbound.as_ref()))
+            .await
+            .map_err(|late| not_read(&late))?
+            .map_err(Unprepared::Other)
     }
 
     /// As [`plan`](Self::plan), which looks at files, beside the turn.
-    async fn plan_beside(self: &Arc<Self>, kind: ControllerKind, beside: &Beside) -> Result<Completion, String> {
+    async fn plan_beside(self: &Arc<Self>, kind: ControllerKind, beside: &Beside) -> Result<Completion, Unprepared> {
         let this = Arc::clone(self);
         beside.run(PATIENCE, move || this.plan(kind)).await.map_err(|late| not_read(&late))
     }
@@ -195,16 +238,17 @@ impl Launch {
     }
 
     /// What the controller tells an inbound agent. With a secret of the settings' own it need not tell.
-    async fn ask(&self, controller: &Controller) -> Result<Option<Inbound>, String> {
+    async fn ask(&self, controller: &Controller) -> Result<Option<Inbound>, Unprepared> {
         match controller.inbound().await {
             Ok(inbound) => Ok(Some(inbound)),
             Err(error) if self.secret.is_some() => {
                 tracing::debug!(target: "agent_wrap", event = "inbound", "{error}");
                 Ok(None)
             }
-            Err(error) => Err(format!(
-                "cannot ask the controller how the agent is to connect: {error}. Or give the node's secret \
-                 (--secret-file), or the whole command line of the agent"
+            Err(error) => Err(Unprepared::from_controller(
+                &error,
+                "cannot ask the controller how the agent is to connect",
+                ". Or give the node's secret (--secret-file), or the whole command line of the agent",
             )),
         }
     }
@@ -242,8 +286,8 @@ impl Launch {
     }
 }
 
-fn not_read(late: &Late) -> String {
-    format!("the files that the agent needs (jar, secret) cannot be read: {late}")
+fn not_read(late: &Late) -> Unprepared {
+    Unprepared::Other(format!("the files that the agent needs (jar, secret) cannot be read: {late}"))
 }
 
 fn kind(inbound: &Inbound) -> ControllerKind {
@@ -251,11 +295,14 @@ fn kind(inbound: &Inbound) -> ControllerKind {
 }
 
 /// Fetches the jar that matches the controller; an older one will do while it cannot be had.
-async fn fetch(controller: &Controller, path: &Path) -> Result<(), String> {
+async fn fetch(controller: &Controller, path: &Path) -> Result<(), Unprepared> {
     let made = path.parent().map_or(Ok(()), state::make_folder);
     let fetched = match made {
-        Ok(()) => controller.fetch_agent_jar(path).await.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("the folder of {} cannot be made: {error}", path.display())),
+        Ok(()) => controller
+            .fetch_agent_jar(path)
+            .await
+            .map_err(|error| Unprepared::from_controller(&error, "cannot fetch the agent's jar", "")),
+        Err(error) => Err(Unprepared::Other(format!("the folder of {} cannot be made: {error}", path.display()))),
     };
     match fetched {
         Ok(fetched) => {
@@ -269,16 +316,16 @@ async fn fetch(controller: &Controller, path: &Path) -> Result<(), String> {
             );
             Ok(())
         }
-        Err(error) if path.exists() => {
+        Err(unprepared) if path.exists() => {
             tracing::warn!(
                 target: "agent_wrap",
                 event = "jar_kept",
-                "cannot fetch the agent's jar ({error}); going on with the one fetched earlier, {}",
+                "{unprepared}; going on with the one fetched earlier, {}",
                 path.display()
             );
             Ok(())
         }
-        Err(error) => Err(format!("cannot fetch the agent's jar: {error}")),
+        Err(unprepared) => Err(unprepared),
     }
 }
 
@@ -306,7 +353,7 @@ impl Turn {
     }
 
     /// Forks the agent, here in the main thread.
-    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Box<Launched>, String>) {
+    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Box<Launched>, Unprepared>) {
         if self.launching.take_if(|(number, _)| *number == generation).is_none() {
             return;
         }
@@ -315,8 +362,12 @@ impl Turn {
                 self.driver.processes.spawn(generation, &launched.command);
                 self.launched = Some(launched);
             }
-            Err(error) => {
-                tracing::error!(target: "agent_wrap", event = "not_prepared", "{error}");
+            Err(Unprepared::Controller(failure)) => {
+                tracing::error!(target: "agent_wrap", event = "not_prepared", "{}", failure.words);
+                self.handle(Event::AgentUnprepared { generation, failure });
+            }
+            Err(Unprepared::Other(words)) => {
+                tracing::error!(target: "agent_wrap", event = "not_prepared", "{words}");
                 self.handle(Event::SpawnFailed { generation, failure: SpawnFailure::Unprepared });
             }
         }

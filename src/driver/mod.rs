@@ -24,6 +24,8 @@ use crate::signals::{SignalTable, Signals, Terminal};
 use crate::state::{Record, StateFile};
 use crate::telemetry::Story;
 
+use launch::Unprepared;
+
 pub use launch::{Launch, Launched};
 pub use reload::{Reload, Reloaded};
 
@@ -77,7 +79,7 @@ pub struct Reasons {
 /// What came back from something that ran beside the turn.
 enum Answer {
     Event(Event),
-    Launched(Generation, Result<Box<Launched>, String>),
+    Launched(Generation, Result<Box<Launched>, Unprepared>),
     Reloaded(reload::Outcome),
 }
 

@@ -1,7 +1,10 @@
 //! Where the state is, and under which name.
 
 use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+
+use reqwest::Url;
 
 /// The folder for what outlives a run. It may not exist yet, nor be writable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,25 +48,43 @@ impl StateDir {
 
 /// A name that a person recognises, that is a safe file name, and that no other controller and node have.
 pub(super) fn file_name(controller: &str, node: &str) -> String {
-    let controller = controller.trim_end_matches('/');
-    let host = place_of(controller).split('/').next().unwrap_or_default();
+    let controller = canonical(controller);
+    let host = controller.split_once("://").map_or(controller.as_str(), |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or_default();
     let hash = fnv(&[controller.as_bytes(), b"\n", node.as_bytes()]);
     format!("{}+{}+{hash:016x}", readable(host), readable(node))
 }
 
 /// The same for a controller alone. Several on one host differ in their paths, so those are to be seen.
 fn folder_name(controller: &str) -> String {
-    let controller = controller.trim_end_matches('/');
+    let controller = canonical(controller);
+    let place = controller.split_once("://").map_or(controller.as_str(), |(_, rest)| rest);
     let hash = fnv(&[controller.as_bytes()]);
-    format!("{}+{hash:016x}", readable(place_of(controller)))
+    format!("{}+{hash:016x}", readable(place))
 }
 
-/// Host, port and path of a URL, without the user.
-fn place_of(controller: &str) -> &str {
-    let place = controller.split_once("://").map_or(controller, |(_, rest)| rest);
-    let authority = place.split('/').next().unwrap_or_default();
-    let user = authority.rfind('@').map_or(0, |at| at + 1);
-    &place[user..]
+/// One text for all the ways to write a controller's root, as far as they can be told without asking anybody.
+fn canonical(controller: &str) -> String {
+    let controller = controller.trim();
+    // The parser sees to letters, default ports and odd ways to write an address.
+    let Ok(mut url) = Url::parse(controller) else { return controller.trim_end_matches('/').to_owned() };
+    url.set_query(None);
+    url.set_fragment(None);
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_owned();
+    let host = if is_this_machine(&host) { "localhost" } else { host.as_str() };
+    // These fail only for what has no host at all, which is no controller.
+    let _ = url.set_host(Some(host));
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// Whether this is what `localhost` means. Other addresses of this machine may well be those of other controllers.
+fn is_this_machine(host: &str) -> bool {
+    let names = ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"];
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| ip.to_canonical());
+    let ours = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST || ip.is_unspecified();
+    names.contains(&host) || address.is_ok_and(ours)
 }
 
 fn readable(text: &str) -> String {
@@ -112,10 +133,60 @@ mod tests {
     }
 
     #[test]
+    fn one_controller_has_one_name_however_it_is_written() {
+        for (root, others) in [
+            (
+                "https://ci.example.org/jenkins",
+                [
+                    "https://ci.example.org/jenkins/",
+                    "HTTPS://CI.Example.ORG:443/jenkins//",
+                    " https://me:pw@ci.example.org./jenkins?x=1#top",
+                ]
+                .as_slice(),
+            ),
+            (
+                "http://localhost",
+                &[
+                    "http://127.0.0.1:80/",
+                    "http://[::1]",
+                    "http://127.1",
+                    "http://LocalHost.",
+                    "http://0.0.0.0",
+                    "http://[::ffff:7f00:1]",
+                ],
+            ),
+            ("not a url", &["not a url/"]),
+        ] {
+            for other in others {
+                assert_eq!(file_name(root, "n"), file_name(other, "n"), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_two_controllers_has_two_names() {
+        let all = [
+            "http://localhost",
+            "https://localhost",
+            "http://localhost:8080",
+            "http://localhost/jenkins",
+            "http://localhost/Jenkins",
+            "http://127.0.0.2",
+            "http://a.localhost",
+            "http://192.0.2.1",
+            "http://ci",
+            "http://ci.example.org",
+        ];
+        let names: std::collections::BTreeSet<_> = all.iter().map(|root| file_name(root, "n")).collect();
+        assert_eq!(names.len(), all.len());
+    }
+
+    #[test]
     fn names_are_safe_readable_and_different() {
         let name = file_name("https://user@ci.example.org:8443/jenkins/", "../build #1/ü");
         assert!(name.starts_with("ci.example.org_8443+_build__1__+"), "{name}");
         assert_eq!(name, file_name("https://user@ci.example.org:8443/jenkins", "../build #1/ü"));
+        assert_eq!(name, file_name("https://ci.example.org:8443/jenkins", "../build #1/ü"));
         assert_ne!(file_name("https://ci/", "a b"), file_name("https://ci/", "a_b"));
         assert_ne!(file_name("https://ci/a", "n"), file_name("https://ci/b", "n"));
         assert!(file_name(&"x".repeat(1000), &"y".repeat(1000)).len() < 200);

@@ -164,10 +164,11 @@ impl Story {
             Note::SpawnFailed(failure) => {
                 error("spawn_failed", format!("the agent could not be started: {}", spawn_failure_words(*failure)))
             }
-            Note::RestartPlanned { delay, failures } => info(
-                "restart_planned",
-                format!("starting the agent again in {} (attempt {})", span_words(*delay), failures + 1),
-            ),
+            Note::RestartPlanned { delay, failures } => {
+                // What is not held against the agent is not counted as an attempt either.
+                let attempt = if *failures == 0 { String::new() } else { format!(" (attempt {})", failures + 1) };
+                info("restart_planned", format!("starting the agent again in {}{attempt}", span_words(*delay)))
+            }
             Note::OldChannelHeld => warn(
                 "old_channel_held",
                 "the controller still holds the connection of the agent that is gone and may refuse the new one for \

@@ -55,7 +55,7 @@ pub(super) fn spawn_failure_words(failure: SpawnFailure) -> String {
              ulimit -u) too low?",
             errno_words(errno)
         ),
-        SpawnFailure::Unprepared => "what it needs could not be fetched from the controller (see above)".to_owned(),
+        SpawnFailure::Unprepared => "what it needs could not be had (see above)".to_owned(),
         SpawnFailure::Cancelled => "a stop came first".to_owned(),
         SpawnFailure::Other(errno) => format!("the system refused to start it ({})", errno_words(errno)),
     }

@@ -28,6 +28,8 @@ pub(crate) struct Agent {
     pub(crate) pid: u32,
     /// The controller has reported this run connected.
     pub(crate) connected: bool,
+    /// This run's process has been there.
+    pub(crate) ran: bool,
     /// When it was started the controller still held the channel of the agent before.
     pub(crate) channel_held: bool,
     /// The controller has reported it connected and then no longer.
@@ -61,6 +63,7 @@ impl Agent {
             generation: Generation(0),
             pid: 0,
             connected: false,
+            ran: false,
             channel_held: false,
             gone: false,
             settled: false,
@@ -82,6 +85,7 @@ impl Agent {
         self.state = AgentState::Spawning;
         self.pid = 0;
         self.connected = false;
+        self.ran = false;
         self.channel_held = channel_held;
         self.gone = false;
         self.settled = false;

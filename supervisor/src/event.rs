@@ -21,6 +21,14 @@ pub enum Event {
         /// Why.
         failure: SpawnFailure,
     },
+    /// What the agent of this generation needs (its secret, its jar) could not be had from the controller; nothing was
+    /// forked.
+    AgentUnprepared {
+        /// The run of the agent that this is about.
+        generation: Generation,
+        /// What the controller said.
+        failure: Failure,
+    },
     /// The agent of this generation has ended. It stays unreaped until [`Action::Reap`](crate::Action::Reap).
     AgentExited {
         /// The run of the agent that this is about.
@@ -122,7 +130,7 @@ pub enum SpawnFailure {
     NotExecutable,
     /// The system had no process, memory or descriptor to spare (an errno); it may have one later.
     Exhausted(i32),
-    /// What its command line needs (its secret, its jar) could not be had from the controller; it may be later.
+    /// What its command line needs (its secret, its jar) could not be had; it may be later.
     Unprepared,
     /// A stop came before it was forked.
     Cancelled,

@@ -147,6 +147,8 @@ pub(crate) struct Node {
     pub(crate) lifts_after_start: u8,
     read_refusals: Option<Refusals>,
     write_refusals: Option<Refusals>,
+    /// Those of what an agent needs to be started with.
+    agent_refusals: Option<Refusals>,
     /// The failure of a read that people were told of last, while it lasts.
     pub(crate) outage: Option<Failure>,
     /// The same of a write: a controller that refuses it answers all the same.
@@ -182,6 +184,7 @@ impl Node {
             lifts_after_start: 0,
             read_refusals: None,
             write_refusals: None,
+            agent_refusals: None,
             outage: None,
             write_failure: None,
             failures: 0,
@@ -204,7 +207,8 @@ impl Node {
     }
 
     pub(crate) fn advance(&mut self, elapsed: Span) {
-        for refusals in [&mut self.read_refusals, &mut self.write_refusals].into_iter().flatten() {
+        let all = [&mut self.read_refusals, &mut self.write_refusals, &mut self.agent_refusals];
+        for refusals in all.into_iter().flatten() {
             refusals.window = refusals.window.less(elapsed);
         }
     }
@@ -348,6 +352,17 @@ impl Node {
     pub(crate) fn forget_refusals(&mut self) {
         self.read_refusals = None;
         self.write_refusals = None;
+        self.agent_refusals = None;
+    }
+
+    /// The agent has got all that it needs.
+    pub(crate) fn agent_prepared(&mut self) {
+        self.agent_refusals = None;
+    }
+
+    /// Counts a failure to get what the agent needs.
+    pub(crate) fn agent_unprepared(&mut self, kind: FailureKind) -> Verdict {
+        count_refusal(&mut self.agent_refusals, kind)
     }
 
     /// What hinders us, as far as anything does.
@@ -398,24 +413,11 @@ impl Node {
         }
         let refusals = if kind == RequestKind::Read { &mut self.read_refusals } else { &mut self.write_refusals };
         if failure.kind == FailureKind::Unavailable {
-            *refusals = None;
             self.failures = (self.failures + 1).min(FAILURES_COUNTED);
-            return Verdict::Passing;
-        }
-        self.failures = 1;
-        let counted = match refusals {
-            Some(counted) if counted.kind == failure.kind => {
-                counted.answers = (counted.answers + 1).min(FINAL_AFTER_ANSWERS);
-                *counted
-            }
-            _ => Refusals { kind: failure.kind, answers: 1, window: FINAL_AFTER },
-        };
-        *refusals = Some(counted);
-        if counted.answers >= FINAL_AFTER_ANSWERS && counted.window.is_zero() {
-            Verdict::Final
         } else {
-            Verdict::Passing
+            self.failures = 1;
         }
+        count_refusal(refusals, failure.kind)
     }
 
     /// The mark that is wanted was seen, and the last read shows it gone.
@@ -441,5 +443,22 @@ impl Node {
     /// The pause before the next attempt at a write that has not done what it should.
     pub(crate) fn write_pause(&self) -> Span {
         Span(500 << self.writes.saturating_sub(UNPACED_WRITES))
+    }
+}
+
+/// An outage ends the row: what was refused before it may have been refused by a controller that was going down.
+fn count_refusal(refusals: &mut Option<Refusals>, kind: FailureKind) -> Verdict {
+    let counted = match refusals {
+        _ if kind == FailureKind::Unavailable => None,
+        Some(counted) if counted.kind == kind => {
+            Some(Refusals { answers: (counted.answers + 1).min(FINAL_AFTER_ANSWERS), ..*counted })
+        }
+        _ => Some(Refusals { kind, answers: 1, window: FINAL_AFTER }),
+    };
+    *refusals = counted;
+    if counted.is_some_and(|counted| counted.answers >= FINAL_AFTER_ANSWERS && counted.window.is_zero()) {
+        Verdict::Final
+    } else {
+        Verdict::Passing
     }
 }

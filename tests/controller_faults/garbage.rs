@@ -100,6 +100,10 @@ fn credentials_stay_on_their_host() {
     let other = Place::new(Options::jenkins("2.578"));
     let elsewhere = other.url.replace("127.0.0.1", "localhost");
     place.controller.fault(On::any(), Fault::Redirect(302, elsewhere));
-    place.expect_no_start(&["--start-timeout", "2s"], 69);
+    let outcome = place.expect_no_start(&["--start-timeout", "2s"], 69);
+    expect_words(&outcome, &["sends us on to http://localhost:", "gets no credentials"]);
     assert!(other.controller.requests().is_empty());
+    let requests = place.controller.requests();
+    assert!(requests.iter().all(|request| request.operation == Operation::Login), "{requests:?}");
+    assert!(requests.iter().all(|request| request.header("authorization").is_none()), "{requests:?}");
 }

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod forward_proxies;
 mod garbage;
 mod names;
 mod place;
@@ -11,6 +12,7 @@ mod proxies;
 mod refusals;
 mod restarts;
 mod rotation;
+mod scarcity;
 mod silence;
 #[path = "../trials/mod.rs"]
 mod trials;
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let all = [
+        forward_proxies::trials(),
         garbage::trials(),
         names::trials(),
         preparing::trials(),
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         refusals::trials(),
         restarts::trials(),
         rotation::trials(),
+        scarcity::trials(),
         silence::trials(),
         ways::trials(),
     ];

@@ -18,10 +18,12 @@ const NAMES: &[(&str, &str)] = &[
     ("-m", "m"),
     ("it's \"quoted\" & <b>", "it"),
     ("n;x?y#z", "n"),
+    ("login", "log"),
+    ("toggleOffline", "toggle"),
 ];
 
 pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = vec![trial("names::of_one_controller_are_one", of_one_controller)];
     for (name, other) in NAMES {
         for (controller, options) in [("jenkins", Options::jenkins("2.578")), ("hudson", Options::hudson())] {
             for method in ["auto", "toggle"] {
@@ -56,5 +58,22 @@ fn named(options: Options, name: &str, other: &str, method: &str) {
 fn through_a_life(place: &Place, method: &str) {
     place.mark("from before");
     let wrap = place.online(&["--online-method", method]);
+    place.expect_good_stop(wrap);
+}
+
+fn of_one_controller() {
+    let mut place = Place::new(Options::jenkins("2.578"));
+    let wrap = place.online(&[]);
+    let written = place.url.clone();
+    let port = written.trim_end_matches('/').rsplit(':').next().expect("a port").to_owned();
+    for other in [
+        written.trim_end_matches('/').to_owned(),
+        format!("http://localhost:{port}/"),
+        format!("HTTP://LocalHost:{port}//"),
+        format!("http://[::1]:{port}"),
+    ] {
+        place.url = other;
+        place.expect_no_start(&[], 75);
+    }
     place.expect_good_stop(wrap);
 }

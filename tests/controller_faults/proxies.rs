@@ -5,7 +5,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use agent_wrap_testbed::simulated::{Operation, Options};
+use agent_wrap_testbed::simulated::{Fault, On, Operation, Options};
 use agent_wrap_testbed::{ports, skip};
 use libtest_mimic::Trial;
 use tempfile::TempDir;
@@ -15,10 +15,11 @@ use crate::place::{Place, expect_words};
 use crate::trials::trial;
 
 pub fn trials() -> Vec<Trial> {
-    let all: [(&'static str, fn()); 6] = [
+    let all: [(&'static str, fn()); 7] = [
         ("proxies::that_buffers_starves_the_cli", buffers),
         ("proxies::that_does_not_buffer_lets_the_cli_through", does_not_buffer),
         ("proxies::whose_http_only_redirects_to_https", redirects_to_https),
+        ("proxies::that_sends_https_back_to_http", sends_https_back_to_http),
         ("proxies::that_speaks_tls_needs_no_login_page", speaks_tls),
         ("proxies::whose_authority_nobody_knows", unknown_authority),
         ("proxies::that_shows_an_authority_s_certificate", an_authority_as_a_server),
@@ -34,10 +35,11 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A running nginx; killed when dropped.
-struct Nginx {
+pub struct Nginx {
     process: Child,
     dir: TempDir,
-    plain: u16,
+    /// The port of its plain server.
+    pub plain: u16,
     secure: u16,
 }
 
@@ -69,9 +71,10 @@ impl Nginx {
             "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
              events {{ worker_connections 64; }}
              http {{
+               log_format signed '$request_uri $http_authorization';
                access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
                fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-               server {{ listen 127.0.0.1:{plain}; location / {{ {plain_location} }} }}
+               server {{ listen 127.0.0.1:{plain}; access_log {folder}/plain.log signed; location / {{ {plain_location} }} }}
                server {{ listen 127.0.0.1:{secure} ssl;
                  ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
                  location / {{ proxy_pass {controller}; proxy_http_version 1.1; proxy_request_buffering off; }} }}
@@ -103,7 +106,8 @@ impl Drop for Nginx {
     }
 }
 
-fn place_behind(plain_location: &str) -> (Place, Nginx) {
+/// A controller with a marked node, and an nginx with this for every path of its plain server.
+pub fn place_behind(plain_location: &str) -> (Place, Nginx) {
     place_behind_a(false, plain_location)
 }
 
@@ -140,6 +144,18 @@ fn redirects_to_https() {
     place.url = format!("http://127.0.0.1:{}/", nginx.plain);
     let wrap = place.online(&["--ca-file", &nginx.certificate()]);
     place.expect_good_stop(wrap);
+}
+
+fn sends_https_back_to_http() {
+    let (mut place, nginx) = place_behind("return 301 https://127.0.0.1:SECURE$request_uri;");
+    place.url = format!("http://127.0.0.1:{}/", nginx.plain);
+    let back = Fault::Redirect(302, format!("{}computer/n/api/json", place.url));
+    place.controller.fault(On::any(), back);
+    let outcome = place.expect_no_start(&["--start-timeout", "3s", "--ca-file", &nginx.certificate()], 69);
+    expect_words(&outcome, &["sends us on to http://127.0.0.1:", "X-Forwarded-Proto"]);
+    // One look for the way to https, and nothing goes back to http, with or without credentials.
+    let plain = fs::read_to_string(nginx.dir.path().join("plain.log")).expect("nginx's log");
+    assert_eq!(plain, "/login -\n");
 }
 
 fn speaks_tls() {

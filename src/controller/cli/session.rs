@@ -18,7 +18,7 @@ use tokio::time::{self, MissedTickBehavior};
 use super::frames::{Decoder, FrameError, Heard, Say};
 use crate::controller::client::Controller;
 use crate::controller::error::ControllerError;
-use crate::controller::http::{broken, header, shown};
+use crate::controller::http::{header, shown};
 
 /// A proxy that buffers requests lets nothing through; a controller without one needs less than half a second.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -84,7 +84,7 @@ impl Controller {
                         return Ok(finished);
                     },
                     Ok(None) => return Err(ended_early(&url, handed)),
-                    Err(error) => return Err(unknown_if_handed(&url, broken(&url, &error), handed)),
+                    Err(error) => return Err(unknown_if_handed(&url, self.broken(&url, &error), handed)),
                 },
                 answer = &mut upload, if uploading => {
                     uploading = false;
@@ -101,7 +101,7 @@ impl Controller {
 
     async fn download(&self, url: &Url, session: &str) -> Result<Response, WriteOutcome> {
         self.side(url, session, "download").body("").send().await.map_err(|error| {
-            let broken = broken(url, &error);
+            let broken = self.broken(url, &error);
             if error.is_connect() { WriteOutcome::Failed(broken.into()) } else { unsupported(url, &broken.to_string()) }
         })
     }
@@ -131,8 +131,8 @@ impl Controller {
     ) -> Result<(), WriteOutcome> {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) if error.is_connect() => return Err(WriteOutcome::Failed(broken(url, &error).into())),
-            Err(error) => return Err(unknown_if_handed(url, broken(url, &error), handed)),
+            Err(error) if error.is_connect() => return Err(WriteOutcome::Failed(self.broken(url, &error).into())),
+            Err(error) => return Err(unknown_if_handed(url, self.broken(url, &error), handed)),
         };
         let status = answer.status();
         if status.is_success() {

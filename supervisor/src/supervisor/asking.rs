@@ -241,11 +241,7 @@ impl Supervisor {
                 None => {}
             }
         }
-        if self.phase == Phase::Enabling
-            && self.started_before
-            && connected == Some(true)
-            && self.agent.excuse_failure()
-        {
+        if self.phase == Phase::Enabling && self.agent.ran && connected == Some(true) && self.agent.excuse_failure() {
             self.tell(Note::OldChannelHeld);
         }
         if self.phase == Phase::Enabling && self.gives_up() {

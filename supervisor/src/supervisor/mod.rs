@@ -66,6 +66,8 @@ pub struct Supervisor {
     landed: bool,
     /// The agent has been started before: only our own marks are lifted now.
     started_before: bool,
+    /// The verdict on the run before, as it was before the agent's start that is under way.
+    stopped_before: bool,
     /// Stopped by job control: no time goes by.
     suspended: bool,
     memory: Memory,
@@ -95,6 +97,7 @@ impl Supervisor {
             errand: None,
             landed: false,
             started_before: false,
+            stopped_before: memory.stopped,
             suspended: false,
             memory,
             remembered: memory,
@@ -113,6 +116,7 @@ impl Supervisor {
         match event {
             Event::AgentSpawned { generation, pid } => self.agent_spawned(generation, pid),
             Event::SpawnFailed { generation, failure } => self.spawn_failed(generation, failure),
+            Event::AgentUnprepared { generation, failure } => self.agent_unprepared(generation, failure),
             Event::AgentExited { generation, exit } => self.agent_exited(generation, exit),
             Event::LeftoversCounted { generation, alive } => self.leftovers_counted(generation, alive),
             Event::NodeRead { request, outcome } => self.node_read(request, outcome),

@@ -4,7 +4,7 @@ use super::{Phase, Supervisor};
 use crate::agent::restart_delay;
 use crate::{
     Action, AgentState, Cause, Deadline, Desired, Exit, Generation, Goal, Note, OfflinePolicy, OfflineReason,
-    RestartMode,
+    RestartMode, Span,
 };
 
 impl Supervisor {
@@ -77,8 +77,15 @@ impl Supervisor {
     }
 
     pub(super) fn count_and_back_off(&mut self) {
+        let excused = self.node.as_ref().is_some_and(|node| node.is_unreachable());
+        self.back_off(!excused, None);
+    }
+
+    /// Plans the next start, after `pace` or after the delay that follows from the ends so far. An end that does not
+    /// count as a failure makes that delay longer all the same.
+    pub(super) fn back_off(&mut self, counts: bool, pace: Option<Span>) {
         self.agent.count_failure();
-        if self.node.as_ref().is_some_and(|node| node.is_unreachable()) {
+        if !counts {
             self.agent.excuse_failure();
         }
         let failures = self.agent.failures;
@@ -97,10 +104,11 @@ impl Supervisor {
             return;
         }
         self.reap();
-        let delay = restart_delay(&self.policy.backoff, failures, self.agent.ends, self.policy.seed);
+        let delay =
+            pace.unwrap_or_else(|| restart_delay(&self.policy.backoff, failures, self.agent.ends, self.policy.seed));
         self.timers.set(Deadline::RestartDelay, delay);
         self.tell(Note::RestartPlanned { delay, failures });
-        if failures < self.policy.backoff.slow_after {
+        if failures < self.policy.backoff.slow_after || !counts {
             return;
         }
         if failures == self.policy.backoff.slow_after {

@@ -3,9 +3,10 @@
 use alloc::string::String;
 
 use super::{Phase, Supervisor};
+use crate::node::{FINAL_AFTER, Verdict};
 use crate::{
-    Action, AgentSignal, AgentState, Cause, Deadline, Desired, Ending, Failure, FailureKind, Generation, Goal, Note,
-    OfflineReason, Scope, Span, SpawnFailure,
+    Action, AgentSignal, AgentState, Cause, Deadline, Desired, Ending, Failure, FailureKind, Generation, Goal,
+    IfRefused, Note, OfflineReason, Scope, Span, SpawnFailure,
 };
 
 /// The first look after the agent's start.
@@ -74,6 +75,7 @@ impl Supervisor {
         let channel_held = self.node.as_ref().is_some_and(|node| node.is_connected());
         let generation = self.agent.begin(channel_held);
         self.phase = Phase::Starting;
+        self.stopped_before = self.memory.stopped;
         self.memory.stopped = false;
         self.memory.connected = false;
         self.remember();
@@ -86,6 +88,10 @@ impl Supervisor {
             return;
         }
         self.agent.state = AgentState::Alive;
+        self.agent.ran = true;
+        if let Some(node) = &mut self.node {
+            node.agent_prepared();
+        }
         self.agent.pid = pid;
         self.tell(Note::AgentStarted { generation, pid });
         for signal in core::mem::take(&mut self.agent.pending) {
@@ -132,26 +138,60 @@ impl Supervisor {
     }
 
     pub(super) fn spawn_failed(&mut self, generation: Generation, failure: SpawnFailure) {
-        if generation != self.agent.generation || self.agent.state != AgentState::Spawning {
+        if !self.start_failed(generation, failure) {
             return;
+        }
+        match failure {
+            // What was there at the first start may be missing for a moment while it is upgraded.
+            SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared | SpawnFailure::Cancelled => {
+                self.count_and_back_off()
+            }
+            _ if generation > Generation(1) => self.count_and_back_off(),
+            SpawnFailure::NotFound | SpawnFailure::NotExecutable | SpawnFailure::Other(_) => {
+                self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
+            }
+        }
+    }
+
+    /// The controller did not give what the agent needs. Where it was not there, or has refused only once or twice, the
+    /// start is tried again and does not count; a refusal that lasts is one like that of a read.
+    pub(super) fn agent_unprepared(&mut self, generation: Generation, failure: Failure) {
+        if !self.start_failed(generation, SpawnFailure::Unprepared) {
+            return;
+        }
+        let Some(node) = &mut self.node else {
+            self.count_and_back_off();
+            return;
+        };
+        let if_refused = node.policy.if_refused;
+        match node.agent_unprepared(failure.kind) {
+            Verdict::Passing if failure.kind == FailureKind::Unavailable => self.back_off(false, None),
+            Verdict::Passing => self.back_off(false, Some(FINAL_AFTER.half())),
+            Verdict::Final if if_refused == IfRefused::Exit => self.finish(Ending::Refused(failure)),
+            // Without its secret there is no agent to be started all the same.
+            Verdict::Final => self.count_and_back_off(),
+        }
+    }
+
+    /// Takes note that the agent could not be started. True if it is to be decided what becomes of it, and not a stop
+    /// that came meanwhile goes its way.
+    fn start_failed(&mut self, generation: Generation, failure: SpawnFailure) -> bool {
+        if generation != self.agent.generation || self.agent.state != AgentState::Spawning {
+            return false;
         }
         self.agent.state = AgentState::Absent;
         self.agent.exit = None;
+        // No agent has run, so the state file says again what it said before.
+        self.memory.stopped = self.stopped_before;
         if failure != SpawnFailure::Cancelled {
             self.tell(Note::SpawnFailed(failure));
         }
         match self.phase {
-            Phase::Starting => match failure {
-                // What was there at the first start may be missing for a moment while it is upgraded.
-                SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared | SpawnFailure::Cancelled => {
-                    self.count_and_back_off()
-                }
-                _ if generation > Generation(1) => self.count_and_back_off(),
-                SpawnFailure::NotFound | SpawnFailure::NotExecutable | SpawnFailure::Other(_) => {
-                    self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
-                }
-            },
-            Phase::Draining | Phase::Terminating | Phase::Killing => self.after_agent(),
+            Phase::Starting => true,
+            Phase::Draining | Phase::Terminating | Phase::Killing => {
+                self.after_agent();
+                false
+            }
             Phase::Evicting
             | Phase::Enabling
             | Phase::Running
@@ -160,7 +200,7 @@ impl Supervisor {
             | Phase::Marking
             | Phase::Sweeping
             | Phase::Closing
-            | Phase::Finished => {}
+            | Phase::Finished => false,
         }
     }
 }

@@ -124,6 +124,8 @@ fn events(generation: Generation) -> Vec<Event> {
         Event::AgentSpawned { generation, pid: 7 },
         Event::SpawnFailed { generation, failure: SpawnFailure::NotFound },
         Event::SpawnFailed { generation, failure: SpawnFailure::Exhausted(11) },
+        Event::AgentUnprepared { generation, failure: failure(FailureKind::Unavailable) },
+        Event::AgentUnprepared { generation, failure: failure(FailureKind::Forbidden) },
         Event::AgentExited { generation, exit: Exit::Code(1) },
         Event::AgentExited { generation: Generation(99), exit: Exit::Code(1) },
         Event::LeftoversCounted { generation, alive: 0 },

@@ -1,4 +1,6 @@
-use agent_wrap_supervisor::{Backoff, Exit, Generation, Policy, RestartMode, Span};
+use agent_wrap_supervisor::{
+    Backoff, Ending, Exit, FailureKind, Generation, IfRefused, Policy, RestartMode, Span, SpawnFailure,
+};
 use insta::assert_snapshot;
 
 use super::{end, node, running};
@@ -262,4 +264,113 @@ fn a_start_that_the_controller_never_answered_leaves_the_verdict_on_the_run_befo
     1.043 Enabling | read 4 failed: Unavailable
     2.000 Finished | (StartTimeout): FINISH Unreachable(Failure { kind: Unavailable, words: "no usable answer" })
     "#);
+}
+
+fn unprepared(kind: FailureKind) -> AgentPlan {
+    AgentPlan { unprepared: Some(kind), ..AgentPlan::default() }
+}
+
+/// A node whose controller reports it connected: another machine's agent is there.
+fn taken() -> Controller {
+    let mut controller = Controller::default();
+    assert!(controller.connect(Generation(99)));
+    controller
+}
+
+#[test]
+fn a_secret_that_is_refused_for_good_ends_us_and_no_agent_is_excused_that_never_ran() {
+    let mut world = World::with(limited(1), taken());
+    world.plans.extend(vec![unprepared(FailureKind::Forbidden); 3]);
+    assert_snapshot!(end(world), @r#"
+    0.000 Enabling | begin: READ 1
+    0.020 Starting | read 1 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    0.030 BackingOff | agent 1 unprepared: Forbidden: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+    2.530 Enabling | (RestartDelay): READ 2
+    2.550 Starting | read 2 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
+    2.560 BackingOff | agent 2 unprepared: Forbidden: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+    5.060 Enabling | (RestartDelay): READ 3
+    5.080 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 3
+    5.090 Finished | agent 3 unprepared: Forbidden: "SpawnFailed(Unprepared)"; remember [stopped]; FINISH Refused(Failure { kind: Forbidden, words: "nothing to start it with" })
+    "#);
+}
+
+#[test]
+fn a_secret_that_is_refused_for_good_is_a_failure_where_the_agent_is_to_be_started_all_the_same() {
+    let mut policy = limited(2);
+    policy.node.as_mut().unwrap().if_refused = IfRefused::Start;
+    let mut world = World::with(policy, taken());
+    world.plans.extend(vec![unprepared(FailureKind::Unauthenticated); 4]);
+    assert_snapshot!(end(world), @r#"
+     0.000 Enabling | begin: READ 1
+     0.020 Starting | read 1 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+     0.030 BackingOff | agent 1 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+     2.530 Enabling | (RestartDelay): READ 2
+     2.550 Starting | read 2 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
+     2.560 BackingOff | agent 2 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+     5.060 Enabling | (RestartDelay): READ 3
+     5.080 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 3
+     5.090 BackingOff | agent 3 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 3975 ms, 1 failures"; remember [stopped]
+     9.065 Enabling | (RestartDelay): READ 4
+     9.085 Starting | read 4 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 4
+     9.095 BackingOff | agent 4 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; remember [stopped]
+    10.095 Enabling | (RestartDelay): READ 5
+    10.115 Marking | read 5 says free, connected: "GivingUp { failures: 2 }"; READ 6
+    10.135 Marking | read 6 says free, connected: "Marking { method: ChangeCause }"; MARK 7 by ChangeCause for AgentFailing { failures: 2, last: None }; remember [marked stopped]
+    10.145 ... write 7 is carried out
+    10.155 Marking | write 7 accepted: READ 8
+    10.175 Sweeping | read 8 says marked by ThisRun "nonce 7", connected: "Marked"; leftovers Count
+    10.185 Closing | 0 left over: READ 9
+    10.205 Finished | read 9 says marked by ThisRun "nonce 7", connected: FINISH GaveUp
+    "#);
+}
+
+#[test]
+fn a_refusal_of_a_secret_that_passes_is_none() {
+    let mut world = World::new(limited(1));
+    let kinds = [FailureKind::Forbidden, FailureKind::Forbidden, FailureKind::Unavailable, FailureKind::Forbidden];
+    world.plans.extend(kinds.map(unprepared));
+    world.run(Span::seconds(14));
+    assert_snapshot!(world.honest_story(), @r#"
+     0.000 Enabling | begin: READ 1
+     0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+     0.030 BackingOff | agent 1 unprepared: Forbidden: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+     2.530 Enabling | (RestartDelay): READ 2
+     2.550 Starting | read 2 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
+     2.560 BackingOff | agent 2 unprepared: Forbidden: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+     5.060 Enabling | (RestartDelay): READ 3
+     5.080 Starting | read 3 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 3
+     5.090 BackingOff | agent 3 unprepared: Unavailable: "SpawnFailed(Unprepared)"; "RestartPlanned in 3975 ms, 0 failures"; remember [stopped]
+     9.065 Enabling | (RestartDelay): READ 4
+     9.085 Starting | read 4 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 4
+     9.095 BackingOff | agent 4 unprepared: Forbidden: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+    11.595 Enabling | (RestartDelay): READ 5
+    11.615 Starting | read 5 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 5
+    11.625 Running | agent 5 spawned: "AgentStarted"
+    12.125 Running | (NextLook): READ 6
+    12.145 Running | read 6 says free
+    12.645 Running | (NextLook): READ 7
+    12.665 Running | read 7 says free
+    13.165 Running | (NextLook): READ 8
+    13.185 Running | read 8 says free
+    "#);
+}
+
+#[test]
+fn an_old_channel_excuses_no_start_that_failed() {
+    let mut world = running(limited(2), Controller::default());
+    world.process.as_mut().unwrap().plan.channel_held = Span::seconds(400);
+    world.plans.extend(vec![AgentPlan { spawn_fails: Some(SpawnFailure::Unprepared), ..AgentPlan::default() }; 2]);
+    world.happens(Happening::Ends(Generation(1), Exit::Signal(9)));
+    world.run_to_the_end();
+    assert_eq!(world.ending, Some(Ending::GaveUp), "{}", world.honest_story());
+}
+
+#[test]
+fn refusals_before_an_agent_that_ran_are_forgotten() {
+    let mut world = World::new(Policy::default());
+    world.plans.extend([FailureKind::Forbidden; 2].map(unprepared));
+    world.plans.push_back(failing(Span::seconds(8), 1));
+    world.plans.push_back(unprepared(FailureKind::Forbidden));
+    world.run(Span::seconds(60));
+    assert!(world.core.status().connected, "{}", world.honest_story());
 }

@@ -479,13 +479,13 @@ fn a_command_that_is_missing_leaves_a_marked_node() {
     assert_snapshot!(end(world), @r#"
     0.000 Enabling | begin: READ 1
     0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-    0.030 Marking | spawn of agent 1 failed: NotFound: "SpawnFailed(NotFound)"; READ 2
-    0.050 Marking | read 2 says free: "Marking { method: ChangeCause }"; MARK 3 by ChangeCause for AgentMissing(NotFound); remember [marked]
+    0.030 Marking | spawn of agent 1 failed: NotFound: "SpawnFailed(NotFound)"; READ 2; remember [stopped]
+    0.050 Marking | read 2 says free: "Marking { method: ChangeCause }"; MARK 3 by ChangeCause for AgentMissing(NotFound); remember [marked stopped]
     0.060 ... write 3 is carried out
     0.070 Marking | write 3 accepted: READ 4
     0.090 Sweeping | read 4 says marked by ThisRun "nonce 3": "Marked"; leftovers Count
     0.100 Closing | 0 left over: READ 5
-    0.120 Finished | read 5 says marked by ThisRun "nonce 3": remember [marked stopped]; FINISH SpawnFailed(NotFound)
+    0.120 Finished | read 5 says marked by ThisRun "nonce 3": FINISH SpawnFailed(NotFound)
     "#);
 }
 
@@ -500,9 +500,9 @@ fn a_system_without_processes_to_spare_is_tried_again() {
     assert_snapshot!(world.honest_story(), @r#"
     0.000 Enabling | begin: READ 1
     0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-    0.030 BackingOff | spawn of agent 1 failed: Exhausted(11): "SpawnFailed(Exhausted(11))"; "RestartPlanned in 791 ms, 1 failures"
+    0.030 BackingOff | spawn of agent 1 failed: Exhausted(11): "SpawnFailed(Exhausted(11))"; "RestartPlanned in 791 ms, 1 failures"; remember [stopped]
     0.821 Enabling | (RestartDelay): READ 2
-    0.841 Starting | read 2 says free: "NodeFree"; "AgentStarting"; SPAWN 2
+    0.841 Starting | read 2 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
     0.851 Running | agent 2 spawned: "AgentStarted"
     1.351 Running | (NextLook): READ 3
     1.371 Running | read 3 says free

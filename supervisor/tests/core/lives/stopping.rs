@@ -556,9 +556,9 @@ fn a_fork_that_fails_during_the_drain_ends_it() {
     0.055 ... write 3 is carried out
     0.065 Marking | write 3 accepted: READ 4
     0.085 Draining | read 4 says marked by ThisRun "nonce 3": "Marked"
-    0.220 Sweeping | spawn of agent 1 failed: NotFound: "SpawnFailed(NotFound)"; leftovers Count
+    0.220 Sweeping | spawn of agent 1 failed: NotFound: "SpawnFailed(NotFound)"; leftovers Count; remember [marked stopped]
     0.230 Closing | 0 left over: READ 5
-    0.250 Finished | read 5 says marked by ThisRun "nonce 3": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
+    0.250 Finished | read 5 says marked by ThisRun "nonce 3": FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 

@@ -1,6 +1,6 @@
 //! The agent as the operating system sees it, and what it is going to do.
 
-use agent_wrap_supervisor::{Exit, Generation, Span, SpawnFailure};
+use agent_wrap_supervisor::{Exit, FailureKind, Generation, Span, SpawnFailure};
 
 use super::random::Random;
 
@@ -9,6 +9,8 @@ use super::random::Random;
 pub struct AgentPlan {
     pub spawn_takes: Span,
     pub spawn_fails: Option<SpawnFailure>,
+    /// What it needs cannot be had from the controller.
+    pub unprepared: Option<FailureKind>,
     /// A spawn that is still being prepared can be given up; one whose fork has happened cannot.
     pub cancellable: bool,
     /// From the spawn to the connection; `None` for never.
@@ -33,6 +35,7 @@ impl Default for AgentPlan {
         Self {
             spawn_takes: Span(10),
             spawn_fails: None,
+            unprepared: None,
             connects_after: Some(Span(2000)),
             ends: None,
             term_takes: Some(Span(300)),
@@ -80,6 +83,14 @@ impl AgentPlan {
             } else {
                 None
             },
+            unprepared: random.percent(20).then(|| {
+                random.pick(&[
+                    FailureKind::Unavailable,
+                    FailureKind::Unauthenticated,
+                    FailureKind::Forbidden,
+                    FailureKind::NoSuchNode,
+                ])
+            }),
             cancellable: random.percent(50),
             connects_after: random.percent(80).then(|| random.span(Span::seconds(20))),
             ends: random.percent(50).then(|| (random.span(Span::seconds(2000)), exit)),

@@ -176,6 +176,11 @@ impl World {
             self.tell(Event::SpawnFailed { generation, failure });
             return;
         }
+        if let Some(kind) = plan.unprepared {
+            self.process = None;
+            self.tell(Event::AgentUnprepared { generation, failure: failure(kind, "nothing to start it with") });
+            return;
+        }
         process.state = ProcessState::Alive;
         let termed = process.termed;
         self.leftovers = plan.leaves;

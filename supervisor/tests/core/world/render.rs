@@ -30,6 +30,9 @@ pub fn render_event(event: &Event) -> String {
     match event {
         Event::AgentSpawned { generation, .. } => format!("agent {} spawned", generation.0),
         Event::SpawnFailed { generation, failure } => format!("spawn of agent {} failed: {failure:?}", generation.0),
+        Event::AgentUnprepared { generation, failure } => {
+            format!("agent {} unprepared: {:?}", generation.0, failure.kind)
+        }
         Event::AgentExited { generation, exit: how } => format!("agent {} ended with {}", generation.0, exit(*how)),
         Event::LeftoversCounted { alive, .. } => format!("{alive} left over"),
         Event::NodeRead { request, outcome: Ok(seen) } => format!("read {} says {}", request.0, view(seen)),
