@@ -274,7 +274,7 @@ fn each_controller_has_its_own_jar_and_its_nodes_share_it() {
     for (jar, controller) in jars.iter().zip([&one, &other]) {
         let folder = jar.parent().expect("a folder");
         assert_eq!(folder.parent(), Some(dir.path()));
-        let place = controller.url().trim_end_matches('/').replace("http://", "").replace(':', "_");
+        let place = controller.url().trim_end_matches('/').replace("http://127.0.0.1:", "localhost_");
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
         assert!(name.starts_with(&format!("{place}+")), "{name} is not {place}'s");
         let names: Vec<_> =

@@ -129,7 +129,7 @@ mod tests {
         let others = ["https://ci/", "http://ci/", "https://ci/a", "https://ci_a", "https://ci/b"].map(folder);
         assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>().len(), others.len(), "{others:?}");
         assert!(folder(&format!("https://{}/", "x".repeat(1000))).len() < 100);
-        assert!(folder("https://../..").starts_with("/s/_"), "{}", folder("https://../.."));
+        assert!(!folder("https://../..")["/s/".len()..].contains(['/', '.']), "{}", folder("https://../.."));
     }
 
     #[test]
