@@ -160,6 +160,7 @@ impl Settings {
             request_timeout: controller.request_timeout,
             poll: self.poll,
             disconnect_timeout: self.disconnect_timeout,
+            patient_after: NodePolicy::default().patient_after,
             unclean: false,
             marked_before: false,
         });

@@ -39,6 +39,7 @@ extern crate alloc;
 
 mod action;
 mod agent;
+mod aside;
 mod errand;
 mod event;
 mod node;

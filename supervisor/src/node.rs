@@ -12,6 +12,7 @@
 
 use alloc::string::String;
 
+use crate::aside::Aside;
 use crate::{
     Failure, FailureKind, LiftMethod, Mark, MarkMethod, NodePolicy, NodeView, OfflineReason, OnlineMethod,
     OnlinePolicy, Owner, RequestNumber, Span,
@@ -124,8 +125,8 @@ pub(crate) struct Node {
     pub(crate) desired: Desired,
     pub(crate) view: Option<NodeView>,
     pub(crate) knowledge: Knowledge,
-    pub(crate) in_flight: Option<(RequestNumber, RequestKind)>,
-    last_number: RequestNumber,
+    pub(crate) in_flight: Option<(Aside<RequestNumber>, RequestKind)>,
+    last_number: Aside<RequestNumber>,
     cli_broken: bool,
     cause_missing: bool,
     /// Reads that still have to show a toggle of unknown outcome not carried out.
@@ -170,7 +171,7 @@ impl Node {
             view: None,
             knowledge: Knowledge::Stale,
             in_flight: None,
-            last_number: RequestNumber(0),
+            last_number: Aside(RequestNumber(0)),
             cli_broken: false,
             cause_missing: false,
             doubt: 0,
@@ -302,7 +303,7 @@ impl Node {
 
     /// Numbers a request and takes note that it is under way.
     pub(crate) fn send(&mut self, kind: RequestKind) -> RequestNumber {
-        self.last_number = RequestNumber(self.last_number.0.wrapping_add(1));
+        self.last_number = Aside(RequestNumber(self.last_number.0.0.wrapping_add(1)));
         self.in_flight = Some((self.last_number, kind));
         if kind != RequestKind::Read {
             self.knowledge = Knowledge::Stale;
@@ -315,13 +316,13 @@ impl Node {
                 }
             }
         }
-        self.last_number
+        self.last_number.0
     }
 
     /// Takes the answer to this request; `None` when it is not the one under way.
     pub(crate) fn answered(&mut self, request: RequestNumber) -> Option<RequestKind> {
         let (number, kind) = self.in_flight?;
-        if number != request {
+        if number.0 != request {
             return None;
         }
         self.in_flight = None;

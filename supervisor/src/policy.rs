@@ -47,6 +47,9 @@ pub struct NodePolicy {
     pub poll: Span,
     /// The longest time between two looks.
     pub disconnect_timeout: Span,
+    /// So many looks at a node whose agent does not connect are made soon after one another; an agent that comes later
+    /// is no part of the start any more.
+    pub patient_after: u8,
     /// The previous run on this machine ended without a stop: only our own marks are lifted, whatever `online` says.
     pub unclean: bool,
     /// A mark of ours was on the node when the previous run on this machine ended.
@@ -162,6 +165,8 @@ impl Default for NodePolicy {
             request_timeout: Span::seconds(10),
             poll: Span::seconds(60),
             disconnect_timeout: Span::seconds(300),
+            // Some four minutes.
+            patient_after: 60,
             unclean: false,
             marked_before: false,
         }

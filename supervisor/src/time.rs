@@ -1,7 +1,5 @@
 //! Time as an argument: the core is told the time and never asks for it.
 
-use core::hash::{Hash, Hasher};
-
 /// A reading of the driver's monotonic clock, in milliseconds since an origin of the driver's choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub u64);
@@ -65,21 +63,4 @@ impl Span {
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
-}
-
-/// The clock's last reading: needed to tell how much time has gone by, but no part of the state. Two supervisors that
-/// differ only in it are equal, so that a model checker meets a finite number of states.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reading(pub(crate) Moment);
-
-impl PartialEq for Reading {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Reading {}
-
-impl Hash for Reading {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
 }

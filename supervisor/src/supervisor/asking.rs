@@ -13,10 +13,6 @@ use crate::{
 /// The setter over the CLI answers at once or not at all.
 const CLI_TIME: Span = Span::seconds(3);
 
-/// So many looks at a node whose agent does not connect, some four minutes, are made soon after one another; who comes
-/// later is no part of the start any more.
-const PATIENT_AFTER: u8 = 60;
-
 impl Supervisor {
     /// Takes the node's next steps until a request is under way, a pause is being made, or nothing is left to do.
     pub(super) fn pump(&mut self) {
@@ -294,7 +290,7 @@ impl Supervisor {
         self.agent.settled = self.agent.connected;
         if let Some(node) = &mut self.node
             && node.desired == Desired::Online(Scope::Start)
-            && (self.agent.connected || self.agent.looks == PATIENT_AFTER)
+            && (self.agent.connected || self.agent.looks >= node.policy.patient_after)
             && !settling
         {
             node.desired = Desired::Online(Scope::Own);
@@ -351,8 +347,9 @@ impl Supervisor {
             self.look_interval()
         } else {
             let looks = self.agent.looks;
-            self.agent.looks = (looks + 1).min(PATIENT_AFTER);
-            if looks == PATIENT_AFTER {
+            let patient_after = self.node.as_ref().map_or(0, |node| node.policy.patient_after);
+            self.agent.looks = looks.saturating_add(1).min(patient_after);
+            if looks >= patient_after {
                 self.look_interval()
             } else {
                 Span(500 << (looks / 2).min(3)).min(self.look_interval())
@@ -384,7 +381,7 @@ impl Supervisor {
             && let Some((request, RequestKind::Read)) = node.in_flight
         {
             node.in_flight = None;
-            self.act(Action::CancelRequest { request });
+            self.act(Action::CancelRequest { request: request.0 });
         }
     }
 
@@ -398,7 +395,7 @@ impl Supervisor {
         node.in_flight = None;
         node.doubtful(kind);
         node.knowledge = Knowledge::Stale;
-        self.act(Action::CancelRequest { request });
+        self.act(Action::CancelRequest { request: request.0 });
         self.tell(Note::OutcomeUnknown(Failure {
             kind: FailureKind::Unavailable,
             words: String::from("the controller has not answered a write in time for the stop"),

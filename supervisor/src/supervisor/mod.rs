@@ -9,9 +9,9 @@ mod stopping;
 use alloc::collections::VecDeque;
 
 use crate::agent::Agent;
+use crate::aside::Aside;
 use crate::errand::Errand;
 use crate::node::Node;
-use crate::time::Reading;
 use crate::timers::Timers;
 use crate::{Action, AgentState, Deadline, Event, Memory, Moment, Note, Policy, Status};
 
@@ -55,7 +55,8 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Supervisor {
     policy: Policy,
-    reading: Reading,
+    /// The clock's last reading: what has gone by since is all that is asked of it.
+    reading: Aside<Moment>,
     phase: Phase,
     timers: Timers,
     actions: VecDeque<Action>,
@@ -88,7 +89,7 @@ impl Supervisor {
         let agent = Agent::new(policy.survivor);
         let mut supervisor = Self {
             policy,
-            reading: Reading(now),
+            reading: Aside(now),
             phase: Phase::Enabling,
             timers: Timers::default(),
             actions: VecDeque::new(),
@@ -167,7 +168,7 @@ impl Supervisor {
             failures: self.agent.failures,
             desired: self.node.as_ref().map(|node| &node.desired),
             believed: self.node.as_ref().and_then(|node| node.view.as_ref()),
-            in_flight: self.node.as_ref().and_then(|node| node.in_flight).map(|(number, _)| number),
+            in_flight: self.node.as_ref().and_then(|node| node.in_flight).map(|(number, _)| number.0),
             goal: self.errand.as_ref().map(|errand| errand.goal),
             awaiting: self.next_deadline(),
         }
@@ -175,7 +176,7 @@ impl Supervisor {
 
     fn advance(&mut self, now: Moment) {
         let elapsed = now.since(self.reading.0);
-        self.reading = Reading(now.max(self.reading.0));
+        self.reading = Aside(now.max(self.reading.0));
         if self.suspended {
             return;
         }

@@ -342,7 +342,7 @@ impl Supervisor {
         if let Some(node) = &mut self.node
             && let Some((request, _)) = node.in_flight.take()
         {
-            self.act(Action::CancelRequest { request });
+            self.act(Action::CancelRequest { request: request.0 });
         }
         self.reap();
         self.timers.clear_all();

@@ -31,6 +31,7 @@ fn policy(random: &mut Random) -> Policy {
         request_timeout: random.pick(&[Span::seconds(2), Span::seconds(10), Span::seconds(30)]),
         poll: random.pick(&[Span::ZERO, Span::seconds(5), Span::seconds(60)]),
         disconnect_timeout: random.pick(&[Span::seconds(10), Span::seconds(60), Span::seconds(300)]),
+        patient_after: NodePolicy::default().patient_after,
         unclean: random.percent(10),
         marked_before: random.percent(20),
     };
