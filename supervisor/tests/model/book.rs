@@ -1,0 +1,317 @@
+//! The promise as properties, each named after its sentence. They keep their own books and believe nothing that the
+//! keeper says of itself, except which errand it is on.
+
+use agent_wrap_supervisor::{
+    Action, AgentSignal, Effect, Ending, Goal, IfRefused, Mark, Note, OfflinePolicy, OnlinePolicy, Owner, Phase,
+    Policy, Span,
+};
+
+use super::agent::Life;
+use super::controller::Reply;
+use super::network::{Message, Stage};
+use super::state::{Keeper, World};
+
+/// A sentence of the promise that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Broken {
+    StartedUnseen,
+    WrittenUnseen,
+    TouchedEarly,
+    ExitedUnmarked,
+    FalseAlarm,
+    SecondAgent,
+    Outlived,
+    KilledFirst,
+    StopOverdue,
+    Stuck,
+    TwoRequests,
+    OnlineWhileStopping,
+    LiftedBeyondPolicy,
+    MarkedOver,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Book {
+    broken: u16,
+    /// What the last read has shown, unless something was written since.
+    known: Option<Option<Mark>>,
+    /// The errand that is to end the agent, and for how long it has been under way, as far as that matters.
+    errand: Option<(Goal, Span)>,
+    marked_since_errand: bool,
+    seen_since_errand: bool,
+    /// What is left of the time that a stop may take.
+    stop_left: Option<Span>,
+    hurried: bool,
+    start_anyway: bool,
+    started_anyway: bool,
+    pub generations: u8,
+    /// Reads of the first agent as connected and its node as left alone, up to two.
+    connected_looks: u8,
+    /// The mark has changed since the last read that was answered was carried out.
+    touched: bool,
+    /// The same since the read under way was carried out.
+    touched_since_carried: bool,
+    /// Since the errand began something has gone wrong, or somebody has interfered.
+    hindered: bool,
+}
+
+impl Book {
+    pub fn hinder(&mut self) {
+        self.hindered = true;
+    }
+
+    pub fn started_anyway(&self) -> bool {
+        self.started_anyway
+    }
+
+    pub fn touch(&mut self) {
+        self.touched = true;
+        self.touched_since_carried = true;
+    }
+
+    pub fn read_carried_out(&mut self) {
+        self.touched_since_carried = false;
+    }
+
+    /// An operator has asked for a stop, whatever the keeper makes of it.
+    pub fn stop_asked(&mut self, policy: &Policy) {
+        self.stop_left.get_or_insert(policy.longest_stop());
+    }
+
+    pub fn elapse(&mut self, span: Span) {
+        if let Some((_, age)) = &mut self.errand {
+            *age = age.plus(span);
+        }
+        if let Some(left) = &mut self.stop_left {
+            if *left < span {
+                self.broken |= 1 << Broken::StopOverdue as u16;
+            }
+            *left = left.less(span);
+        }
+    }
+
+    fn violated(&mut self, broken: Broken) {
+        self.broken |= 1 << broken as u16;
+    }
+
+    pub fn is_broken(&self, broken: Broken) -> bool {
+        self.broken & 1 << broken as u16 != 0
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.broken == 0
+    }
+
+    fn may_lift(mark: Option<&Mark>, policy: &Policy, first: bool) -> bool {
+        let (Some(mark), Some(node)) = (mark, &policy.node) else { return false };
+        match mark.owner {
+            Owner::ThisRun => true,
+            Owner::EarlierRun => node.online != OnlinePolicy::Never,
+            Owner::Monitor => false,
+            Owner::Foreign => {
+                first
+                    && !node.unclean
+                    && match node.online {
+                        OnlinePolicy::Always => true,
+                        OnlinePolicy::Match => mark.matches,
+                        OnlinePolicy::Own | OnlinePolicy::Never => false,
+                    }
+            }
+        }
+    }
+}
+
+/// Whether a stop marks the node.
+fn marks(policy: &Policy) -> bool {
+    policy.node.as_ref().is_some_and(|node| node.offline == OfflinePolicy::Always)
+}
+
+impl<K: Keeper> World<K> {
+    pub fn check_answer(&mut self, message: &Message) {
+        let Stage::CarriedOut(Reply::View(view)) = &message.stage else {
+            return;
+        };
+        let first = self.book.generations <= 1 && self.process.is_some();
+        let settled = view.connected == Some(true) && !Book::may_lift(view.mark.as_ref(), &self.policy.0, true);
+        if first && settled {
+            self.book.connected_looks = (self.book.connected_looks + 1).min(2);
+        }
+        self.book.seen_since_errand |= self.book.errand.is_some();
+        self.book.marked_since_errand |= self.book.errand.is_some() && view.mark.is_some();
+        self.book.known = Some(view.mark.clone());
+        self.book.touched = self.book.touched_since_carried;
+    }
+
+    /// Looks at one action before it is performed.
+    pub fn check_action(&mut self, action: &Action) {
+        match action {
+            Action::Spawn { .. } => self.check_spawn(),
+            Action::ReadNode { .. } => self.check_request(),
+            Action::LiftMark { .. } => {
+                self.check_request();
+                self.check_lift();
+                self.book.known = None;
+            }
+            Action::MarkOffline { .. } => {
+                self.check_request();
+                match &self.book.known {
+                    _ if self.book.errand.is_some() && !self.book.seen_since_errand => {
+                        self.book.violated(Broken::WrittenUnseen);
+                    }
+                    None => self.book.violated(Broken::WrittenUnseen),
+                    Some(Some(_)) => self.book.violated(Broken::MarkedOver),
+                    Some(None) => {}
+                }
+                self.book.known = None;
+            }
+            Action::SignalAgent { signal: AgentSignal::Terminate, .. } => self.check_terminate(),
+            Action::SignalAgent { signal: AgentSignal::Kill, .. } => {
+                if self.process.as_ref().is_some_and(|process| !process.termed) {
+                    self.book.violated(Broken::KilledFirst);
+                }
+            }
+            Action::Tell(Note::StartedUnmarked(_)) => self.book.start_anyway = true,
+            Action::Tell(Note::RequestTaken { effect: Effect::Killed, .. }) => self.book.hurried = true,
+            Action::Finish(ending) => self.check_ending(ending),
+            Action::CancelSpawn { .. }
+            | Action::CancelRequest { .. }
+            | Action::Reap { .. }
+            | Action::SignalAgent { .. }
+            | Action::SignalGroup { .. }
+            | Action::StopSelf
+            | Action::SignalLeftovers { .. }
+            | Action::Remember(_)
+            | Action::Tell(_) => {}
+        }
+    }
+
+    fn check_spawn(&mut self) {
+        if self.process.is_some() || self.book.stop_left.is_some() {
+            self.book.violated(Broken::SecondAgent);
+        }
+        let first = self.book.generations == 0;
+        self.book.generations += 1;
+        let landed = !self.keeper.wants_online();
+        let Some(node) = &self.policy.0.node else { return };
+        let anyway = std::mem::take(&mut self.book.start_anyway) && node.if_refused == IfRefused::Start;
+        let allowed = match &self.book.known {
+            None => false,
+            Some(None) => true,
+            Some(mark) => !Book::may_lift(mark.as_ref(), &self.policy.0, first),
+        };
+        self.book.started_anyway |= anyway;
+        if !allowed && !landed && !anyway {
+            self.book.violated(Broken::StartedUnseen);
+        }
+    }
+
+    fn check_request(&mut self) {
+        if self.awaited().is_some() {
+            self.book.violated(Broken::TwoRequests);
+        }
+    }
+
+    fn check_lift(&mut self) {
+        if self.book.stop_left.is_some() {
+            self.book.violated(Broken::OnlineWhileStopping);
+        }
+        let first = self.book.generations <= 1 && self.book.connected_looks < 2;
+        match &self.book.known {
+            None => self.book.violated(Broken::WrittenUnseen),
+            Some(mark) if !Book::may_lift(mark.as_ref(), &self.policy.0, first) => {
+                self.book.violated(Broken::LiftedBeyondPolicy);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn check_terminate(&mut self) {
+        let Some((_, age)) = self.book.errand else { return };
+        let first = self.process.as_ref().is_some_and(|process| !process.termed);
+        let Some(node) = &self.policy.0.node else { return };
+        let waited = age >= node.offline_timeout;
+        if first && marks(&self.policy.0) && !self.book.hurried && !self.book.marked_since_errand && !waited {
+            self.book.violated(Broken::TouchedEarly);
+        }
+    }
+
+    fn check_ending(&mut self, ending: &Ending) {
+        if let Some(process) = &self.process {
+            let hangs = matches!(process.life, Life::Spawning { .. }) && process.slow;
+            let killed = process.killed && (process.unkillable || process.late);
+            if !(hangs || killed || process.life == Life::Ended) {
+                self.book.violated(Broken::Outlived);
+            }
+        }
+        let (Ending::Stopped { confirmed, .. } | Ending::AgentEnded { confirmed, .. }) = ending else { return };
+        if !marks(&self.policy.0) {
+            return;
+        }
+        if *confirmed && self.controller.mark.is_none() && !self.book.touched {
+            self.book.violated(Broken::ExitedUnmarked);
+        }
+        if !self.book.hindered && !self.book.hurried && (!*confirmed || self.controller.mark.is_none()) {
+            self.book.violated(Broken::FalseAlarm);
+        }
+    }
+
+    /// Looks which errand the keeper is on now.
+    pub fn check_errand(&mut self) {
+        let (_, goal) = self.keeper.stage();
+        match (goal, self.book.errand) {
+            (None, _) => self.book.errand = None,
+            (Some(goal), Some((earlier, age))) if goal == earlier => {
+                let longest = self.policy.0.node.as_ref().map_or(Span::ZERO, |node| node.offline_timeout);
+                self.book.errand = Some((goal, age.min(longest)));
+            }
+            (Some(goal), _) => {
+                self.book.errand = Some((goal, Span::ZERO));
+                self.book.marked_since_errand = false;
+                self.book.seen_since_errand = false;
+                // A request that is under way already, or a controller that is down already, hinders from the start.
+                let controller = &self.controller;
+                self.book.hindered = controller.down
+                    || controller.refuses.is_some()
+                    || self.network.iter().any(|message| !message.wish.is_read())
+                    || self.process.as_ref().is_some_and(|process| process.slow);
+            }
+        }
+        if matches!(goal, Some(Goal::Exit(_))) {
+            self.book.stop_asked(&self.policy.0);
+        }
+    }
+
+    /// Looks at how things stand after a step.
+    pub fn check_state(&mut self) {
+        self.check_errand();
+        let (phase, _) = self.keeper.stage();
+        let waits = self.awaited().is_some() || self.process.is_some() || self.counting.is_some();
+        let rests = matches!(phase, Phase::Running | Phase::Landed) && self.policy.0.node.is_none();
+        if self.ending.is_none() && self.keeper.next_deadline().is_none() && !waits && !rests {
+            self.book.violated(Broken::Stuck);
+        }
+    }
+
+    /// A mark that we are bound to lift stands behind a running agent.
+    pub fn has_stray_mark(&self) -> bool {
+        self.keeper.wants_online()
+            && self.keeper.stage().1.is_none()
+            && self.book.generations > 0
+            && self.running().is_some()
+            && self.ending.is_none()
+            && self.controller.mark.as_ref().is_some_and(|mark| match mark.owner {
+                Owner::ThisRun => true,
+                Owner::EarlierRun => self.policy.0.node.as_ref().is_some_and(|node| node.online != OnlinePolicy::Never),
+                Owner::Monitor | Owner::Foreign => false,
+            })
+    }
+
+    /// Nothing presses: the agent is connected, and the keeper has seen the node as it is.
+    pub fn is_home(&self) -> bool {
+        matches!(self.keeper.stage(), (Phase::Running | Phase::Landed, None))
+            && self.running().is_some_and(|process| process.connected)
+            && self.awaited().is_none()
+            && (self.policy.0.node.is_none() || self.book.known.is_some() && !self.book.touched)
+            && !self.has_stray_mark()
+    }
+}
