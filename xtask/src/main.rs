@@ -6,6 +6,8 @@ mod demo;
 mod install;
 mod lint;
 mod markers;
+mod model;
+mod mutants;
 mod run;
 mod tally;
 mod test;
@@ -32,6 +34,10 @@ enum Command {
     Lint(lint::Options),
     /// Show one life of agent-wrap from the mark to the drained stop, with a picture of it
     Demo(demo::Options),
+    /// Check the core's model within larger bounds than the tests do
+    Model(model::Options),
+    /// Let a machine plant faults in the core and see whether the tests find them
+    Mutants(mutants::Options),
     /// Install what the tests need, run them all, and name what failed or was skipped
     Test(test::Options),
 }
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Demo(options) => demo::run(&options),
+        Command::Model(options) => model::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
         Command::Test(options) => test::run(&options),
     };
     match outcome {

@@ -58,6 +58,8 @@ fn cargo_test(filters: &[String], cache: &Path, skips: &Path) -> Result<Tally> {
     let mut command = run::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(run::locked()).arg("--").args(filters);
     command.env(cache::VARIABLE, cache).env(skip::VARIABLE, skips).env("CARGO_TERM_COLOR", "never");
+    // A plain `cargo test` looks at a few beginnings only.
+    command.env("MODEL_LOTS", "all");
     eprintln!("+ {}", run::line(&command));
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let output = child.stdout.take().context("cargo's output is not ours")?;
