@@ -208,6 +208,9 @@ impl Story {
                 debug("settled", "the start is over: a mark of somebody else counts as a wish from now on")
             }
             Note::PolicyChanged => info("policy_changed", "the settings were read again and hold from now on"),
+            Note::PolicyTooLate => {
+                warn("policy_too_late", "the settings were read again, but a stop goes by those with which it began")
+            }
             Note::Stopping { source, agent } => {
                 self.stopping = Some(now);
                 self.interrupted = *source == StopSource::Interrupt;

@@ -189,6 +189,8 @@ pub enum Note {
     },
     /// The settings were read again.
     PolicyChanged,
+    /// The settings were read again, but a stop goes by those with which it began.
+    PolicyTooLate,
 }
 
 /// What a request means in the phase in which it came.

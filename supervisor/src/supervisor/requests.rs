@@ -287,6 +287,11 @@ impl Supervisor {
 
     /// Other settings: they hold from the next decision on. Which node it is, and what was found at the start, stays.
     pub(super) fn policy_changed(&mut self, policy: Policy) {
+        if self.stopping().is_some() {
+            // Half of a stop by one policy and half by another would keep the promises of neither.
+            self.tell(Note::PolicyTooLate);
+            return;
+        }
         if let (Some(node), Some(changed)) = (&mut self.node, &policy.node) {
             let (unclean, marked_before) = (node.policy.unclean, node.policy.marked_before);
             node.policy = crate::NodePolicy { unclean, marked_before, ..changed.clone() };

@@ -53,6 +53,17 @@ fn policy(random: &mut Random) -> Policy {
     }
 }
 
+/// What a reload may bring: everything but whether there is a controller, and what is a fact of the run.
+fn reloaded(random: &mut Random, before: &Policy) -> Policy {
+    let mut changed = policy(random);
+    if before.node.is_none() {
+        changed.node = None;
+    } else if changed.node.is_none() {
+        changed.node.clone_from(&before.node);
+    }
+    Policy { seed: before.seed, terminal: before.terminal, survivor: before.survivor, ..changed }
+}
+
 fn any_mark(random: &mut Random) -> Option<Mark> {
     let owner = random.pick(&[None, None, Some(Owner::Foreign), Some(Owner::EarlierRun), Some(Owner::Monitor)]);
     owner.map(|owner| mark_of(owner, random.pick(&["nightly reboot", "broken disk"])))
@@ -98,8 +109,9 @@ fn stop(random: &mut Random) -> Request {
     ])
 }
 
-fn disturbance(random: &mut Random) -> Happening {
-    match random.below(10) {
+fn disturbance(random: &mut Random, before: &Policy) -> Happening {
+    match random.below(11) {
+        10 => Happening::Reload(Box::new(reloaded(random, before))),
         0 | 1 => Happening::Interferes(any_mark(random)),
         2 => Happening::GoesDown,
         3 => Happening::RefusesReads(Some(random.pick(&[FailureKind::Unauthenticated, FailureKind::NoSuchNode]))),
@@ -126,7 +138,7 @@ fn mends(happening: &Happening) -> Option<Happening> {
 fn live(seed: u64, tracing: bool) -> World {
     let mut random = Random::new(seed);
     let policy = policy(&mut random);
-    let mut world = World::with(policy, controller(&mut random));
+    let mut world = World::with(policy.clone(), controller(&mut random));
     world.tracing = tracing;
     let (bad_requests, bad_agents) = (random.pick(&[0, 10, 40, 90]), random.pick(&[0, 20, 60]));
     if let Some(process) = &mut world.process {
@@ -134,7 +146,7 @@ fn live(seed: u64, tracing: bool) -> World {
     }
     let stop_at = Moment(random.span(Span::seconds(1500)).0);
     for _ in 0..random.below(12) {
-        let happening = disturbance(&mut random);
+        let happening = disturbance(&mut random, &policy);
         let at = Moment(random.span(Span(stop_at.0 + 30_000)).0);
         let mended = mends(&happening);
         world.plan_at(at, happening);

@@ -1,4 +1,4 @@
-use agent_wrap_supervisor::{Exit, Generation, OfflinePolicy, Policy, Request, Span};
+use agent_wrap_supervisor::{Exit, Generation, OfflinePolicy, Phase, Policy, Request, Span};
 use insta::assert_snapshot;
 
 use super::{TERM, end, node, running};
@@ -381,4 +381,21 @@ fn a_reload_holds_from_the_next_decision_on() {
     10.300 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     10.310 Finished | 0 left over: REAP 1; remember [connected stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
+}
+
+#[test]
+fn a_reload_changes_nothing_of_a_stop_that_has_begun() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.controller.builds = 1;
+    world.ask(TERM);
+    world.run(Span::seconds(1));
+    let short = Policy { drain: Span::ZERO, grace: Span::ZERO, ..node(|node| node.offline = OfflinePolicy::Never) };
+    world.happens(Happening::Reload(Box::new(short)));
+    world.run(Span::seconds(60));
+    assert_eq!(world.core.status().phase, Phase::Draining, "{}", world.honest_story());
+    assert!(world.honest_story().contains("PolicyTooLate"), "{}", world.story());
+    world.controller.builds = 0;
+    let story = end(world);
+    assert!(story.contains("Terminating { grace: Span(30000) }"), "{story}");
+    assert!(story.contains("FINISH Stopped { killed: false, confirmed: true }"), "{story}");
 }

@@ -16,6 +16,8 @@ pub struct Checks {
     in_flight: Option<RequestNumber>,
     /// When the errand that is to end the agent began, in time during which we were not suspended.
     errand_since: Option<(Goal, Span)>,
+    /// `--offline-timeout` as it was then.
+    errand_timeout: Span,
     stop_since: Option<Span>,
     marked_since_errand: bool,
     hurried: bool,
@@ -175,8 +177,7 @@ impl World {
     fn check_terminate(&mut self) {
         let Some((_, since)) = self.checks.errand_since else { return };
         let first = self.process.as_ref().is_some_and(|process| !process.termed);
-        let Some(node) = &self.policy.node else { return };
-        let waited = Span(self.active.0 - since.0) >= node.offline_timeout;
+        let waited = Span(self.active.0 - since.0) >= self.checks.errand_timeout;
         if first && self.marks_at_stop() && !self.checks.hurried && !self.checks.marked_since_errand && !waited {
             self.violated("TERM before the mark was read back or --offline-timeout was over");
         }
@@ -204,18 +205,24 @@ impl World {
         }
     }
 
-    /// Looks at how things stand after one event.
-    pub fn check_state(&mut self) {
+    /// Looks which errand the supervisor is on now, before anything is made of it.
+    pub fn check_errand(&mut self) {
         let goal = self.core.status().goal;
-        let exits = matches!(goal, Some(Goal::Exit(_)));
         match (goal, self.checks.errand_since) {
             (None, _) => self.checks.errand_since = None,
             (Some(goal), Some((earlier, _))) if goal == earlier => {}
             (Some(goal), _) => {
                 self.checks.errand_since = Some((goal, self.active));
+                self.checks.errand_timeout = self.policy.node.as_ref().map_or(Span::ZERO, |node| node.offline_timeout);
                 self.checks.marked_since_errand = false;
             }
         }
+    }
+
+    /// Looks at how things stand after one event.
+    pub fn check_state(&mut self) {
+        self.check_errand();
+        let exits = matches!(self.core.status().goal, Some(Goal::Exit(_)));
         match self.checks.stop_since {
             None if exits => self.checks.stop_since = Some(self.active),
             Some(_) if !exits => self.violated("a stop was taken back"),

@@ -10,7 +10,7 @@ mod render;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use agent_wrap_supervisor::{
-    Ending, Event, Exit, FailureKind, Generation, Mark, Moment, Policy, Request, RequestNumber, Span, Supervisor,
+    Ending, Event, Exit, FailureKind, Generation, Goal, Mark, Moment, Policy, Request, RequestNumber, Span, Supervisor,
     WriteOutcome,
 };
 
@@ -52,6 +52,8 @@ pub enum Happening {
     Ends(Generation, Exit),
     ChannelFreed(Generation),
     Counted(Generation, u32),
+    /// A fact that was told already is told again.
+    Again(Event),
     /// A third party sets or clears the mark.
     Interferes(Option<Mark>),
     GoesDown,
@@ -260,6 +262,7 @@ impl World {
             return;
         }
         let line = if self.tracing { render_event(&event) } else { String::new() };
+        self.maybe_again(&event);
         self.core.handle(self.now, event);
         self.settle(&line);
     }
@@ -268,6 +271,7 @@ impl World {
     fn settle(&mut self, what: &str) {
         self.events += 1;
         let mut done = Vec::new();
+        self.check_errand();
         while let Some(action) = self.core.poll_action() {
             if self.tracing {
                 done.push(render_action(&action));
@@ -322,8 +326,13 @@ impl World {
                 self.tell(Event::Requested(request));
             }
             Happening::Reload(policy) => {
-                let survivor = self.policy.survivor;
-                self.policy = Policy { survivor, ..(*policy).clone() };
+                let mut changed = Policy { survivor: self.policy.survivor, ..(*policy).clone() };
+                if let (Some(changed), Some(node)) = (&mut changed.node, &self.policy.node) {
+                    (changed.unclean, changed.marked_before) = (node.unclean, node.marked_before);
+                }
+                if !matches!(self.core.status().goal, Some(Goal::Exit(_))) {
+                    self.policy = changed;
+                }
                 self.tell(Event::PolicyChanged(policy));
             }
             Happening::Continue => {
@@ -351,6 +360,7 @@ impl World {
             Happening::Ends(generation, exit) => self.ends(generation, exit),
             Happening::ChannelFreed(generation) => self.controller.disconnect(generation),
             Happening::Counted(generation, alive) => self.tell(Event::LeftoversCounted { generation, alive }),
+            Happening::Again(event) => self.changes_nothing(event, "a fact told twice changes something"),
             Happening::Interferes(mark) => {
                 self.controller.set(mark);
                 self.checks.touches += 1;

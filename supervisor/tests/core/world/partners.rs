@@ -37,7 +37,7 @@ impl World {
             return;
         }
         if !self.open.remove(&request) {
-            self.stale(event);
+            self.changes_nothing(event, "a late answer to a closed request changes something");
             return;
         }
         self.checks.answered(request);
@@ -53,14 +53,33 @@ impl World {
         self.tell(event);
     }
 
-    /// A late answer to a request that is closed changes nothing.
-    fn stale(&mut self, event: Event) {
+    /// Plans that a fact or an answer is told once more, at any later moment.
+    pub(super) fn maybe_again(&mut self, event: &Event) {
+        let Some(chaos) = &mut self.chaos else { return };
+        let is_told_once = match event {
+            Event::AgentSpawned { .. }
+            | Event::SpawnFailed { .. }
+            | Event::AgentUnprepared { .. }
+            | Event::AgentExited { .. }
+            | Event::NodeRead { .. }
+            | Event::NodeWritten { .. } => true,
+            // Zero is told each time that it is reached, and whoever asks twice means it.
+            Event::LeftoversCounted { .. } | Event::Requested(_) | Event::Resumed | Event::PolicyChanged(_) => false,
+        };
+        if is_told_once && chaos.random.percent(4) {
+            let after = chaos.random.span(Span::seconds(40));
+            self.plan(after, Happening::Again(event.clone()));
+        }
+    }
+
+    /// What is told too late, or for the second time, changes nothing.
+    pub(super) fn changes_nothing(&mut self, event: Event, violation: &str) {
         let mut with = self.core.clone();
         with.handle(self.now, event);
         let mut without = self.core.clone();
         without.handle(self.now, Event::LeftoversCounted { generation: Generation(u32::MAX), alive: 0 });
         if with != without {
-            self.violated("a late answer to a closed request changes something");
+            self.violated(violation);
         }
     }
 
