@@ -30,6 +30,8 @@ pub enum Cause {
     GaveUp,
     /// The agent could not be started.
     SpawnFailed(SpawnFailure),
+    /// The controller has refused us for good; the node is left as it is.
+    Refused,
 }
 
 /// How often a person at a terminal has pressed Ctrl-C.
@@ -104,7 +106,8 @@ impl Errand {
         match self.goal {
             Goal::Land => OfflineReason::Landed,
             Goal::Restart => OfflineReason::Restarting,
-            Goal::Exit(Cause::Stopped) => OfflineReason::Stopping,
+            // Who is refused marks nothing.
+            Goal::Exit(Cause::Stopped | Cause::Refused) => OfflineReason::Stopping,
             Goal::Exit(Cause::AgentEnded(exit)) => OfflineReason::AgentEnded(exit),
             Goal::Exit(Cause::GaveUp) => OfflineReason::AgentFailing { failures: agent.failures, last: agent.exit },
             Goal::Exit(Cause::SpawnFailed(failure)) => OfflineReason::AgentMissing(failure),

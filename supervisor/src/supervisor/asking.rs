@@ -160,7 +160,7 @@ impl Supervisor {
     fn refused(&mut self, failure: Failure) {
         let Some(node) = &self.node else { return };
         match node.policy.if_refused {
-            IfRefused::Exit => self.finish(crate::Ending::Refused(failure)),
+            IfRefused::Exit => self.end_refused(failure),
             IfRefused::Start if self.gives_up() => self.give_up(),
             IfRefused::Start => {
                 let quiet = self.look_interval();

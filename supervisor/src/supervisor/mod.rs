@@ -13,7 +13,7 @@ use crate::aside::Aside;
 use crate::errand::Errand;
 use crate::node::Node;
 use crate::timers::Timers;
-use crate::{Action, AgentState, Deadline, Event, Memory, Moment, Note, Policy, Status};
+use crate::{Action, AgentState, Deadline, Event, Failure, Memory, Moment, Note, Policy, Status};
 
 /// Where the wrapper stands. The module documentation of the crate has the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +63,8 @@ pub struct Supervisor {
     node: Option<Node>,
     agent: Agent,
     errand: Option<Errand>,
+    /// Why the controller has refused us for good, from then until the exit.
+    refusal: Option<Failure>,
     /// The node is to stay marked although the agent runs.
     landed: bool,
     /// The agent has been started before: only our own marks are lifted now.
@@ -96,6 +98,7 @@ impl Supervisor {
             node,
             agent,
             errand: None,
+            refusal: None,
             landed: false,
             started_before: false,
             stopped_before: memory.stopped,

@@ -167,7 +167,7 @@ impl Supervisor {
         match node.agent_unprepared(failure.kind) {
             Verdict::Passing if failure.kind == FailureKind::Unavailable => self.back_off(false, None),
             Verdict::Passing => self.back_off(false, Some(FINAL_AFTER.half())),
-            Verdict::Final if if_refused == IfRefused::Exit => self.finish(Ending::Refused(failure)),
+            Verdict::Final if if_refused == IfRefused::Exit => self.end_refused(failure),
             // Without its secret there is no agent to be started all the same.
             Verdict::Final => self.count_and_back_off(),
         }

@@ -6,8 +6,8 @@ use super::{Phase, Supervisor};
 use crate::errand::{Cause, Errand, Goal};
 use crate::node::{RequestKind, Settlement};
 use crate::{
-    Action, AgentSignal, AgentState, Build, Deadline, Desired, Ending, Exit, Generation, LeftoverSignal, Leftovers,
-    Note, OfflinePolicy, Scope, Span,
+    Action, AgentSignal, AgentState, Build, Deadline, Desired, Ending, Exit, Failure, Generation, LeftoverSignal,
+    Leftovers, Note, OfflinePolicy, Scope, Span,
 };
 
 /// SIGKILL's number, which a killed agent's exit shows.
@@ -315,6 +315,16 @@ impl Supervisor {
         }
     }
 
+    /// The controller has refused us for good: nothing is asked of it any more, but what an agent of ours has left behind
+    /// is ended as in every other exit.
+    pub(super) fn end_refused(&mut self, failure: Failure) {
+        self.refusal = Some(failure);
+        self.errand = Some(Errand::new(Goal::Exit(Cause::Refused)));
+        self.wish(Desired::AsItIs);
+        self.timers.clear_all();
+        self.after_agent();
+    }
+
     /// Everything that an exiting errand could do has been done.
     pub(super) fn finish_errand(&mut self) {
         let Some(errand) = &self.errand else { return };
@@ -334,6 +344,10 @@ impl Supervisor {
             Cause::AgentEnded(exit) => Ending::AgentEnded { exit, confirmed },
             Cause::GaveUp => Ending::GaveUp,
             Cause::SpawnFailed(failure) => Ending::SpawnFailed(failure),
+            Cause::Refused => {
+                let Some(failure) = self.refusal.take() else { return };
+                Ending::Refused(failure)
+            }
         };
         self.finish(ending);
     }

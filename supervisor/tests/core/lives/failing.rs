@@ -290,7 +290,8 @@ fn a_secret_that_is_refused_for_good_ends_us_and_no_agent_is_excused_that_never_
     2.560 BackingOff | agent 2 unprepared: Forbidden: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
     5.060 Enabling | (RestartDelay): READ 3
     5.080 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 3
-    5.090 Finished | agent 3 unprepared: Forbidden: "SpawnFailed(Unprepared)"; remember [stopped]; FINISH Refused(Failure { kind: Forbidden, words: "nothing to start it with" })
+    5.090 Sweeping | agent 3 unprepared: Forbidden: "SpawnFailed(Unprepared)"; leftovers Count; remember [stopped]
+    5.100 Finished | 0 left over: FINISH Refused(Failure { kind: Forbidden, words: "nothing to start it with" })
     "#);
 }
 
@@ -373,4 +374,21 @@ fn refusals_before_an_agent_that_ran_are_forgotten() {
     world.plans.push_back(unprepared(FailureKind::Forbidden));
     world.run(Span::seconds(60));
     assert!(world.core.status().connected, "{}", world.honest_story());
+}
+
+#[test]
+fn a_refusal_at_a_restart_ends_what_the_agent_has_left_behind() {
+    let mut world = World::new(Policy::default());
+    world.plans.push_back(AgentPlan {
+        leaves: 2,
+        ends: Some((Span::seconds(20), Exit::Code(1))),
+        ..AgentPlan::default()
+    });
+    world.run(Span::seconds(19));
+    world.controller.refuses_reads = Some(FailureKind::Unauthenticated);
+    world.run_to_the_end();
+    let story = world.honest_story();
+    assert!(matches!(world.ending, Some(Ending::Refused(_))), "{story}");
+    assert!(story.contains("leftovers Terminate") && story.contains("0 left over"), "{story}");
+    assert!(!story.contains("MARK"), "{story}");
 }
