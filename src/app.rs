@@ -17,7 +17,7 @@ use crate::config::{
     shell_quote, translate_docker_agent,
 };
 use crate::controller::{self, Controller, CredentialSource, Marker};
-use crate::driver::{self, Driver, Launch, Reasons, Reloaded};
+use crate::driver::{self, Driver, Launch, Program, Reasons, Reloaded};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes, User};
 use crate::signals::{EarlySignals, SignalTable};
@@ -177,7 +177,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
             stopped: previous.as_ref().is_none_or(|previous| !previous.unclean),
         },
     };
-    let driver = Driver {
+    let driver: Driver<Program> = Driver {
         clock,
         story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),
         terminal: signals.terminal(),

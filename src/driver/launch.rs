@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use agent_wrap_supervisor::{Event, Generation, SpawnFailure};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Answer, Turn};
+use super::{Agents as _, Answer, Prepare as _, Shells, Turn};
 use crate::config::{
     self, Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, RuntimeDirectory, SecretFile, SecretSource,
     Settings, child_environment, local_jnlp, shell_quote,
@@ -38,7 +38,7 @@ pub struct Launch {
 
 /// One run's command, and what belongs to it.
 pub struct Launched {
-    command: Command,
+    pub(super) command: Command,
     secret_file: Option<SecretFile>,
     /// The agent reads its secret once: it never executes itself again.
     reads_secret_once: bool,
@@ -110,7 +110,7 @@ impl Launch {
     }
 
     /// Gets everything ready. What it says in an error is for people.
-    async fn prepare(&self, controller: Option<Arc<Controller>>) -> Result<Launched, String> {
+    pub(super) async fn prepare(&self, controller: Option<Arc<Controller>>) -> Result<Launched, String> {
         let mut plan = self.plan(ControllerKind::Jenkins { agent_port: true });
         let mut inbound = None;
         if let Some(controller) = &controller {
@@ -237,7 +237,7 @@ impl Launched {
     }
 }
 
-impl Turn {
+impl<S: Shells> Turn<S> {
     /// Gets ready what the agent needs, beside the turn.
     pub(super) fn prepare_agent(&mut self, generation: Generation) {
         let launch = Arc::clone(&self.driver.launch);
@@ -252,13 +252,13 @@ impl Turn {
     }
 
     /// Forks the agent, here in the main thread.
-    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Box<Launched>, String>) {
+    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Box<S::Launched>, String>) {
         if self.launching.take_if(|(number, _)| *number == generation).is_none() {
             return;
         }
         match launched {
             Ok(launched) => {
-                self.driver.processes.spawn(generation, &launched.command);
+                self.driver.processes.spawn(generation, &launched);
                 self.launched = Some(launched);
             }
             Err(error) => {

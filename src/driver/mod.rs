@@ -6,6 +6,7 @@
 mod asking;
 mod launch;
 mod requests;
+mod shells;
 
 use std::io;
 use std::sync::Arc;
@@ -16,16 +17,15 @@ use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
 use crate::config::ReasonTemplate;
-use crate::controller::Controller;
-use crate::process::Processes;
-use crate::signals::{SignalTable, Signals, Terminal};
-use crate::state::{Record, StateFile};
+use crate::signals::{SignalTable, Terminal};
+use crate::state::Record;
 use crate::telemetry::Story;
 
 pub use launch::{Launch, Launched};
+pub use shells::{Agents, Keep, NodeClient, OwnSignals, Prepare, Program, Shells};
 
 /// Everything the driver drives.
-pub struct Driver {
+pub struct Driver<S: Shells> {
     /// The clock that the supervisor is told the time by.
     pub clock: Clock,
     /// The log lines.
@@ -33,21 +33,21 @@ pub struct Driver {
     /// The terminal that the wrapper was started at, if any.
     pub terminal: Terminal,
     /// The wrapper's own signals.
-    pub signals: Signals,
+    pub signals: S::Signals,
     /// What each of them asks for.
     pub table: SignalTable,
     /// The agent and whatever it leaves behind.
-    pub processes: Processes,
+    pub processes: S::Agents,
     /// Facts that the processes tell.
     pub facts: mpsc::UnboundedReceiver<Event>,
     /// The controller; `None` for `--standalone`.
-    pub controller: Option<Arc<Controller>>,
+    pub controller: Option<Arc<S::Controller>>,
     /// Where the record is kept.
-    pub state: StateFile,
+    pub state: S::State,
     /// What the next run has to know.
     pub record: Record,
     /// How the agent is started.
-    pub launch: Arc<Launch>,
+    pub launch: Arc<S::Launch>,
     /// Words for the mark's reason.
     pub reasons: Reasons,
     /// Reads the settings again; for a reload.
@@ -76,25 +76,25 @@ pub struct Reloaded {
 }
 
 /// What came back from something that ran beside the turn.
-enum Answer {
+enum Answer<Launched> {
     Event(Event),
     Launched(Generation, Result<Box<Launched>, String>),
 }
 
-struct Turn {
-    driver: Driver,
+struct Turn<S: Shells> {
+    driver: Driver<S>,
     supervisor: Supervisor,
-    answers: mpsc::UnboundedSender<Answer>,
+    answers: mpsc::UnboundedSender<Answer<S::Launched>>,
     in_flight: Option<(RequestNumber, AbortHandle)>,
     launching: Option<(Generation, AbortHandle)>,
-    launched: Option<Box<Launched>>,
+    launched: Option<Box<S::Launched>>,
     /// What the mark's reason will name as the cause of the stop.
     cause: String,
     ending: Option<Ending>,
 }
 
 /// Runs one life of the wrapper and says how it ended, with the story to tell that.
-pub async fn run(driver: Driver, policy: Policy) -> (Ending, Story) {
+pub async fn run<S: Shells>(driver: Driver<S>, policy: Policy) -> (Ending, Story) {
     let (answers, mut answered) = mpsc::unbounded_channel();
     let supervisor = Supervisor::new(driver.clock.now(), policy);
     let mut turn = Turn {
@@ -123,14 +123,14 @@ pub async fn run(driver: Driver, policy: Policy) -> (Ending, Story) {
     }
 }
 
-async fn until(deadline: Option<std::time::Instant>) {
+async fn until(deadline: Option<tokio::time::Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
 
-impl Turn {
+impl<S: Shells> Turn<S> {
     fn handle(&mut self, event: Event) {
         let now = self.driver.clock.now();
         self.supervisor.handle(now, event);
@@ -144,7 +144,7 @@ impl Turn {
         self.handle(fact);
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: Answer<S::Launched>) {
         match answer {
             Answer::Event(event) => {
                 if let Event::NodeRead { request, .. } | Event::NodeWritten { request, .. } = &event {
@@ -176,7 +176,7 @@ impl Turn {
                 complain("could not stop or continue the agent's group", sent);
             }
             Action::StopSelf => {
-                complain("could not stop with the agent", crate::signals::stop_self());
+                complain("could not stop with the agent", self.driver.signals.stop_self());
                 self.handle(Event::Resumed);
             }
             Action::Reap { generation } => {
@@ -207,7 +207,7 @@ impl Turn {
         let now = self.driver.clock.now();
         self.driver.story.tell(now, note);
         if let (Note::AgentConnected { .. }, Some(launched)) = (note, &mut self.launched) {
-            launched.connected();
+            S::Launch::connected(launched);
         }
     }
 
