@@ -7,6 +7,8 @@ mod asking;
 mod launch;
 mod requests;
 mod shells;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -81,6 +83,9 @@ enum Answer<Launched> {
     Launched(Generation, Result<Box<Launched>, String>),
 }
 
+/// Where the answers come out.
+type Answers<S> = mpsc::UnboundedReceiver<Answer<<S as Shells>::Launched>>;
+
 struct Turn<S: Shells> {
     driver: Driver<S>,
     supervisor: Supervisor,
@@ -95,32 +100,9 @@ struct Turn<S: Shells> {
 
 /// Runs one life of the wrapper and says how it ended, with the story to tell that.
 pub async fn run<S: Shells>(driver: Driver<S>, policy: Policy) -> (Ending, Story) {
-    let (answers, mut answered) = mpsc::unbounded_channel();
-    let supervisor = Supervisor::new(driver.clock.now(), policy);
-    let mut turn = Turn {
-        driver,
-        supervisor,
-        answers,
-        in_flight: None,
-        launching: None,
-        launched: None,
-        cause: "end of the agent".to_owned(),
-        ending: None,
-    };
-    loop {
-        turn.perform();
-        if let Some(ending) = turn.ending.take() {
-            return (ending, turn.driver.story);
-        }
-        let deadline = turn.supervisor.next_deadline().map(|(moment, _)| turn.driver.clock.instant(moment));
-        tokio::select! {
-            biased;
-            Some(fact) = turn.driver.facts.recv() => turn.fact(fact),
-            received = turn.driver.signals.next() => turn.signal(received),
-            Some(answer) = answered.recv() => turn.answer(answer),
-            () = until(deadline) => turn.supervisor.handle_deadline(turn.driver.clock.now()),
-        }
-    }
+    let (mut turn, mut answered) = Turn::new(driver, policy);
+    let ending = turn.live(&mut answered).await;
+    (ending, turn.driver.story)
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {
@@ -131,6 +113,44 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 }
 
 impl<S: Shells> Turn<S> {
+    fn new(driver: Driver<S>, policy: Policy) -> (Self, Answers<S>) {
+        let (answers, answered) = mpsc::unbounded_channel();
+        let supervisor = Supervisor::new(driver.clock.now(), policy);
+        let turn = Self {
+            driver,
+            supervisor,
+            answers,
+            in_flight: None,
+            launching: None,
+            launched: None,
+            cause: "end of the agent".to_owned(),
+            ending: None,
+        };
+        (turn, answered)
+    }
+
+    async fn live(&mut self, answered: &mut Answers<S>) -> Ending {
+        loop {
+            self.perform();
+            if let Some(ending) = self.ending.take() {
+                return ending;
+            }
+            self.next(answered).await;
+        }
+    }
+
+    /// Waits for one thing to happen and lets the supervisor decide.
+    async fn next(&mut self, answered: &mut Answers<S>) {
+        let deadline = self.supervisor.next_deadline().map(|(moment, _)| self.driver.clock.instant(moment));
+        tokio::select! {
+            biased;
+            Some(fact) = self.driver.facts.recv() => self.fact(fact),
+            received = self.driver.signals.next() => self.signal(received),
+            Some(answer) = answered.recv() => self.answer(answer),
+            () = until(deadline) => self.supervisor.handle_deadline(self.driver.clock.now()),
+        }
+    }
+
     fn handle(&mut self, event: Event) {
         let now = self.driver.clock.now();
         self.supervisor.handle(now, event);
