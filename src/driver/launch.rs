@@ -259,7 +259,7 @@ impl<S: Shells> Turn<S> {
         match launched {
             Ok(launched) => {
                 self.driver.processes.spawn(generation, &launched);
-                self.launched = Some(launched);
+                self.launched = Some((generation, launched));
             }
             Err(error) => {
                 tracing::error!(target: "agent_wrap", event = "not_prepared", "{error}");

@@ -92,7 +92,8 @@ struct Turn<S: Shells> {
     answers: mpsc::UnboundedSender<Answer<S::Launched>>,
     in_flight: Option<(RequestNumber, AbortHandle)>,
     launching: Option<(Generation, AbortHandle)>,
-    launched: Option<Box<S::Launched>>,
+    /// What the agent that was forked last was started with.
+    launched: Option<(Generation, Box<S::Launched>)>,
     /// What the mark's reason will name as the cause of the stop.
     cause: String,
     ending: Option<Ending>,
@@ -157,9 +158,13 @@ impl<S: Shells> Turn<S> {
     }
 
     fn fact(&mut self, fact: Event) {
-        if let Event::AgentSpawned { generation, .. } = fact {
-            self.driver.record.agent = self.driver.processes.identity(generation);
-            self.write_state();
+        match fact {
+            Event::AgentSpawned { generation, .. } => {
+                self.driver.record.agent = self.driver.processes.identity(generation);
+                self.write_state();
+            }
+            Event::SpawnFailed { generation, .. } => self.forget_launched(generation),
+            _ => {}
         }
         self.handle(fact);
     }
@@ -201,7 +206,7 @@ impl<S: Shells> Turn<S> {
             }
             Action::Reap { generation } => {
                 self.driver.processes.reap(generation);
-                self.launched = None;
+                self.forget_launched(generation);
                 self.driver.record.agent = None;
                 self.write_state();
             }
@@ -226,9 +231,15 @@ impl<S: Shells> Turn<S> {
     fn tell(&mut self, note: &Note) {
         let now = self.driver.clock.now();
         self.driver.story.tell(now, note);
-        if let (Note::AgentConnected { .. }, Some(launched)) = (note, &mut self.launched) {
+        if let (Note::AgentConnected { .. }, Some((_, launched))) = (note, &mut self.launched) {
             S::Launch::connected(launched);
         }
+    }
+
+    /// What this agent was started with goes before anything is made ready for another one: the secret's file has the
+    /// same name.
+    fn forget_launched(&mut self, generation: Generation) {
+        self.launched.take_if(|(number, _)| *number == generation);
     }
 
     fn write_state(&self) {

@@ -189,8 +189,8 @@ impl World {
         if self.books.stop.is_some() {
             self.violated("a fork after a stop");
         }
-        if self.prepared == 0 || self.preparing != 0 {
-            self.violated("a fork without what was prepared for it");
+        if self.prepared != 1 || self.preparing != 0 {
+            self.violated("a fork with more than what was prepared for it");
         }
         if generation.0 <= self.generations {
             self.violated("a fork for an agent that was");

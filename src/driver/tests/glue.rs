@@ -1,6 +1,8 @@
 //! The cases that have a name: what the driver must not lose, mix up or wait for.
 
-use agent_wrap_supervisor::{Ending, Event, FailureKind, Generation, LeftoverSignal, NodePolicy, Owner, Policy, Span};
+use agent_wrap_supervisor::{
+    Ending, Event, FailureKind, Generation, LeftoverSignal, NodePolicy, Owner, Policy, Span, SpawnFailure,
+};
 use nix::libc;
 
 use super::agent::AgentPlan;
@@ -163,6 +165,37 @@ fn a_stop_gives_up_what_is_being_prepared_at_each_of_its_await_points() {
         let asked = lived.shared.lock().books.stopping_since().unwrap();
         assert!(lived.took.0 - asked.0 < 1000, "at point {point} the stop took until {} ms", lived.took.0);
     }
+}
+
+#[test]
+fn a_spawn_that_fails_is_tried_again_or_ends_it() {
+    let failing = |failure| AgentPlan { spawn_fails: Some(failure), ..AgentPlan::default() };
+    let mut life = traced(policy());
+    life.plans = [failing(SpawnFailure::NotFound)].into();
+    assert_eq!(life.live().well("not found"), Ending::SpawnFailed(SpawnFailure::NotFound));
+
+    let mut life = traced(policy()).at(Span::seconds(60), TERM);
+    life.plans = [failing(SpawnFailure::Exhausted(libc::EAGAIN)), failing(SpawnFailure::NotFound)].into();
+    life.preparations = [Preparation { pauses: vec![Span(5)], fails: true }, Preparation::default()].into();
+    let lived = life.live();
+    assert_eq!(lived.well("no process to be had"), STOPPED);
+    // The first of the four was never forked.
+    assert_eq!(agents(&lived), 4);
+}
+
+/// The secret's file has one name: what belongs to an agent that could not be forked has to be gone before the next
+/// one's is made.
+#[test]
+fn what_a_failed_agent_was_to_get_is_gone_before_the_next_one_gets_its_own() {
+    let mut life = traced(policy()).at(Span::seconds(60), TERM);
+    life.plans =
+        [AgentPlan { spawn_fails: Some(SpawnFailure::Exhausted(libc::EAGAIN)), ..AgentPlan::default() }].into();
+    let lived = life.live();
+    assert_eq!(lived.well("exhausted"), STOPPED);
+    let world = lived.shared.lock();
+    let gone = world.trace.iter().position(|line| line.ends_with("what was prepared is gone")).unwrap();
+    let again = world.trace.iter().rposition(|line| line.ends_with("PREPARE")).unwrap();
+    assert!(gone < again, "{}", world.story());
 }
 
 #[test]
