@@ -160,8 +160,11 @@ impl<S: Shells> Turn<S> {
     fn fact(&mut self, fact: Event) {
         match fact {
             Event::AgentSpawned { generation, .. } => {
-                self.driver.record.agent = self.driver.processes.identity(generation);
-                self.write_state();
+                // Of one that is over there is nothing to be found.
+                if let Some(identity) = self.driver.processes.identity(generation) {
+                    self.driver.record.agent = Some(identity);
+                    self.write_state();
+                }
             }
             Event::SpawnFailed { generation, .. } => self.forget_launched(generation),
             _ => {}

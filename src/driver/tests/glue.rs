@@ -1,7 +1,7 @@
 //! The cases that have a name: what the driver must not lose, mix up or wait for.
 
 use agent_wrap_supervisor::{
-    Ending, Event, FailureKind, Generation, LeftoverSignal, NodePolicy, Owner, Policy, Span, SpawnFailure,
+    Ending, Event, Exit, FailureKind, Generation, LeftoverSignal, NodePolicy, Owner, Policy, Span, SpawnFailure,
 };
 use nix::libc;
 
@@ -196,6 +196,16 @@ fn what_a_failed_agent_was_to_get_is_gone_before_the_next_one_gets_its_own() {
     let gone = world.trace.iter().position(|line| line.ends_with("what was prepared is gone")).unwrap();
     let again = world.trace.iter().rposition(|line| line.ends_with("PREPARE")).unwrap();
     assert!(gone < again, "{}", world.story());
+}
+
+#[test]
+fn a_fact_that_is_told_twice_leaves_the_state_file_right() {
+    // While the second agent runs, the start of the first is told again.
+    let mut life = traced(policy());
+    life.plans = [AgentPlan { ends: Some((Span::seconds(5), Exit::Code(1))), ..AgentPlan::default() }].into();
+    let lived = life.at(Span::seconds(7), Happening::FactsAgain).at(Span::seconds(20), TERM).live();
+    assert_eq!(lived.well("told twice"), STOPPED);
+    assert_eq!(agents(&lived), 2);
 }
 
 #[test]

@@ -105,9 +105,7 @@ impl World {
     }
 
     fn tell(&mut self, fact: Event) {
-        if !matches!(fact, Event::AgentSpawned { .. }) {
-            self.told.push(fact.clone());
-        }
+        self.told.push(fact.clone());
         let from = self.told.len().saturating_sub(3);
         self.told.drain(..from);
         self.send(fact);
