@@ -21,4 +21,5 @@ mod lives;
 mod node;
 mod partners;
 mod process;
+mod wire;
 mod world;
