@@ -26,6 +26,9 @@ use crate::telemetry::Story;
 pub use launch::{Launch, Launched};
 pub use shells::{Agents, Keep, NodeClient, OwnSignals, Prepare, Program, Shells};
 
+/// After so many signals in a row everything else has a turn, so that nobody holds up a stop by sending more and more.
+const CROWD: u32 = 100;
+
 /// Everything the driver drives.
 pub struct Driver<S: Shells> {
     /// The clock that the supervisor is told the time by.
@@ -94,6 +97,8 @@ struct Turn<S: Shells> {
     launching: Option<(Generation, AbortHandle)>,
     /// What the agent that was forked last was started with.
     launched: Option<(Generation, Box<S::Launched>)>,
+    /// Signals since anything else has had its turn.
+    crowd: u32,
     /// What the mark's reason will name as the cause of the stop.
     cause: String,
     ending: Option<Ending>,
@@ -124,6 +129,7 @@ impl<S: Shells> Turn<S> {
             in_flight: None,
             launching: None,
             launched: None,
+            crowd: 0,
             cause: "end of the agent".to_owned(),
             ending: None,
         };
@@ -143,12 +149,20 @@ impl<S: Shells> Turn<S> {
     /// Waits for one thing to happen and lets the supervisor decide.
     async fn next(&mut self, answered: &mut Answers<S>) {
         let deadline = self.supervisor.next_deadline().map(|(moment, _)| self.driver.clock.instant(moment));
+        let crowd = std::mem::take(&mut self.crowd);
         tokio::select! {
             biased;
             Some(fact) = self.driver.facts.recv() => self.fact(fact),
-            received = self.driver.signals.next() => self.signal(received),
+            received = self.driver.signals.next(), if crowd < CROWD => {
+                self.crowd = crowd + 1;
+                self.signal(received);
+            }
             Some(answer) = answered.recv() => self.answer(answer),
             () = until(deadline) => self.supervisor.handle_deadline(self.driver.clock.now()),
+            // What runs beside the turn gets on; and a deadline that is due moves on with each event, so it is asked for.
+            () = tokio::task::yield_now(), if crowd >= CROWD => {
+                self.supervisor.handle_deadline(self.driver.clock.now());
+            }
         }
     }
 

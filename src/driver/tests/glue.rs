@@ -133,6 +133,25 @@ fn facts_overtake_signals_and_signals_overtake_answers() {
     });
 }
 
+/// As long as somebody sends signal after signal, neither answers nor deadlines may be kept waiting.
+#[test]
+fn a_flood_of_signals_does_not_hold_up_a_stop() {
+    paused().block_on(async {
+        let policy = Policy { grace: Span::seconds(5), ..policy() };
+        let longest = policy.longest_stop();
+        let mut life = Life::new(policy).at(Span(5005), Happening::Signal(libc::SIGQUIT));
+        life.plans = [AgentPlan { term_takes: None, ..AgentPlan::default() }].into();
+        let (shared, mut turn, mut answered) = life.at(Span::seconds(5), TERM).begin();
+        shared.lock().flood = Some((libc::SIGQUIT, 150_000));
+        let ending = turn.live(&mut answered).await;
+        let world = shared.lock();
+        assert_eq!(ending, Ending::Stopped { killed: true, confirmed: true });
+        let took = world.now().since(world.books.stopping_since().unwrap());
+        assert!(took < longest, "the stop took {} ms", took.0);
+        assert!(world.flood.is_some_and(|(_, left)| left > 0), "the flood is over");
+    });
+}
+
 /// The read that would let the agent start is answered, and before anybody looks at the answer a stop comes.
 #[test]
 fn an_answer_that_a_stop_overtakes_is_not_acted_on() {

@@ -45,6 +45,11 @@ impl OwnSignals for Signals {
             };
             let since = world.signals.get_mut(&signal).and_then(std::collections::VecDeque::pop_front);
             world.delivered(signal, since.unwrap_or_default());
+            if let Some((_, left)) = world.flood.as_mut().filter(|(number, left)| *number == signal && *left > 0) {
+                *left -= 1;
+                world.jump(Span(1));
+                world.signal(signal);
+            }
             Poll::Ready(Received { signal, sender: None })
         })
     }

@@ -81,6 +81,8 @@ pub struct World {
     pub prepared: u32,
     pub signals: BTreeMap<i32, VecDeque<Moment>>,
     pub waker: Option<Waker>,
+    /// This signal is sent again as soon as it has been heard, so often; to hear it takes a millisecond.
+    pub flood: Option<(i32, u32)>,
     pub open: BTreeMap<u64, Open>,
     pub requests: u64,
     /// Numbers of writes that are over.
@@ -127,6 +129,7 @@ impl World {
             prepared: 0,
             signals: BTreeMap::new(),
             waker: None,
+            flood: None,
             open: BTreeMap::new(),
             requests: 0,
             over: Vec::new(),
