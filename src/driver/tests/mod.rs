@@ -21,5 +21,6 @@ mod lives;
 mod node;
 mod partners;
 mod process;
+mod secret;
 mod wire;
 mod world;
