@@ -300,7 +300,7 @@ impl World {
         let now = self.now();
         if let Some(process) = &self.process {
             // A fork that hangs for longer than the last seconds of a stop is left to the parent-death signal.
-            let slow = process.plan.spawn_takes > Span(1500);
+            let slow = process.plan.spawn_takes.plus(self.books.jumps) > Span(1500);
             let (hangs, stays) = (process.state == ProcessState::Spawning && slow, process.plan.unkillable || slow);
             let unkillable = process.killed && stays;
             if !hangs && !unkillable {
