@@ -22,7 +22,7 @@ use crate::config::{
     translate_docker_agent,
 };
 use crate::controller::{self, Account, Controller, CredentialSource, Marker};
-use crate::driver::{self, Driver, Launch, Reasons};
+use crate::driver::{self, Driver, Launch, Program, Reasons};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes, User};
 use crate::signals::{EarlySignals, SignalTable};
@@ -209,7 +209,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
             stopped: previous.as_ref().is_none_or(|previous| !previous.unclean),
         },
     };
-    let driver = Driver {
+    let driver: Driver<Program> = Driver {
         clock,
         story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),
         terminal: signals.terminal(),

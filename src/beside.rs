@@ -21,7 +21,7 @@ pub struct Beside {
 /// Nothing has come back in time. What hangs goes on hanging, and its result is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("nothing came within {} s; is the file on a mount that does not answer?", .0.as_secs())]
-pub struct Late(Duration);
+pub struct Late(pub(crate) Duration);
 
 impl Beside {
     /// Starts the thread.

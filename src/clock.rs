@@ -1,10 +1,12 @@
 //! The one place that reads a clock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_wrap_supervisor::{Moment, Span};
+use tokio::time::Instant;
 
-/// The monotonic clock, counted from the program's start. It stands still while the machine sleeps, as timers do.
+/// The monotonic clock, counted from the program's start. It stands still while the machine sleeps, as timers do; it is
+/// the timers' own, so that tests can pause both.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,

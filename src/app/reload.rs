@@ -8,7 +8,7 @@ use crate::signals::SignalTable;
 
 /// Reads the settings as at the start, and finds out all that can be wrong with them, so that they are taken whole or
 /// not at all.
-pub(super) fn read(cli: &Cli, running: &Settings, launch: &Launch) -> Result<Reloaded, String> {
+pub(super) fn read(cli: &Cli, running: &Settings, launch: &Launch) -> Result<Reloaded<Launch>, String> {
     let loaded = config::load(cli, &Surroundings::of_this_process()).map_err(|error| error.to_string())?;
     let (settings, held_back) = config::reload(running, loaded.settings);
     resolve(settings, held_back, loaded.warnings, launch).map_err(|error| error.to_string())
@@ -19,7 +19,7 @@ fn resolve(
     held_back: Vec<&'static str>,
     warnings: Vec<String>,
     launch: &Launch,
-) -> Result<Reloaded, StartError> {
+) -> Result<Reloaded<Launch>, StartError> {
     let launch = launch.changed(&settings, agent_user(&settings)?);
     if let Some(jar) = launch.missing_jar() {
         return Err(StartError::MissingJar(jar));

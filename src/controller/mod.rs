@@ -27,11 +27,13 @@ mod url;
 mod write;
 
 #[cfg(test)]
+mod cancel_tests;
+#[cfg(test)]
 mod client_tests;
 #[cfg(test)]
 mod resolve_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod write_tests;
 

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use agent_wrap_supervisor::{Event, LiftMethod, MarkMethod, OfflineReason, RequestNumber, Span};
 
-use super::{Answer, Turn};
+use super::{Answer, NodeClient as _, Shells, Turn};
 use crate::clock::duration;
 use crate::config::ReasonFacts;
-use crate::controller::Controller;
 use crate::telemetry::offline_reason;
 
-impl Turn {
+impl<S: Shells> Turn<S> {
     pub(super) fn read_node(&mut self, request: RequestNumber, within: Span) {
         self.ask(request, async move |controller| Event::NodeRead {
             request,
@@ -49,7 +48,7 @@ impl Turn {
         }
     }
 
-    fn ask<F>(&mut self, request: RequestNumber, ask: impl FnOnce(Arc<Controller>) -> F)
+    fn ask<F>(&mut self, request: RequestNumber, ask: impl FnOnce(Arc<S::Controller>) -> F)
     where
         F: Future<Output = Event> + Send + 'static,
     {

@@ -2,22 +2,21 @@
 //! before each run of the agent.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agent_wrap_supervisor::{Event, Failure, Generation, SpawnFailure};
+use agent_wrap_supervisor::{Event, Generation, SpawnFailure};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Answer, Turn};
-use crate::beside::{Beside, Late};
+use super::{Agents as _, Answer, Prepare as _, RunBeside, Shells, Turn, Unprepared};
+use crate::beside::Late;
 use crate::config::{
     self, Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, RuntimeDirectory, SecretFile, SecretSource,
     Settings, child_environment, local_jnlp, shell_quote,
 };
-use crate::controller::{Controller, ControllerError, Inbound};
+use crate::controller::{Controller, Inbound};
 use crate::process::{self, Command, User};
 use crate::state::{self, StateDir};
 
@@ -46,48 +45,10 @@ pub struct Launch {
 
 /// One run's command, and what belongs to it.
 pub struct Launched {
-    command: Command,
+    pub(super) command: Command,
     secret_file: Option<SecretFile>,
     /// The agent reads its secret once: it never executes itself again.
     reads_secret_once: bool,
-}
-
-/// Why an agent has not got what it needs.
-pub(super) enum Unprepared {
-    /// The controller has not given it.
-    Controller(Failure),
-    /// The settings, this machine, or what the controller has to say of the node.
-    Other(String),
-}
-
-impl Unprepared {
-    /// Both are tried again, but only an outage or a refusal has nothing to do with the agent.
-    fn from_controller(error: &ControllerError, what: &str, cure: &str) -> Self {
-        let words = format!("{what}: {error}{cure}");
-        match error {
-            ControllerError::NotInbound { .. }
-            | ControllerError::Garbage { .. }
-            | ControllerError::TooLarge { .. }
-            | ControllerError::NoJar { .. }
-            | ControllerError::File { .. } => Self::Other(words),
-            _ => Self::Controller(Failure { kind: error.kind(), words }),
-        }
-    }
-}
-
-impl fmt::Display for Unprepared {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Controller(failure) => formatter.write_str(&failure.words),
-            Self::Other(words) => formatter.write_str(words),
-        }
-    }
-}
-
-impl From<String> for Unprepared {
-    fn from(words: String) -> Self {
-        Self::Other(words)
-    }
 }
 
 impl Launch {
@@ -178,10 +139,10 @@ impl Launch {
     }
 
     /// Gets everything ready.
-    async fn prepare(
+    pub(super) async fn prepare(
         self: Arc<Self>,
         controller: Option<Arc<Controller>>,
-        beside: &Beside,
+        beside: &impl RunBeside,
     ) -> Result<Launched, Unprepared> {
         let usual = ControllerKind::Jenkins { agent_port: true };
         let mut plan = self.plan_beside(usual, beside).await?;
@@ -203,7 +164,11 @@ impl Launch {
     }
 
     /// As [`plan`](Self::plan), which looks at files, beside the turn.
-    async fn plan_beside(self: &Arc<Self>, kind: ControllerKind, beside: &Beside) -> Result<Completion, Unprepared> {
+    async fn plan_beside(
+        self: &Arc<Self>,
+        kind: ControllerKind,
+        beside: &impl RunBeside,
+    ) -> Result<Completion, Unprepared> {
         let this = Arc::clone(self);
         beside.run(PATIENCE, move || this.plan(kind)).await.map_err(|late| not_read(&late))
     }
@@ -338,14 +303,14 @@ impl Launched {
     }
 }
 
-impl Turn {
+impl<S: Shells> Turn<S> {
     /// Gets ready what the agent needs, beside the turn.
     pub(super) fn prepare_agent(&mut self, generation: Generation) {
         let launch = Arc::clone(&self.driver.launch);
         let controller = self.driver.controller.clone();
         let (answers, beside) = (self.answers.clone(), Arc::clone(&self.driver.beside));
         let task = tokio::spawn(async move {
-            let launched = launch.prepare(controller, &beside).await;
+            let launched = launch.prepare(controller, beside).await;
             // The turn is over when nobody takes it any more.
             let _ = answers.send(Answer::Launched(generation, launched.map(Box::new)));
         });
@@ -353,14 +318,14 @@ impl Turn {
     }
 
     /// Forks the agent, here in the main thread.
-    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Box<Launched>, Unprepared>) {
+    pub(super) fn agent_prepared(&mut self, generation: Generation, launched: Result<Box<S::Launched>, Unprepared>) {
         if self.launching.take_if(|(number, _)| *number == generation).is_none() {
             return;
         }
         match launched {
             Ok(launched) => {
-                self.driver.processes.spawn(generation, &launched.command);
-                self.launched = Some(launched);
+                self.driver.processes.spawn(generation, &launched);
+                self.launched = Some((generation, launched));
             }
             Err(Unprepared::Controller(failure)) => {
                 tracing::error!(target: "agent_wrap", event = "not_prepared", "{}", failure.words);

@@ -7,6 +7,10 @@ mod asking;
 mod launch;
 mod reload;
 mod requests;
+mod shells;
+#[cfg(test)]
+mod tests;
+mod unprepared;
 
 use std::io;
 use std::sync::Arc;
@@ -15,24 +19,24 @@ use agent_wrap_supervisor::{Action, Ending, Event, Generation, Note, Policy, Req
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::beside::Beside;
 use crate::clock::Clock;
 use crate::config::{ReasonTemplate, Settings};
-use crate::controller::Controller;
-use crate::process::Processes;
-use crate::signals::{SignalTable, Signals, Terminal};
-use crate::state::{Record, StateFile};
+use crate::signals::{SignalTable, Terminal};
+use crate::state::Record;
 use crate::telemetry::Story;
-
-use launch::Unprepared;
-
-pub use launch::{Launch, Launched};
-pub use reload::{Reload, Reloaded};
 
 use reload::Reloading;
 
+pub use launch::{Launch, Launched};
+pub use reload::{Reload, Reloaded};
+pub use shells::{Agents, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells};
+pub use unprepared::Unprepared;
+
+/// After so many signals in a row everything else has a turn, so that nobody holds up a stop by sending more and more.
+const CROWD: u32 = 100;
+
 /// Everything the driver drives.
-pub struct Driver {
+pub struct Driver<S: Shells> {
     /// The clock that the supervisor is told the time by.
     pub clock: Clock,
     /// The log lines.
@@ -40,29 +44,29 @@ pub struct Driver {
     /// The terminal that the wrapper was started at, if any.
     pub terminal: Terminal,
     /// The wrapper's own signals.
-    pub signals: Signals,
+    pub signals: S::Signals,
     /// What each of them asks for.
     pub table: SignalTable,
     /// The agent and whatever it leaves behind.
-    pub processes: Processes,
+    pub processes: S::Agents,
     /// Facts that the processes tell.
     pub facts: mpsc::UnboundedReceiver<Event>,
     /// The controller; `None` for `--standalone`.
-    pub controller: Option<Arc<Controller>>,
+    pub controller: Option<Arc<S::Controller>>,
     /// Where the record is kept.
-    pub state: StateFile,
+    pub state: S::State,
     /// What the next run has to know.
     pub record: Record,
     /// How the agent is started.
-    pub launch: Arc<Launch>,
+    pub launch: Arc<S::Launch>,
     /// Words for the mark's reason.
     pub reasons: Reasons,
     /// The settings in force.
     pub settings: Settings,
     /// Reads them again; for a reload.
-    pub reload: Arc<Reload>,
+    pub reload: Arc<Reload<S::Launch>>,
     /// For what may hang.
-    pub beside: Arc<Beside>,
+    pub beside: Arc<S::Beside>,
 }
 
 /// What the reason of a mark says of us.
@@ -77,85 +81,123 @@ pub struct Reasons {
 }
 
 /// What came back from something that ran beside the turn.
-enum Answer {
+enum Answer<Launch, Launched> {
     Event(Event),
     Launched(Generation, Result<Box<Launched>, Unprepared>),
-    Reloaded(reload::Outcome),
+    Reloaded(reload::Outcome<Launch>),
 }
 
-struct Turn {
-    driver: Driver,
+type AnswerOf<S> = Answer<<S as Shells>::Launch, <S as Shells>::Launched>;
+
+/// Where the answers come out.
+type Answers<S> = mpsc::UnboundedReceiver<AnswerOf<S>>;
+
+struct Turn<S: Shells> {
+    driver: Driver<S>,
     supervisor: Supervisor,
-    answers: mpsc::UnboundedSender<Answer>,
+    answers: mpsc::UnboundedSender<AnswerOf<S>>,
     in_flight: Option<(RequestNumber, AbortHandle)>,
     launching: Option<(Generation, AbortHandle)>,
-    launched: Option<Box<Launched>>,
+    /// What the agent that was forked last was started with.
+    launched: Option<(Generation, Box<S::Launched>)>,
     reloading: Reloading,
+    /// Signals since anything else has had its turn.
+    crowd: u32,
     /// What the mark's reason will name as the cause of the stop.
     cause: String,
     ending: Option<Ending>,
 }
 
 /// Runs one life of the wrapper and says how it ended, with the story to tell that.
-pub async fn run(driver: Driver, policy: Policy) -> (Ending, Story) {
-    let (answers, mut answered) = mpsc::unbounded_channel();
-    let supervisor = Supervisor::new(driver.clock.now(), policy);
-    let mut turn = Turn {
-        driver,
-        supervisor,
-        answers,
-        in_flight: None,
-        launching: None,
-        launched: None,
-        reloading: Reloading::No,
-        cause: "end of the agent".to_owned(),
-        ending: None,
-    };
-    loop {
-        turn.perform();
-        if let Some(ending) = turn.ending.take() {
-            return (ending, turn.driver.story);
-        }
-        let deadline = turn.supervisor.next_deadline().map(|(moment, _)| turn.driver.clock.instant(moment));
-        tokio::select! {
-            biased;
-            Some(fact) = turn.driver.facts.recv() => turn.fact(fact),
-            received = turn.driver.signals.next() => turn.signal(received),
-            Some(answer) = answered.recv() => turn.answer(answer),
-            () = until(deadline) => turn.supervisor.handle_deadline(turn.driver.clock.now()),
-        }
-    }
+pub async fn run<S: Shells>(driver: Driver<S>, policy: Policy) -> (Ending, Story) {
+    let (mut turn, mut answered) = Turn::new(driver, policy);
+    let ending = turn.live(&mut answered).await;
+    (ending, turn.driver.story)
 }
 
-async fn until(deadline: Option<std::time::Instant>) {
+async fn until(deadline: Option<tokio::time::Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
 
-impl Turn {
+impl<S: Shells> Turn<S> {
+    fn new(driver: Driver<S>, policy: Policy) -> (Self, Answers<S>) {
+        let (answers, answered) = mpsc::unbounded_channel();
+        let supervisor = Supervisor::new(driver.clock.now(), policy);
+        let turn = Self {
+            driver,
+            supervisor,
+            answers,
+            in_flight: None,
+            launching: None,
+            launched: None,
+            reloading: Reloading::No,
+            crowd: 0,
+            cause: "end of the agent".to_owned(),
+            ending: None,
+        };
+        (turn, answered)
+    }
+
+    async fn live(&mut self, answered: &mut Answers<S>) -> Ending {
+        loop {
+            self.perform();
+            if let Some(ending) = self.ending.take() {
+                return ending;
+            }
+            self.next(answered).await;
+        }
+    }
+
+    /// Waits for one thing to happen and lets the supervisor decide.
+    async fn next(&mut self, answered: &mut Answers<S>) {
+        let deadline = self.supervisor.next_deadline().map(|(moment, _)| self.driver.clock.instant(moment));
+        let crowd = std::mem::take(&mut self.crowd);
+        tokio::select! {
+            biased;
+            Some(fact) = self.driver.facts.recv() => self.fact(fact),
+            received = self.driver.signals.next(), if crowd < CROWD => {
+                self.crowd = crowd + 1;
+                self.signal(received);
+            }
+            Some(answer) = answered.recv() => self.answer(answer),
+            () = until(deadline) => self.supervisor.handle_deadline(self.driver.clock.now()),
+            // What runs beside the turn gets on; and a deadline that is due moves on with each event, so it is asked for.
+            () = tokio::task::yield_now(), if crowd >= CROWD => {
+                self.supervisor.handle_deadline(self.driver.clock.now());
+            }
+        }
+    }
+
     fn handle(&mut self, event: Event) {
         let now = self.driver.clock.now();
         self.supervisor.handle(now, event);
     }
 
     fn fact(&mut self, fact: Event) {
-        if let Event::AgentSpawned { generation, .. } = fact {
-            self.driver.record.agent = self.driver.processes.identity(generation);
-            self.write_state();
-        }
-        if let Event::SpawnFailed {
-            failure: failure @ (SpawnFailure::NotFound | SpawnFailure::NotExecutable), ..
-        } = fact
-        {
-            let words = self.driver.launch.why_not_executed(failure);
-            tracing::error!(target: "agent_wrap", event = "not_executed", "{words}");
+        match fact {
+            Event::AgentSpawned { generation, .. } => {
+                // Of one that is over there is nothing to be found.
+                if let Some(identity) = self.driver.processes.identity(generation) {
+                    self.driver.record.agent = Some(identity);
+                    self.write_state();
+                }
+            }
+            Event::SpawnFailed { generation, failure } => {
+                self.forget_launched(generation);
+                if let SpawnFailure::NotFound | SpawnFailure::NotExecutable = failure {
+                    let words = self.driver.launch.why_not_executed(failure);
+                    tracing::error!(target: "agent_wrap", event = "not_executed", "{words}");
+                }
+            }
+            _ => {}
         }
         self.handle(fact);
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: AnswerOf<S>) {
         match answer {
             Answer::Event(event) => {
                 if let Event::NodeRead { request, .. } | Event::NodeWritten { request, .. } = &event {
@@ -188,12 +230,12 @@ impl Turn {
                 complain("could not stop or continue the agent's group", sent);
             }
             Action::StopSelf => {
-                complain("could not stop with the agent", crate::signals::stop_self());
+                complain("could not stop with the agent", self.driver.signals.stop_self());
                 self.handle(Event::Resumed);
             }
             Action::Reap { generation } => {
                 self.driver.processes.reap(generation);
-                self.launched = None;
+                self.forget_launched(generation);
                 self.driver.record.agent = None;
                 self.write_state();
             }
@@ -218,9 +260,15 @@ impl Turn {
     fn tell(&mut self, note: &Note) {
         let now = self.driver.clock.now();
         self.driver.story.tell(now, note);
-        if let (Note::AgentConnected { .. }, Some(launched)) = (note, &mut self.launched) {
-            launched.connected();
+        if let (Note::AgentConnected { .. }, Some((_, launched))) = (note, &mut self.launched) {
+            S::Launch::connected(launched);
         }
+    }
+
+    /// What this agent was started with goes before anything is made ready for another one: the secret's file has the
+    /// same name.
+    fn forget_launched(&mut self, generation: Generation) {
+        self.launched.take_if(|(number, _)| *number == generation);
     }
 
     fn write_state(&self) {

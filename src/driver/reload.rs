@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_wrap_supervisor::Event;
 
-use super::{Answer, Launch, Turn};
+use super::{Answer, NodeClient as _, RunBeside as _, Shells, Turn};
 use crate::config::Settings;
 use crate::controller::{CredentialError, CredentialSource};
 use crate::signals::{Received, SignalTable};
@@ -14,10 +14,10 @@ use crate::signals::{Received, SignalTable};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads the settings again; it is given those in force, and how the agent is started by them. It may hang.
-pub type Reload = dyn Fn(&Settings, &Launch) -> Result<Reloaded, String> + Send + Sync;
+pub type Reload<Launch> = dyn Fn(&Settings, &Launch) -> Result<Reloaded<Launch>, String> + Send + Sync;
 
 /// What a reload brings.
-pub struct Reloaded {
+pub struct Reloaded<Launch> {
     /// The settings in force from now on: what holds only after a restart is as before.
     pub settings: Settings,
     /// How the agent is started the next time.
@@ -35,8 +35,8 @@ pub struct Reloaded {
 }
 
 /// What came of one reload.
-pub(super) struct Outcome {
-    reloaded: Result<Box<Reloaded>, String>,
+pub(super) struct Outcome<Launch> {
+    reloaded: Result<Box<Reloaded<Launch>>, String>,
     /// Why the credentials stay as they are.
     refused: Option<CredentialError>,
 }
@@ -51,7 +51,7 @@ pub(super) enum Reloading {
     Again(Received),
 }
 
-impl Turn {
+impl<S: Shells> Turn<S> {
     /// Begins a reload. What another signal asks for meanwhile is done afterwards, once.
     pub(super) fn reload(&mut self, received: Received) {
         if !matches!(self.reloading, Reloading::No) {
@@ -77,7 +77,7 @@ impl Turn {
         });
     }
 
-    pub(super) fn reloaded(&mut self, outcome: Outcome) {
+    pub(super) fn reloaded(&mut self, outcome: Outcome<S::Launch>) {
         match outcome.reloaded {
             Ok(reloaded) => self.apply(*reloaded),
             Err(error) => tracing::error!(
@@ -98,7 +98,7 @@ impl Turn {
         }
     }
 
-    fn apply(&mut self, reloaded: Reloaded) {
+    fn apply(&mut self, reloaded: Reloaded<S::Launch>) {
         let Reloaded { settings, launch, table, online_match, credentials: _, held_back, warnings } = reloaded;
         for warning in warnings {
             tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");

@@ -2,10 +2,10 @@
 
 use agent_wrap_supervisor::{Event, Request};
 
-use super::Turn;
+use super::{Agents as _, Shells, Turn};
 use crate::signals::{Meaning, Received, signal_name};
 
-impl Turn {
+impl<S: Shells> Turn<S> {
     pub(super) fn signal(&mut self, received: Received) {
         match self.driver.table.classify(&received, self.driver.terminal) {
             Meaning::Nothing => {}

@@ -20,6 +20,12 @@ impl Terminal {
         Self { present: open().is_ok(), init: std::process::id() == 1 }
     }
 
+    /// A terminal that is there or not, without a look.
+    #[cfg(test)]
+    pub(crate) fn pretended(present: bool) -> Self {
+        Self { present, init: false }
+    }
+
     /// Whether the program was started with a controlling terminal.
     #[must_use]
     pub fn is_present(&self) -> bool {

@@ -75,7 +75,8 @@ impl Controller {
         tokio::pin!(upload);
         let mut uploading = true;
         let mut listener = Listener { decoder: Decoder::default(), words: Vec::new() };
-        let mut ping = time::interval_at(time::Instant::now() + PING, PING);
+        let mut ping = time::interval(PING);
+        ping.reset();
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

@@ -65,6 +65,7 @@ impl World {
     }
 
     /// Lets builds start and end; whether anything has changed.
+    #[expect(clippy::disallowed_methods, reason = "the simulated controller lives in real time")]
     pub(crate) fn advance_builds(&mut self) -> bool {
         let mut changed = false;
         for index in 0..self.builds.len() {

@@ -278,6 +278,7 @@ impl World {
     }
 
     /// What a starting controller answers to the next request; `None` once it has started.
+    #[expect(clippy::disallowed_methods, reason = "the simulated controller lives in real time")]
     pub(crate) fn startup_refusal(&mut self) -> Option<Refusal> {
         while let Some((refusal, lasting, since)) = self.startup.front_mut() {
             let refusal = *refusal;

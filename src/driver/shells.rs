@@ -1,0 +1,281 @@
+//! What the driver drives, as it sees it: the shells of the program, or, in tests, partners that do as they are told.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_wrap_supervisor::{
+    AgentSignal, Failure, Generation, LeftoverSignal, LiftMethod, MarkMethod, NodeView, RequestNumber, SpawnFailure,
+    WriteOutcome,
+};
+
+use super::launch::{Launch, Launched};
+use super::unprepared::Unprepared;
+use crate::beside::{Beside, Late};
+use crate::controller::{Controller, CredentialError, CredentialSource};
+use crate::process::{AgentIdentity, Processes};
+use crate::signals::{Received, Signals, stop_self};
+use crate::state::{Record, StateFile};
+
+/// One of each kind.
+pub trait Shells: 'static {
+    /// The wrapper's own signals.
+    type Signals: OwnSignals;
+    /// The agent and whatever it leaves behind.
+    type Agents: Agents<Self::Launched>;
+    /// The controller.
+    type Controller: NodeClient;
+    /// How the agent is started.
+    type Launch: Prepare<Self::Controller, Self::Beside, Launched = Self::Launched>;
+    /// One run's command, and what belongs to it.
+    type Launched: Send + 'static;
+    /// Where the record is kept.
+    type State: Keep;
+    /// For what may hang.
+    type Beside: RunBeside;
+}
+
+/// The signals that come to the wrapper.
+pub trait OwnSignals {
+    /// The next one. Nothing is lost when this is not awaited to its end.
+    fn next(&mut self) -> impl Future<Output = Received>;
+
+    /// Stops this process until somebody continues it.
+    ///
+    /// # Errors
+    /// When it cannot be stopped.
+    fn stop_self(&mut self) -> io::Result<()>;
+}
+
+/// The agent and whatever it leaves behind. What becomes of it is told as facts.
+pub trait Agents<Launched> {
+    /// Starts the agent.
+    fn spawn(&mut self, generation: Generation, launched: &Launched);
+
+    /// Who the agent is, for the state file.
+    fn identity(&self, generation: Generation) -> Option<AgentIdentity>;
+
+    /// Signals the agent and nobody else.
+    ///
+    /// # Errors
+    /// When it may not be signalled, or there is no such signal.
+    fn signal_agent(&mut self, generation: Generation, signal: AgentSignal) -> io::Result<()>;
+
+    /// Stops or continues the agent's process group.
+    ///
+    /// # Errors
+    /// When nobody in it may be signalled.
+    fn signal_group(&mut self, generation: Generation, resume: bool) -> io::Result<()>;
+
+    /// Takes the ended agent's zombie away.
+    fn reap(&mut self, generation: Generation);
+
+    /// Counts and signals what the agent has left behind.
+    fn signal_leftovers(&mut self, generation: Generation, signal: LeftoverSignal);
+
+    /// Some child has ended.
+    fn child_changed(&mut self);
+}
+
+/// One node on one controller. Each answer is a future that ends within the time given for it, and whatever it has
+/// opened is closed when it is dropped.
+pub trait NodeClient: Send + Sync + 'static {
+    /// Asks for the node.
+    fn read_node(&self, within: Duration) -> impl Future<Output = Result<NodeView, Failure>> + Send;
+
+    /// Lifts its mark.
+    fn lift_mark(
+        &self,
+        request: RequestNumber,
+        method: LiftMethod,
+        within: Duration,
+    ) -> impl Future<Output = WriteOutcome> + Send;
+
+    /// Marks it.
+    fn mark_offline(
+        &self,
+        request: RequestNumber,
+        method: MarkMethod,
+        reason: &str,
+        within: Duration,
+    ) -> impl Future<Output = WriteOutcome> + Send;
+
+    /// Takes another source of the credentials, and reads it; `None` asks anonymously from now on.
+    ///
+    /// # Errors
+    /// When it gives nothing, or not in time; the old ones stay in use.
+    fn replace_credentials(
+        &self,
+        source: Option<CredentialSource>,
+    ) -> impl Future<Output = Result<(), CredentialError>> + Send;
+
+    /// Takes another pattern for the marks that are to be lifted.
+    fn set_online_match(&self, pattern: Option<regex_lite::Regex>);
+}
+
+/// Gets ready what one run of the agent needs.
+pub trait Prepare<Controller, Beside>: Send + Sync + 'static {
+    /// What is ready then.
+    type Launched;
+
+    /// Gets it ready; what it has made so far is gone when it is dropped.
+    fn prepare(
+        self: Arc<Self>,
+        controller: Option<Arc<Controller>>,
+        beside: Arc<Beside>,
+    ) -> impl Future<Output = Result<Self::Launched, Unprepared>> + Send;
+
+    /// Why the system has just refused to execute the command: a sentence for people.
+    fn why_not_executed(&self, failure: SpawnFailure) -> String;
+
+    /// The agent that was started with it is connected.
+    fn connected(launched: &mut Self::Launched);
+}
+
+/// Where the record for the next run is kept.
+pub trait Keep {
+    /// Replaces what is kept.
+    ///
+    /// # Errors
+    /// Those of the file system; what was kept before is still there then.
+    fn write(&self, record: &Record) -> io::Result<()>;
+}
+
+/// Does what may hang, so that the turn does not.
+pub trait RunBeside: Send + Sync + 'static {
+    /// Has something done and waits for it.
+    ///
+    /// # Errors
+    /// It takes longer than `patience`.
+    fn run<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, Late>> + Send;
+}
+
+/// The shells of the program itself.
+pub enum Program {}
+
+impl Shells for Program {
+    type Signals = Signals;
+    type Agents = Processes;
+    type Controller = Controller;
+    type Launch = Launch;
+    type Launched = Launched;
+    type State = StateFile;
+    type Beside = Beside;
+}
+
+impl OwnSignals for Signals {
+    fn next(&mut self) -> impl Future<Output = Received> {
+        self.next()
+    }
+
+    fn stop_self(&mut self) -> io::Result<()> {
+        stop_self()
+    }
+}
+
+impl Agents<Launched> for Processes {
+    fn spawn(&mut self, generation: Generation, launched: &Launched) {
+        self.spawn(generation, &launched.command);
+    }
+
+    fn identity(&self, generation: Generation) -> Option<AgentIdentity> {
+        self.identity(generation)
+    }
+
+    fn signal_agent(&mut self, generation: Generation, signal: AgentSignal) -> io::Result<()> {
+        self.signal_agent(generation, signal)
+    }
+
+    fn signal_group(&mut self, generation: Generation, resume: bool) -> io::Result<()> {
+        self.signal_group(generation, resume)
+    }
+
+    fn reap(&mut self, generation: Generation) {
+        self.reap(generation);
+    }
+
+    fn signal_leftovers(&mut self, generation: Generation, signal: LeftoverSignal) {
+        self.signal_leftovers(generation, signal);
+    }
+
+    fn child_changed(&mut self) {
+        self.child_changed();
+    }
+}
+
+impl NodeClient for Controller {
+    fn read_node(&self, within: Duration) -> impl Future<Output = Result<NodeView, Failure>> + Send {
+        self.read_node(within)
+    }
+
+    fn lift_mark(
+        &self,
+        request: RequestNumber,
+        method: LiftMethod,
+        within: Duration,
+    ) -> impl Future<Output = WriteOutcome> + Send {
+        self.lift_mark(request, method, within)
+    }
+
+    fn mark_offline(
+        &self,
+        request: RequestNumber,
+        method: MarkMethod,
+        reason: &str,
+        within: Duration,
+    ) -> impl Future<Output = WriteOutcome> + Send {
+        self.mark_offline(request, method, reason, within)
+    }
+
+    fn replace_credentials(
+        &self,
+        source: Option<CredentialSource>,
+    ) -> impl Future<Output = Result<(), CredentialError>> + Send {
+        self.replace_credentials(source)
+    }
+
+    fn set_online_match(&self, pattern: Option<regex_lite::Regex>) {
+        self.set_online_match(pattern);
+    }
+}
+
+impl<B: RunBeside> Prepare<Controller, B> for Launch {
+    type Launched = Launched;
+
+    async fn prepare(
+        self: Arc<Self>,
+        controller: Option<Arc<Controller>>,
+        beside: Arc<B>,
+    ) -> Result<Launched, Unprepared> {
+        self.prepare(controller, &*beside).await
+    }
+
+    fn why_not_executed(&self, failure: SpawnFailure) -> String {
+        self.why_not_executed(failure)
+    }
+
+    fn connected(launched: &mut Launched) {
+        launched.connected();
+    }
+}
+
+impl Keep for StateFile {
+    fn write(&self, record: &Record) -> io::Result<()> {
+        self.write(record)
+    }
+}
+
+impl RunBeside for Beside {
+    fn run<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, Late>> + Send {
+        self.run(patience, work)
+    }
+}

@@ -1,0 +1,296 @@
+//! What is there besides the driver, and what happens in it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Waker};
+
+use agent_wrap_supervisor::{Event, Exit, FailureKind, Mark, Moment, Owner, Policy, RequestNumber, Span, WriteOutcome};
+use nix::libc;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::agent::{AgentPlan, Process};
+use super::books::Books;
+use super::controller::{Controller, mark_of};
+use super::node::{Fate, Open, unavailable};
+use super::partners::{Lack, Launch, Prepared};
+use super::random::Random;
+use super::settings::Reading;
+use crate::clock::{Clock, duration};
+use crate::driver::Answer;
+
+/// Signals that the table of these tests gives another meaning than the usual one.
+pub const RELOAD: i32 = libc::SIGHUP;
+pub const RESTART: i32 = libc::SIGPWR;
+pub const STOP_NOW: i32 = libc::SIGXFSZ;
+
+/// Of one signal so many are kept, as by the real shell.
+const KEPT: usize = 5;
+/// So many polls without time going by are a driver that spins.
+const SPINNING: u32 = 100_000;
+
+/// What happens without the driver's doing.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    Signal(i32),
+    AgentEnds(Exit),
+    /// The open request is carried out and answered, now.
+    Answers,
+    /// Answers come to requests that are over.
+    LateAnswers,
+    /// Facts come a second time.
+    FactsAgain,
+    /// The machine was busy with something else.
+    Jump(Span),
+    Interferes(Option<Mark>),
+    GoesDown,
+    ComesUp,
+    RefusesReads(Option<FailureKind>),
+    RefusesWrites(Option<FailureKind>),
+    RefusesSecrets(Option<FailureKind>),
+    BuildBegins,
+    BuildEnds,
+}
+
+/// How long it takes to get ready what an agent needs: a pause at each await point.
+#[derive(Clone, Debug, Default)]
+pub struct Preparation {
+    pub pauses: Vec<Span>,
+    pub lacks: Option<Lack>,
+}
+
+/// How partners that are not scripted misbehave.
+#[derive(Clone, Debug)]
+pub struct Chaos {
+    pub random: Random,
+    /// Of a hundred requests so many do not go well.
+    pub bad_requests: u64,
+    /// Of a hundred agents so many do not do well.
+    pub bad_agents: u64,
+}
+
+pub struct World {
+    pub me: Weak<Mutex<World>>,
+    pub clock: Clock,
+    pub policy: Policy,
+    pub facts: UnboundedSender<Event>,
+    pub answers: Option<UnboundedSender<Answer<Launch, Prepared>>>,
+    pub controller: Controller,
+    pub process: Option<Process>,
+    pub generations: u32,
+    pub leftovers: u32,
+    pub told: Vec<Event>,
+    pub preparing: u32,
+    pub prepared: u32,
+    pub signals: BTreeMap<i32, VecDeque<Moment>>,
+    pub waker: Option<Waker>,
+    /// This signal is sent again as soon as it has been heard, so often; to hear it takes a millisecond.
+    pub flood: Option<(i32, u32)>,
+    pub open: BTreeMap<u64, Open>,
+    pub requests: u64,
+    /// Numbers of writes that are over.
+    pub over: Vec<RequestNumber>,
+    pub fates: VecDeque<Fate>,
+    pub plans: VecDeque<AgentPlan>,
+    pub preparations: VecDeque<Preparation>,
+    pub refuses_secrets: Option<FailureKind>,
+    pub readings: VecDeque<Reading>,
+    pub reasons: Vec<String>,
+    pub chaos: Option<Chaos>,
+    pub suspensions: VecDeque<Span>,
+    pub points: u64,
+    pub at_points: BTreeMap<u64, Happening>,
+    pub books: Books,
+    pub tracing: bool,
+    pub trace: Vec<String>,
+    pub violation: Option<String>,
+    spins: (Moment, u32),
+}
+
+/// A way to the world.
+#[derive(Clone)]
+pub struct Shared(pub Arc<Mutex<World>>);
+
+impl Shared {
+    pub fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl World {
+    pub fn new(me: Weak<Mutex<Self>>, clock: Clock, policy: Policy, facts: UnboundedSender<Event>) -> Self {
+        Self {
+            me,
+            clock,
+            policy,
+            facts,
+            answers: None,
+            controller: Controller::default(),
+            process: None,
+            generations: 0,
+            leftovers: 0,
+            told: Vec::new(),
+            preparing: 0,
+            prepared: 0,
+            signals: BTreeMap::new(),
+            waker: None,
+            flood: None,
+            open: BTreeMap::new(),
+            requests: 0,
+            over: Vec::new(),
+            fates: VecDeque::new(),
+            plans: VecDeque::new(),
+            preparations: VecDeque::new(),
+            refuses_secrets: None,
+            readings: VecDeque::new(),
+            reasons: Vec::new(),
+            chaos: None,
+            suspensions: VecDeque::new(),
+            points: 0,
+            at_points: BTreeMap::new(),
+            books: Books::default(),
+            tracing: false,
+            trace: Vec::new(),
+            violation: None,
+            spins: (Moment(0), 0),
+        }
+    }
+
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// Does something after so long.
+    pub fn after(&self, span: Span, then: impl FnOnce(&mut Self) + Send + 'static) {
+        let me = self.me.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(duration(span)).await;
+            if let Some(world) = me.upgrade() {
+                then(&mut Shared(world).lock());
+            }
+        });
+    }
+
+    /// The same, at once if it takes no time.
+    pub fn soon(&mut self, span: Span, then: impl FnOnce(&mut Self) + Send + 'static) {
+        if span.is_zero() { then(self) } else { self.after(span, then) }
+    }
+
+    /// The driver has come to a partner.
+    pub fn point(&mut self, what: std::fmt::Arguments<'_>) {
+        self.points += 1;
+        if self.tracing {
+            let line = format!("{}", what);
+            self.note(&line);
+        }
+        let now = self.now();
+        self.spins = if self.spins.0 == now { (now, self.spins.1 + 1) } else { (now, 0) };
+        assert!(self.spins.1 < SPINNING, "the driver spins at {} ms\n{}", now.0, self.story());
+        if let Some(happening) = self.at_points.remove(&self.points) {
+            self.happens(&happening);
+        }
+    }
+
+    pub fn note(&mut self, line: &str) {
+        if self.tracing {
+            let (now, point) = (self.now().0, self.points);
+            self.trace.push(format!("{:>6}.{:03} #{point:<5} {line}", now / 1000, now % 1000));
+        }
+    }
+
+    pub fn violated(&mut self, what: &str) {
+        self.note(&format!("!!! {what}"));
+        self.violation.get_or_insert_with(|| what.to_owned());
+    }
+
+    pub fn story(&self) -> String {
+        self.trace.join("\n")
+    }
+
+    pub fn happens(&mut self, happening: &Happening) {
+        self.note(&format!("  ... {happening:?}"));
+        match happening {
+            Happening::Signal(number) => self.signal(*number),
+            Happening::AgentEnds(exit) => self.agent_ends(*exit),
+            Happening::Answers => {
+                if let Some(id) = self.open.keys().next_back().copied() {
+                    self.carry_out(id);
+                    self.answer(id);
+                }
+            }
+            Happening::LateAnswers => self.answer_late(),
+            Happening::FactsAgain => {
+                for fact in self.told.clone() {
+                    self.send(fact);
+                }
+            }
+            Happening::Jump(span) => self.jump(*span),
+            Happening::Interferes(mark) => {
+                self.controller.set(mark.clone());
+                self.books.touches += 1;
+            }
+            Happening::GoesDown => {
+                let agent = self.controller.channel;
+                self.controller.go_down();
+                if agent.is_some() {
+                    self.after(Span(100), |world| world.agent_ends(Exit::Code(0)));
+                }
+            }
+            Happening::ComesUp => {
+                self.controller.come_up();
+                self.books.touches += 1;
+            }
+            Happening::RefusesReads(kind) => self.controller.refuses_reads = *kind,
+            Happening::RefusesWrites(kind) => self.controller.refuses_writes = *kind,
+            Happening::RefusesSecrets(kind) => self.refuses_secrets = *kind,
+            Happening::BuildBegins => {
+                if self.controller.channel.is_some() && self.controller.mark.is_none() {
+                    self.controller.builds += 1;
+                }
+            }
+            Happening::BuildEnds => self.controller.builds = self.controller.builds.saturating_sub(1),
+        }
+    }
+
+    pub fn signal(&mut self, number: i32) {
+        let now = self.now();
+        let queue = self.signals.entry(number).or_default();
+        if queue.len() < KEPT {
+            queue.push_back(now);
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Tells the driver a fact.
+    pub fn send(&mut self, fact: Event) {
+        self.books.facts.push(self.clock.now());
+        let _ = self.facts.send(fact);
+    }
+
+    /// Time goes by although nobody waits for it.
+    pub fn jump(&mut self, span: Span) {
+        let before = self.now();
+        let mut advance = std::pin::pin!(tokio::time::advance(duration(span)));
+        // The first poll moves the clock, the rest of it waits for the others.
+        let _ = advance.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(self.now().since(before) >= span, "the clock has not moved");
+        self.books.jumped(self.clock.now(), span);
+        for waiting in self.signals.values_mut().flatten() {
+            *waiting = self.clock.now();
+        }
+    }
+
+    /// Whatever they say, nobody waits for them any more.
+    fn answer_late(&mut self) {
+        let Some(answers) = &self.answers else { return };
+        let view = Controller { mark: Some(mark_of(Owner::Foreign, "a lie")), ..Controller::default() }.view();
+        for &request in &self.over {
+            self.books.answers.push(self.clock.now());
+            let lie = Event::NodeRead { request, outcome: Ok(view.clone()) };
+            let _ = answers.send(Answer::Event(lie));
+            let lie = Event::NodeWritten { request, outcome: WriteOutcome::Failed(unavailable("a lie")) };
+            let _ = answers.send(Answer::Event(lie));
+        }
+    }
+}
