@@ -244,6 +244,13 @@ impl Supervisor {
             self.give_up();
             return;
         }
+        if self.suspended
+            && marked
+            && let Some(errand) = &mut self.errand
+        {
+            // Nothing is decided before we go on, but what has been read back has been read back.
+            errand.confirmed = true;
+        }
         let vanished = self.node.as_ref().is_some_and(|node| node.mark_vanished());
         if let Some(errand) = &mut self.errand
             && vanished

@@ -54,8 +54,12 @@ impl Supervisor {
         if let Some(errand) = &mut self.errand
             && matches!(self.phase, Phase::Terminating | Phase::Killing)
         {
-            // The agent was being ended for its restart: only what comes then is another.
+            // The agent was being ended for its restart: only what comes then is another, and how long it may take if the
+            // settings have changed since.
             errand.goal = goal;
+            if self.timers.left(Deadline::GraceTimeout).is_some_and(|left| left > self.policy.grace) {
+                self.timers.set(Deadline::GraceTimeout, self.policy.grace);
+            }
             if self.phase == Phase::Killing && !self.timers.is_set(Deadline::KillTimeout) {
                 self.after_agent();
             }

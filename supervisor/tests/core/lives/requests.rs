@@ -1,9 +1,9 @@
-use agent_wrap_supervisor::{Exit, Generation, OfflinePolicy, Phase, Policy, Request, Span};
+use agent_wrap_supervisor::{Exit, Generation, OfflinePolicy, Owner, Phase, Policy, Request, Span};
 use insta::assert_snapshot;
 
 use super::{TERM, end, node, running};
-use crate::world::controller::Controller;
-use crate::world::{Happening, World};
+use crate::world::controller::{Controller, mark_of};
+use crate::world::{Fate, Happening, World};
 
 #[test]
 fn landing_drains_and_taking_off_lifts_our_mark() {
@@ -397,5 +397,37 @@ fn a_reload_changes_nothing_of_a_stop_that_has_begun() {
     world.controller.builds = 0;
     let story = end(world);
     assert!(story.contains("Terminating { grace: Span(30000) }"), "{story}");
+    assert!(story.contains("FINISH Stopped { killed: false, confirmed: true }"), "{story}");
+}
+
+/// Found by seed 86622: a stop waited for the grace of a restart, which had begun with other settings.
+#[test]
+fn a_stop_waits_no_longer_than_its_own_grace_for_an_agent_that_was_ending() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.process.as_mut().unwrap().plan.term_takes = None;
+    world.ask(Request::Restart);
+    world.run_until(|world| world.core.status().phase == Phase::Terminating);
+    world.happens(Happening::Reload(Box::new(Policy { grace: Span::seconds(2), ..Policy::default() })));
+    world.ask(TERM);
+    let begun = world.now;
+    world.run_to_the_end();
+    assert!(world.now.since(begun) < Span::seconds(5), "{}", world.honest_story());
+}
+
+/// Found by seed 957507: what was read back while job control had stopped us was forgotten when we went on.
+#[test]
+fn a_mark_that_is_read_back_while_we_are_stopped_by_job_control_counts() {
+    let mut controller = Controller::default();
+    controller.set(Some(mark_of(Owner::Foreign, "maintenance")));
+    let mut world = World::with(node(|node| node.offline_timeout = Span::ZERO), controller);
+    world.fates.push_back(Fate::Lost(None));
+    world.run(Span(10));
+    world.ask(TERM);
+    world.run_until(|world| world.core.status().phase == Phase::Closing);
+    world.ask(Request::Suspend);
+    world.run(Span::seconds(1));
+    world.controller.down = true;
+    world.happens(Happening::Continue);
+    let story = end(world);
     assert!(story.contains("FINISH Stopped { killed: false, confirmed: true }"), "{story}");
 }

@@ -330,6 +330,8 @@ impl World {
                 if let (Some(changed), Some(node)) = (&mut changed.node, &self.policy.node) {
                     (changed.unclean, changed.marked_before) = (node.unclean, node.marked_before);
                 }
+                // Other times between two looks hold from now on.
+                self.checks.disturbed = self.now;
                 if !matches!(self.core.status().goal, Some(Goal::Exit(_))) {
                     self.policy = changed;
                 }
