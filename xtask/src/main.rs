@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod coverage;
 mod demo;
 mod install;
 mod lint;
@@ -30,6 +31,8 @@ enum Command {
     Bench(bench::Options),
     /// Play the same lives with python-jenkins and with agent-wrap, and write the table of both outcomes
     Compare(compare::Options),
+    /// Show which lines of the core and the driver no test comes by
+    Coverage(coverage::Options),
     /// Check formatting, lints, dependencies, scripts and man pages
     Lint(lint::Options),
     /// Show one life of agent-wrap from the mark to the drained stop, with a picture of it
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Bench(options) => bench::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Coverage(options) => coverage::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Model(options) => model::run(&options),
