@@ -1,6 +1,7 @@
 //! A wrapper under test: started, watched through its log, signalled, and never left behind.
 #![expect(dead_code, reason = "each test file uses its part of it")]
 
+pub mod screen;
 pub mod standalone;
 
 use std::collections::VecDeque;
