@@ -91,10 +91,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<Ea
         print(&loaded.print(), false);
         return ExitCode::Stopped;
     }
-    if let Err(error) = telemetry::install(log_format(&loaded.settings), log_level(&loaded.settings)) {
-        print(&format!("agent-wrap: {error}\n"), true);
-        return ExitCode::Configuration;
-    }
+    let _logging = match telemetry::install(log_format(&loaded.settings), log_level(&loaded.settings)) {
+        Ok(logging) => logging,
+        Err(error) => {
+            print(&format!("agent-wrap: {error}\n"), true);
+            return ExitCode::Configuration;
+        }
+    };
     match signals.map_err(system("cannot catch signals")).and_then(|signals| live(clock, cli, &loaded, signals)) {
         Ok(code) => code,
         Err(error) => {
@@ -106,8 +109,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<Ea
 }
 
 fn print(text: &str, to_stderr: bool) {
-    // Nobody is left to tell when this fails.
-    let _ = if to_stderr { io::stderr().write_all(text.as_bytes()) } else { io::stdout().write_all(text.as_bytes()) };
+    if to_stderr {
+        telemetry::say(text);
+    } else {
+        // Nobody is left to tell when this fails.
+        let _ = io::stdout().write_all(text.as_bytes());
+    }
 }
 
 fn log_format(settings: &Settings) -> Format {
