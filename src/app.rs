@@ -20,7 +20,7 @@ use crate::controller::{self, Controller, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Reasons, Reloaded};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes, User};
-use crate::signals::{EarlySignals, SignalTable};
+use crate::signals::{EarlySignals, Setting, SettingError, SignalTable, Verb, signal_name};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
 
@@ -72,29 +72,30 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<Ea
     let parsed = cli::parse(arguments, io::stderr().is_terminal());
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(farewell) => {
-            print(&farewell.text, farewell.to_stderr);
+        Err(farewell) if farewell.to_stderr => {
+            telemetry::say(&farewell.text);
             return farewell.code;
         }
+        Err(farewell) => return print(&farewell.text, farewell.code),
     };
     let loaded = match config::load(&cli, &surroundings) {
         Ok(loaded) => loaded,
         Err(error) => {
-            if cli.print_config {
-                print(error.print(), false);
-            }
-            print(&format!("agent-wrap: {error}\n"), true);
-            return error.exit_code();
+            let code = error.exit_code();
+            let code = if cli.print_config { print(error.print(), code) } else { code };
+            let format = log_format(error.log_format());
+            error.problems().for_each(|words| telemetry::say(&telemetry::fault_line(format, "settings", words)));
+            return code;
         }
     };
     if cli.print_config {
-        print(&loaded.print(), false);
-        return ExitCode::Stopped;
+        return print(&loaded.print(), ExitCode::Stopped);
     }
-    let _logging = match telemetry::install(log_format(&loaded.settings), log_level(&loaded.settings)) {
+    let format = log_format(loaded.settings.log_format);
+    let _logging = match telemetry::install(format, log_level(&loaded.settings)) {
         Ok(logging) => logging,
         Err(error) => {
-            print(&format!("agent-wrap: {error}\n"), true);
+            telemetry::say(&telemetry::fault_line(format, "settings", &error.to_string()));
             return ExitCode::Configuration;
         }
     };
@@ -108,17 +109,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<Ea
     }
 }
 
-fn print(text: &str, to_stderr: bool) {
-    if to_stderr {
-        telemetry::say(text);
-    } else {
-        // Nobody is left to tell when this fails.
-        let _ = io::stdout().write_all(text.as_bytes());
+/// Prints what was asked for, and says how to exit then. A reader that has seen enough is none that is missing something.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let words = format!("cannot write to stdout: {error}; is its disk full?");
+            telemetry::say(&telemetry::fault_line(Format::Text, "stdout", &words));
+            ExitCode::Internal
+        }
+        Err(_) | Ok(()) => code,
     }
 }
 
-fn log_format(settings: &Settings) -> Format {
-    match settings.log_format {
+fn log_format(format: LogFormat) -> Format {
+    match format {
         LogFormat::Auto | LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     }
@@ -139,6 +144,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     for warning in &loaded.warnings {
         tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
     }
+    let table = signal_table(settings, signals.kept_ignored())?;
     let program = resolve(settings)?;
     let user = agent_user(settings)?;
     let run = random_hex()?;
@@ -189,7 +195,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),
         terminal: signals.terminal(),
         signals: signals.into_stream().map_err(system("cannot take the signals over"))?,
-        table: signal_table(settings)?,
+        table,
         processes,
         facts,
         controller,
@@ -287,10 +293,20 @@ fn credentials(credentials: &Credentials) -> Result<CredentialSource, StartError
     Ok(CredentialSource { user, secret })
 }
 
-fn signal_table(settings: &Settings) -> Result<SignalTable, StartError> {
+fn signal_table(settings: &Settings, kept_ignored: &[i32]) -> Result<SignalTable, StartError> {
     let parsed = settings.signals.iter().map(|(name, verb)| format!("{name}={verb}").parse());
-    let table: Result<Vec<_>, _> = parsed.collect();
-    Ok(SignalTable::new(table.map_err(|error: crate::signals::SettingError| StartError::Settings(error.to_string()))?))
+    let changes: Result<Vec<Setting>, _> = parsed.collect();
+    let changes = changes.map_err(|error: SettingError| StartError::Settings(error.to_string()))?;
+    for change in changes.iter().filter(|change| kept_ignored.contains(&change.signal) && change.verb != Verb::Ignore) {
+        tracing::warn!(
+            target: "agent_wrap",
+            event = "settings",
+            "the meaning that --signal gives to {name} is in vain: {name} was ignored when agent-wrap was started (by \
+             nohup, or by & in a script) and stays so; start it without that",
+            name = signal_name(change.signal)
+        );
+    }
+    Ok(SignalTable::new(changes))
 }
 
 /// The first lines: what will be done, and how long a stop may take.

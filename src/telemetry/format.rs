@@ -110,15 +110,24 @@ fn lost_words(format: Format, layout: TextLayout) -> LostWords {
         let now = SystemTime::now();
         match format {
             Format::Text => layout.line(now, tracing::Level::WARN, &message),
-            Format::Json => {
-                let timestamp = humantime::format_rfc3339_millis(now).to_string();
-                let fields = serde_json::json!({
-                    "timestamp": timestamp, "level": "WARN", "message": message, "event": "lines_lost", "lines": lost
-                });
-                format!("{fields}\n")
-            }
+            Format::Json => json_line(now, "WARN", "lines_lost", &message),
         }
     })
+}
+
+/// Something that is wrong before there is a log, as a line that looks like one.
+#[must_use]
+pub fn fault_line(format: Format, event: &str, words: &str) -> String {
+    match format {
+        Format::Text => format!("agent-wrap: {}\n", visible(words)),
+        Format::Json => json_line(SystemTime::now(), "ERROR", event, words),
+    }
+}
+
+fn json_line(time: SystemTime, level: &str, event: &str, message: &str) -> String {
+    let timestamp = humantime::format_rfc3339_millis(time).to_string();
+    let fields = serde_json::json!({"timestamp": timestamp, "level": level, "message": message, "event": event});
+    format!("{}\n", visible(&fields.to_string()))
 }
 
 /// Whether stderr is the stream that systemd connects to its journal, which stamps each line by itself.
@@ -335,6 +344,16 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(json.strip_suffix('\n').unwrap()).unwrap();
         assert_eq!((line["event"].as_str(), line["level"].as_str()), (Some("lines_lost"), Some("WARN")));
         assert!(line["message"].as_str().unwrap().starts_with("1 line of this log was lost"));
+    }
+
+    #[test]
+    fn a_fault_before_there_is_a_log_is_one_line() {
+        let words = "the user \u{1b}[2J\nforged";
+        assert_eq!(fault_line(Format::Text, "x", words), "agent-wrap: the user \\u001b[2J\\nforged\n");
+        let json = fault_line(Format::Json, "x", words);
+        let line: serde_json::Value = serde_json::from_str(json.strip_suffix('\n').unwrap()).unwrap();
+        assert_eq!((line["event"].as_str(), line["level"].as_str()), (Some("x"), Some("ERROR")));
+        assert_eq!((line["message"].as_str(), json.lines().count()), (Some(words), 1));
     }
 
     #[test]

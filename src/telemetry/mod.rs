@@ -6,7 +6,7 @@ mod story;
 mod visible;
 mod words;
 
-pub use format::{Format, InstallError, Level, Logging, install};
+pub use format::{Format, InstallError, Level, Logging, fault_line, install};
 pub use outlet::say;
 pub use story::Story;
 pub use visible::visible;
