@@ -190,10 +190,16 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
             stopped: previous.as_ref().is_none_or(|previous| !previous.unclean),
         },
     };
+    let terminal = signals.terminal();
+    let mut story = Story::new(&node, clock.now()).at_terminal(terminal.is_present());
+    if let Some(policy) = &policy.node {
+        story = story.after_unclean_end(policy.unclean);
+        story.online(policy.online);
+    }
     let driver = Driver {
         clock,
-        story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),
-        terminal: signals.terminal(),
+        story,
+        terminal,
         signals: signals.into_stream().map_err(system("cannot take the signals over"))?,
         table,
         processes,

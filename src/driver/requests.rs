@@ -35,6 +35,9 @@ impl Turn {
                     );
                 }
                 self.driver.reasons.template = reloaded.template;
+                if let Some(node) = &reloaded.policy.node {
+                    self.driver.story.online(node.online);
+                }
                 if let Some(controller) = &self.driver.controller
                     && let Err(error) = controller.reload_credentials()
                 {

@@ -3,6 +3,8 @@
 mod format;
 mod outlet;
 mod story;
+#[cfg(test)]
+mod story_tests;
 mod visible;
 mod words;
 

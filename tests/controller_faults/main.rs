@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod garbage;
+mod marks_left;
 mod names;
 mod place;
 mod proxies;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let all = [
         garbage::trials(),
+        marks_left::trials(),
         names::trials(),
         proxies::trials(),
         refusals::trials(),
