@@ -73,7 +73,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<Ea
     let cli = match parsed {
         Ok(cli) => cli,
         Err(farewell) if farewell.to_stderr => {
-            telemetry::say(&farewell.text);
+            farewell.text.lines().for_each(|line| telemetry::say(&format!("{}\n", telemetry::visible(line))));
             return farewell.code;
         }
         Err(farewell) => return print(&farewell.text, farewell.code),

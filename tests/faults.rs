@@ -33,6 +33,14 @@ fn each_fault_says_who_speaks() {
 }
 
 #[test]
+fn a_fault_shows_what_was_written_and_does_not_do_it() {
+    for arguments in [&["--\u{9b}2J", "true"][..], &["--standalone", "--grace", "\u{9b}2J", "true"]] {
+        let outcome = run(arguments);
+        assert!(outcome.text().contains("2J") && !outcome.text().contains(['\u{1b}', '\u{9b}']), "{:?}", outcome.log);
+    }
+}
+
+#[test]
 fn faults_are_json_where_that_is_asked_for() {
     for format in [&["--log-format", "json"][..], &["--log-format=json", "--node="]] {
         let outcome = run(&[format, &["--drain", "x", "--grace", "y", "--url", "http://ci/", "true"]].concat());

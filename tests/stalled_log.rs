@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
@@ -75,4 +75,19 @@ fn nothing_is_lost_at_the_end() {
     let count = |name: &str| outcome.events().iter().filter(|event| *event == name).count();
     assert_eq!((count("agent_started"), count("agent_exited")), (9, 9), "{}", outcome.text());
     assert_eq!(outcome.events().last().map(String::as_str), Some("gave_up"), "{}", outcome.text());
+}
+
+#[test]
+fn the_thread_that_writes_takes_no_signal() {
+    let wrap = Wrap::start(standalone_script(&[], "exec sleep 1000"));
+    wrap.wait_for("agent_started");
+    let tasks = fs::read_dir(format!("/proc/{}/task", wrap.pid())).unwrap();
+    let statuses = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+    let status = statuses.filter(|status| status.starts_with("Name:\tlog\n")).next().expect("there is one");
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+    let blocked = u64::from_str_radix(blocked, 16).unwrap();
+    for signal in Signal::iterator().filter(|signal| ![Signal::SIGKILL, Signal::SIGSTOP].contains(signal)) {
+        assert!(blocked & (1 << (signal as i32 - 1)) != 0, "{signal}");
+    }
+    wrap.stop().expect_code(0);
 }
