@@ -82,8 +82,8 @@ fn the_thread_that_writes_takes_no_signal() {
     let wrap = Wrap::start(standalone_script(&[], "exec sleep 1000"));
     wrap.wait_for("agent_started");
     let tasks = fs::read_dir(format!("/proc/{}/task", wrap.pid())).unwrap();
-    let statuses = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap());
-    let status = statuses.filter(|status| status.starts_with("Name:\tlog\n")).next().expect("there is one");
+    let mut statuses = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+    let status = statuses.find(|status| status.starts_with("Name:\tlog\n")).expect("there is one");
     let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
     let blocked = u64::from_str_radix(blocked, 16).unwrap();
     for signal in Signal::iterator().filter(|signal| ![Signal::SIGKILL, Signal::SIGSTOP].contains(signal)) {
