@@ -25,7 +25,7 @@ use crate::controller::{self, Account, Controller, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Reasons};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes, User};
-use crate::signals::{EarlySignals, SignalTable};
+use crate::signals::{EarlySignals, Setting, SignalTable, Verb, signal_name};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
 
@@ -33,10 +33,10 @@ use start::{Overtaken, Patience, Prepared};
 
 const NO_THREAD: &str = "cannot start a thread for reading files";
 
-const SLOW_SETTINGS: &str = "\
-agent-wrap: the settings are still being read; is their file on a mount that does not answer, or a pipe that its writer
-keeps open?
-";
+const SLOW_SETTINGS: &str = "the settings are still being read; is their file on a mount that does not answer, or a \
+    pipe that its writer keeps open?";
+
+const OVERTAKEN: &str = "stopped before the settings were read; nothing was started (exit code 74)";
 
 /// How long the end waits for the files of an agent that is not started any more.
 const LAST_PATIENCE: Duration = Duration::from_millis(250);
@@ -87,41 +87,45 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
     let parsed = cli::parse(arguments, io::stderr().is_terminal());
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(farewell) => {
-            print(&farewell.text, farewell.to_stderr);
+        Err(farewell) if farewell.to_stderr => {
+            farewell.text.lines().for_each(|line| telemetry::say(&format!("{}\n", telemetry::visible(line))));
             return farewell.code;
         }
+        Err(farewell) => return print(&farewell.text, farewell.code),
     };
     let (asked, default) = (cli.clone(), SignalTable::new([]));
     let patience = Patience { clock, signals: signals.as_mut().ok(), table: &default };
-    let tell = || print(SLOW_SETTINGS, true);
+    let tell = || say(Format::Text, "slow_start", SLOW_SETTINGS);
     let loaded = match patience.wait_for(move || config::load(&asked, &surroundings), tell) {
         Ok(Ok(Ok(loaded))) => loaded,
         Ok(Err(Overtaken)) if cli.print_config => return ExitCode::Stopped,
         Ok(Err(Overtaken)) => {
-            print("agent-wrap: stopped before the settings were read; nothing was started (exit code 74)\n", true);
+            say(Format::Text, "stopped", OVERTAKEN);
             return ExitCode::Unconfirmed;
         }
         Err(error) => {
-            print(&format!("agent-wrap: {}\n", system(NO_THREAD)(error)), true);
+            say(Format::Text, "not_started", &system(NO_THREAD)(error).to_string());
             return ExitCode::Internal;
         }
         Ok(Ok(Err(error))) => {
-            if cli.print_config {
-                print(error.print(), false);
-            }
-            print(&format!("agent-wrap: {error}\n"), true);
-            return error.exit_code();
+            let code = error.exit_code();
+            let code = if cli.print_config { print(error.print(), code) } else { code };
+            let format = log_format(error.log_format());
+            error.problems().for_each(|words| say(format, "settings", words));
+            return code;
         }
     };
     if cli.print_config {
-        print(&loaded.print(), false);
-        return ExitCode::Stopped;
+        return print(&loaded.print(), ExitCode::Stopped);
     }
-    if let Err(error) = telemetry::install(log_format(&loaded.settings), log_level(&loaded.settings)) {
-        print(&format!("agent-wrap: {error}\n"), true);
-        return ExitCode::Configuration;
-    }
+    let format = log_format(loaded.settings.log_format);
+    let _logging = match telemetry::install(format, log_level(&loaded.settings)) {
+        Ok(logging) => logging,
+        Err(error) => {
+            say(format, "settings", &error.to_string());
+            return ExitCode::Configuration;
+        }
+    };
     match signals.map_err(system("cannot catch signals")).and_then(|signals| live(clock, cli, &loaded, signals)) {
         Ok(code) => code,
         Err(error) => {
@@ -132,13 +136,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
     }
 }
 
-fn print(text: &str, to_stderr: bool) {
-    // Nobody is left to tell when this fails.
-    let _ = if to_stderr { io::stderr().write_all(text.as_bytes()) } else { io::stdout().write_all(text.as_bytes()) };
+/// Says something as long as there is no log.
+fn say(format: Format, event: &str, words: &str) {
+    telemetry::say(&telemetry::fault_line(format, event, words));
 }
 
-fn log_format(settings: &Settings) -> Format {
-    match settings.log_format {
+/// Prints what was asked for, and says how to exit then. A reader that has seen enough is none that is missing something.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let words = format!("cannot write to stdout: {error}; is its disk full?");
+            say(Format::Text, "stdout", &words);
+            ExitCode::Internal
+        }
+        Err(_) | Ok(()) => code,
+    }
+}
+
+fn log_format(format: LogFormat) -> Format {
+    match format {
         LogFormat::Auto | LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     }
@@ -159,9 +176,13 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
     for warning in &loaded.warnings {
         tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
     }
+    let kept_ignored = signals.kept_ignored().to_vec();
+    for warning in vain_meanings(settings, &kept_ignored) {
+        tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
+    }
+    let table = SignalTable::new(settings.signals.iter().copied());
     let asked = settings.clone();
-    let patience =
-        Patience { clock, signals: Some(&mut signals), table: &SignalTable::new(settings.signals.iter().copied()) };
+    let patience = Patience { clock, signals: Some(&mut signals), table: &table };
     let tell = || {
         tracing::warn!(
             target: "agent_wrap",
@@ -209,12 +230,18 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
             stopped: previous.as_ref().is_none_or(|previous| !previous.unclean),
         },
     };
+    let terminal = signals.terminal();
+    let mut story = Story::new(&node, clock.now()).at_terminal(terminal.is_present());
+    if let Some(policy) = &policy.node {
+        story = story.after_unclean_end(policy.unclean);
+        story.online(policy.online);
+    }
     let driver = Driver {
         clock,
-        story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),
-        terminal: signals.terminal(),
+        story,
+        terminal,
         signals: signals.into_stream().map_err(system("cannot take the signals over"))?,
-        table: SignalTable::new(settings.signals.iter().copied()),
+        table,
         processes,
         facts,
         controller,
@@ -222,7 +249,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
         record,
         launch: Arc::new(launch),
         reasons: Reasons { template: settings.offline_reason.clone(), host, node },
-        reload: Arc::new(move |running: &Settings, launch: &Launch| reload::read(&cli, running, launch)),
+        reload: Arc::new(move |running: &Settings, launch: &Launch| reload::read(&cli, running, launch, &kept_ignored)),
         settings: settings.clone(),
         beside: Arc::clone(&beside),
     };
@@ -313,6 +340,19 @@ fn online_match(settings: &Settings) -> Result<Option<regex_lite::Regex>, StartE
         })
     };
     settings.online_match.as_ref().map(compile).transpose()
+}
+
+/// What to say of signals that are to mean something and cannot come.
+fn vain_meanings(settings: &Settings, kept_ignored: &[i32]) -> Vec<String> {
+    let vain = |setting: &&Setting| kept_ignored.contains(&setting.signal) && setting.verb != Verb::Ignore;
+    let words = |setting: &Setting| {
+        format!(
+            "the meaning that --signal gives to {name} is in vain: {name} was ignored when agent-wrap was started (by \
+             nohup, or by & in a script) and stays so; start it without that",
+            name = signal_name(setting.signal)
+        )
+    };
+    settings.signals.iter().filter(vain).map(words).collect()
 }
 
 /// The first lines: what will be done, and how long a stop may take.

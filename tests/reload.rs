@@ -8,8 +8,9 @@ use std::path::Path;
 use agent_wrap_testbed::simulated::{Entry, Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
-use common::standalone::{folder, misbehave, standalone_script, start_and_listen, text, without_terminal};
+use common::standalone::{folder, misbehave, on_fork, standalone_script, start_and_listen, text, without_terminal};
 use common::{Wrap, wrap, wrap_with_state};
+use nix::libc;
 use nix::sys::signal::Signal;
 
 fn reload(wrap: &Wrap, file: &Path, settings: &str, count: usize) {
@@ -76,6 +77,28 @@ fn the_agents_secret_and_its_channel_change_at_its_next_start_and_signals_at_onc
     let outcome = wrap.stop();
     outcome.expect_code(0);
     assert!(!outcome.has("reload_ignored"), "{}", outcome.text());
+}
+
+#[test]
+fn a_meaning_for_a_signal_that_stays_ignored_is_in_vain() {
+    let folder = folder();
+    let file = folder.path().join("agent-wrap.toml");
+    fs::write(&file, "").expect("written");
+    let mut command = standalone_script(&["--config", &text(&file)], "exec sleep 1000");
+    on_fork(&mut command, || {
+        // SAFETY: ignoring runs no code.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+        Ok(())
+    });
+    without_terminal(&mut command);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_started");
+    let warned = || wrap.log().iter().filter(|line| line.contains("--signal gives to INT is in vain")).count();
+    reload(&wrap, &file, "[signal]\nINT = \"ignore\"\nUSR1 = \"drain\"\n", 1);
+    assert_eq!(warned(), 0);
+    reload(&wrap, &file, "[signal]\nINT = \"drain\"\n", 2);
+    assert_eq!(warned(), 1);
+    wrap.stop().expect_code(0);
 }
 
 #[test]

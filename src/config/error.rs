@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::LogFormat;
 use super::values::Origin;
 use crate::exit::ExitCode;
 use crate::mask;
@@ -11,6 +12,7 @@ use crate::mask;
 pub struct SettingsError {
     problems: Vec<Problem>,
     known: String,
+    log_format: LogFormat,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +34,19 @@ impl Problem {
 }
 
 impl SettingsError {
-    pub(crate) fn new(problems: Vec<Problem>, known: String) -> Self {
-        Self { problems, known }
+    pub(crate) fn new(problems: Vec<Problem>, known: String, log_format: LogFormat) -> Self {
+        Self { problems, known, log_format }
+    }
+
+    /// The faults, one by one.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        self.problems.iter().map(|problem| problem.words.as_str())
+    }
+
+    /// `--log-format` as far as it is known.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
     }
 
     /// The settings as far as they are known, as [`Loaded::print`](super::Loaded::print) shows them: for
@@ -52,11 +65,11 @@ impl SettingsError {
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
+        for (index, words) in self.problems().enumerate() {
             if index > 0 {
-                writeln!(f)?;
+                f.write_str("; ")?;
             }
-            f.write_str(&problem.words)?;
+            f.write_str(words)?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod flags;
 mod load;
+mod missing;
 mod nearest;
 mod parse;
 mod print;

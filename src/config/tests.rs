@@ -53,7 +53,7 @@ impl World {
     /// The error, with the temporary folder called `DIR`.
     fn error(&self) -> (String, ExitCode) {
         let error = self.load().expect_err("these settings are wrong");
-        (self.unplaced(&error.to_string()), error.exit_code())
+        (self.unplaced(&error.problems().collect::<Vec<_>>().join("\n")), error.exit_code())
     }
 
     fn unplaced(&self, text: &str) -> String {

@@ -65,6 +65,11 @@ fn errno_words(errno: i32) -> &'static str {
     nix::errno::Errno::from_raw(errno).desc()
 }
 
+/// How often something failed: "once", "3 times in a row".
+pub(super) fn times_words(failures: u32) -> String {
+    if failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") }
+}
+
 pub(super) fn owner_words(owner: Owner) -> &'static str {
     match owner {
         Owner::ThisRun => "by this wrapper",
@@ -107,9 +112,13 @@ pub fn offline_reason(reason: &OfflineReason, host: &str, stopping: impl FnOnce(
         OfflineReason::AgentMissing(failure) => {
             format!("the agent on {host} could not be started: {}", spawn_failure_words(*failure))
         }
+        OfflineReason::AgentFailing { failures: 1, last } => {
+            let how = last.map_or_else(|| "failed".to_owned(), exit_words);
+            format!("the agent on {host} {how}; see its log there")
+        }
         OfflineReason::AgentFailing { failures, last } => {
             let last = last.map(|exit| format!(", last it {}", exit_words(exit))).unwrap_or_default();
-            format!("the agent on {host} keeps failing: {failures} times in a row{last}; see its log there")
+            format!("the agent on {host} keeps failing: {}{last}; see its log there", times_words(*failures))
         }
     };
     text.chars()
@@ -140,6 +149,17 @@ mod tests {
         ] {
             assert_eq!(span_words(Span(millis)), words);
         }
+    }
+
+    #[test]
+    fn a_failing_agent_is_counted_from_two_on() {
+        let reason = |failures, last| {
+            offline_reason(&OfflineReason::AgentFailing { failures, last }, "h", || unreachable!("it does not stop"))
+        };
+        assert_eq!(reason(1, Some(Exit::Code(7))), "the agent on h exited with code 7; see its log there");
+        assert_eq!(reason(1, None), "the agent on h failed; see its log there");
+        let words = "the agent on h keeps failing: 2 times in a row, last it was killed by SIGKILL; see its log there";
+        assert_eq!(reason(2, Some(Exit::Signal(9))), words);
     }
 
     #[test]
