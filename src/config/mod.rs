@@ -5,6 +5,7 @@
 //! place wherever it was made.
 
 mod agent_command;
+mod agent_options;
 mod completion;
 mod conceal;
 mod credentials;
@@ -24,6 +25,7 @@ mod secret_file;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transparent;
 mod values;
 
 use std::ffi::OsString;
