@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::Surroundings;
 use super::completion::percent_encode;
 use super::secret_file::{LOCK, SECRET, SecretFile, SecretFileError};
+use crate::hash::fnv;
 
 /// A directory that is gone after a reboot, for the secret file and the like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl RuntimeDirectory {
     /// The path of the secret file of one run of the wrapper: nodes of other controllers may have the same name.
     #[must_use]
     pub fn secret_file(&self, node: &str, run: &str) -> PathBuf {
-        self.path.join(format!("{}.{run}.{SECRET}", percent_encode(node)))
+        self.path.join(format!("{}.{run}.{SECRET}", readable(node)))
     }
 
     /// Makes it, unless it is there, and makes sure that nobody else rules in it. `for_another`: a user other than ours
@@ -90,6 +91,21 @@ impl RuntimeDirectory {
         // What cannot be removed is as safe as it was.
         secrets.into_iter().filter(|path| SecretFile::remove_abandoned(path).is_ok_and(|removed| removed)).collect()
     }
+}
+
+/// What is left of a name that is too long for a file's, in bytes.
+const LONGEST: usize = 120;
+
+/// The node's name as a part of a file's: three bytes for each that is not plain, so the rest of a long one is a hash.
+fn readable(node: &str) -> String {
+    let mut encoded = percent_encode(node);
+    if encoded.len() > LONGEST {
+        // Not in the middle of an encoded byte.
+        let end = encoded[LONGEST - 2..LONGEST].find('%').map_or(LONGEST, |at| LONGEST - 2 + at);
+        encoded.truncate(end);
+        encoded.push_str(&format!("+{:016x}", fnv(&[node.as_bytes()])));
+    }
+    encoded
 }
 
 /// What would let others rule in this directory.
@@ -166,6 +182,24 @@ mod tests {
 
         directory.prepare(true).unwrap();
         assert_eq!(mode(directory.path()), 0o711);
+    }
+
+    #[test]
+    fn a_long_name_of_a_node_is_shortened_and_still_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = private(folder.path());
+        directory.prepare(false).unwrap();
+        for plain in 0..3 {
+            let long = format!("{}{}", "a".repeat(plain), "\u{8282}".repeat(90));
+            let path = directory.secret_file(&long, "0000000a");
+            assert_ne!(path, directory.secret_file(&format!("{long}b"), "0000000a"));
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let kept = name.split('+').next().unwrap();
+            assert!(kept.starts_with(&"a".repeat(plain)) && kept[plain..].len().is_multiple_of(3), "{name}");
+            let file = create(path.clone());
+            assert_eq!(secret_of(file.path()), Some(path));
+        }
+        assert!(directory.secret_file(&"a".repeat(120), "1").ends_with(format!("{}.1.secret", "a".repeat(120))));
     }
 
     #[test]
