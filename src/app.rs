@@ -1,6 +1,8 @@
 //! One start of the program: settings, the lock, the shells, then the driver. Everything that can be wrong without
 //! asking the controller is found out before the controller is asked.
 
+mod instead;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -23,6 +25,8 @@ use crate::process::{self, Processes, User};
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
+
+pub use instead::become_program;
 
 type Variables = Vec<(OsString, OsString)>;
 

@@ -39,7 +39,7 @@ pub use completion::{
     Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan, runs_agent_jar,
 };
 pub use credentials::{Credentials, SecretError, SecretSource};
-pub use docker_agent::translate_docker_agent;
+pub use docker_agent::{instead_of_an_agent, translate_docker_agent};
 pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
