@@ -15,13 +15,14 @@ use tokio::sync::mpsc;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{
-    self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretSource, Settings, Surroundings,
-    shell_quote, translate_docker_agent,
+    self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretError, SecretSource, Settings,
+    Surroundings, shell_quote, translate_docker_agent,
 };
 use crate::controller::{self, Controller, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Reasons, Reloaded};
 use crate::exit::ExitCode;
-use crate::process::{self, Processes, User};
+use crate::process::{self, NoAccount, Processes, User};
+use crate::shortage::cause_of;
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
@@ -39,7 +40,7 @@ enum StartError {
     Held(#[from] crate::state::StateError),
     #[error("{0}")]
     Unresolved(#[from] process::Unresolved),
-    #[error("{what}: {error}; is a limit on descriptors or processes too low, or the kernel older than 5.4?")]
+    #[error("{what}: {error}{}", cause_of(.error))]
     System { what: &'static str, error: io::Error },
     #[error(
         "the agent's jar {} is not there, and only a relative name is fetched from the controller, into the state \
@@ -47,13 +48,17 @@ enum StartError {
     )]
     MissingJar(PathBuf),
     #[error("{0}")]
+    Secret(#[from] SecretError),
+    #[error("{0}")]
     Settings(String),
 }
 
 impl StartError {
     fn code(&self) -> ExitCode {
         match self {
-            Self::Controller(_) | Self::MissingJar(_) | Self::Settings(_) => ExitCode::Configuration,
+            Self::Controller(error) if error.is_shortage() => ExitCode::Internal,
+            Self::Secret(error) if error.is_shortage() => ExitCode::Internal,
+            Self::Controller(_) | Self::Secret(_) | Self::MissingJar(_) | Self::Settings(_) => ExitCode::Configuration,
             Self::Held(_) => ExitCode::Held,
             Self::Unresolved(error) if error.is_not_found() => ExitCode::NotFound,
             Self::Unresolved(_) => ExitCode::NotExecutable,
@@ -217,7 +222,10 @@ fn resolve(settings: &Settings) -> Result<PathBuf, StartError> {
 /// Whom the agent runs as, and the variables that tell it so.
 fn agent_user(settings: &Settings) -> Result<Option<(User, Variables)>, StartError> {
     let Some(name) = &settings.agent_user else { return Ok(None) };
-    let account = User::lookup(name).map_err(StartError::Settings)?;
+    let account = User::lookup(name).map_err(|error| match error {
+        NoAccount::Unknown(words) => StartError::Settings(words),
+        NoAccount::System(error) => StartError::System { what: "cannot look up the agent's user", error },
+    })?;
     let mut variables = vec![("HOME".into(), account.home.into())];
     if let Some(name) = account.name {
         variables.extend([("USER".into(), name.clone().into()), ("LOGNAME".into(), name.into())]);
@@ -270,7 +278,7 @@ fn controller(
 }
 
 fn credentials(credentials: &Credentials) -> Result<CredentialSource, StartError> {
-    let (user, secret) = credentials.read().map_err(|error| StartError::Settings(error.to_string()))?;
+    let (user, secret) = credentials.read()?;
     let secret = match (&credentials.user, &credentials.token) {
         (Some(_), SecretSource::File(path)) => controller::SecretSource::File(path.clone()),
         // USER:TOKEN in one place, or a literal: there is nothing that the client could read again by itself.

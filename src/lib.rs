@@ -11,6 +11,7 @@ mod hash;
 pub mod held;
 mod mask;
 pub mod process;
+mod shortage;
 pub mod signals;
 pub mod state;
 pub mod telemetry;

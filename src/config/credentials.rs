@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::shortage::{Shortage, cause_of};
+
 /// A secret, or the file that holds it.
 #[derive(Clone, Debug)]
 pub enum SecretSource {
@@ -39,10 +41,7 @@ pub struct Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
-    #[error(
-        "cannot read the secret in {path}: {error}; the file must be readable by the user agent-wrap runs as, \
-         or be handed over with systemd's LoadCredential="
-    )]
+    #[error("cannot read the secret in {path}: {error}{}", cure(.error))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -58,6 +57,25 @@ pub enum SecretError {
     /// There is a token, but nobody whose it could be.
     #[error("the account of the token is not known; give --user, or write USER:TOKEN into {0}")]
     NoUser(String),
+}
+
+fn cure(error: &std::io::Error) -> String {
+    if Shortage::of_error(error).is_some() {
+        return cause_of(error);
+    }
+    "; the file must be readable by the user agent-wrap runs as, or be handed over with systemd's LoadCredential="
+        .to_owned()
+}
+
+impl SecretError {
+    /// Whether the system lacks something, and the file may well be right.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Unreadable { error, .. } => Shortage::of_error(error).is_some(),
+            Self::Empty(_) | Self::Garbage(_) | Self::NoUser(_) => false,
+        }
+    }
 }
 
 const MAX_LENGTH: usize = 8192;

@@ -1,12 +1,15 @@
 //! What is wrong with the settings: every fault that was found, not only the first.
 
 use std::fmt;
+use std::io;
 
 use super::values::Origin;
 use crate::exit::ExitCode;
 use crate::mask;
+use crate::shortage::{Shortage, cause_of};
 
-/// The faults, and with them the exit code: 64 when only flags are wrong, else 78.
+/// The faults, and with them the exit code: 64 when only flags are wrong, 70 when the system
+/// has nothing left to read them with, else 78.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError {
     problems: Vec<Problem>,
@@ -17,12 +20,20 @@ pub struct SettingsError {
 pub(crate) struct Problem {
     words: String,
     usage: bool,
+    /// It is the system that lacks something, not the settings.
+    shortage: bool,
 }
 
 impl Problem {
     /// A fault that no flag alone is to blame for.
     pub(crate) fn new(words: impl fmt::Display) -> Self {
-        Self { words: mask::text(&words.to_string()).into_owned(), usage: false }
+        Self { words: mask::text(&words.to_string()).into_owned(), usage: false, shortage: false }
+    }
+
+    /// A file that cannot be read.
+    pub(crate) fn unreadable(what: impl fmt::Display, error: &io::Error) -> Self {
+        let shortage = Shortage::of_error(error).is_some();
+        Self { shortage, ..Self::new(format!("cannot read {what}: {error}{}", cause_of(error))) }
     }
 
     /// A fault of one value; a wrong flag is a wrong use.
@@ -46,6 +57,9 @@ impl SettingsError {
     /// The exit code that tells them apart from other failures.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
+        if self.problems.iter().any(|problem| problem.shortage) {
+            return ExitCode::Internal;
+        }
         if self.problems.iter().all(|problem| problem.usage) { ExitCode::Usage } else { ExitCode::Configuration }
     }
 }

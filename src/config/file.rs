@@ -27,7 +27,7 @@ pub(crate) fn read(path: &Path, asked_for: bool, problems: &mut Vec<Problem>) ->
         Ok(text) => parse(&text, &Source::File(path), problems),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked_for => Values::default(),
         Err(error) => {
-            problems.push(Problem::new(format!("cannot read the settings file {}: {error}", path.display())));
+            problems.push(Problem::unreadable(format_args!("the settings file {}", path.display()), &error));
             Values::default()
         }
     }

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use super::error::SetupError;
+use crate::shortage::Shortage;
 
 /// The TLS side of every connection. A system without any certificate is no error before a handshake needs one.
 pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
@@ -16,7 +17,11 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, Setu
     if let Some(path) = ca_file {
         let refuse = |why: String| SetupError::CaFile { path: path.to_owned(), why };
         let mut added = 0_u32;
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))? {
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| match error {
+            pem::Error::Io(error) if Shortage::of_error(&error).is_some() => SetupError::Shortage(error),
+            error => refuse(error.to_string()),
+        })?;
+        for certificate in certificates {
             let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
             roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
             added += 1;

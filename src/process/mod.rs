@@ -50,7 +50,7 @@ use tokio::sync::mpsc::UnboundedSender;
 pub use identity::AgentIdentity;
 pub use resolve::{Fault, Unresolved, explain, resolve};
 pub use spawn::{Command, User};
-pub use user::Account;
+pub use user::{Account, NoAccount};
 
 use guard::Guard;
 use leftovers::Key;

@@ -5,7 +5,7 @@ use alloc::string::String;
 use super::{Phase, Supervisor};
 use crate::{
     Action, AgentSignal, AgentState, Cause, Deadline, Desired, Ending, Failure, FailureKind, Generation, Goal, Note,
-    OfflineReason, Scope, Span, SpawnFailure,
+    OfflineReason, RestartMode, Scope, Span, SpawnFailure,
 };
 
 /// The first look after the agent's start.
@@ -142,10 +142,13 @@ impl Supervisor {
         }
         match self.phase {
             Phase::Starting => match failure {
-                // What was there at the first start may be missing for a moment while it is upgraded.
-                SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared | SpawnFailure::Cancelled => {
-                    self.count_and_back_off()
+                SpawnFailure::Cancelled => self.count_and_back_off(),
+                // Nothing is tried again.
+                _ if self.policy.restart == RestartMode::No => {
+                    self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
                 }
+                SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared => self.count_and_back_off(),
+                // What was there at the first start may be missing for a moment while it is upgraded.
                 _ if generation > Generation(1) => self.count_and_back_off(),
                 SpawnFailure::NotFound | SpawnFailure::NotExecutable | SpawnFailure::Other(_) => {
                     self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
