@@ -21,7 +21,7 @@ use crate::config::{
 use crate::controller::{self, Controller, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Reasons, Reloaded};
 use crate::exit::ExitCode;
-use crate::process::{self, NoAccount, Processes, User};
+use crate::process::{self, Change, NoAccount, Processes, User};
 use crate::shortage::cause_of;
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::{Opened, Record, StateDir, StateFile};
@@ -226,6 +226,18 @@ fn agent_user(settings: &Settings) -> Result<Option<(User, Variables)>, StartErr
         NoAccount::Unknown(words) => StartError::Settings(words),
         NoAccount::System(error) => StartError::System { what: "cannot look up the agent's user", error },
     })?;
+    match account.user.change() {
+        Change::Allowed => {}
+        Change::None => return Ok(None),
+        Change::Lacking(capabilities) => {
+            return Err(StartError::Settings(format!(
+                "--agent-user {name}: agent-wrap runs as user {} and may not run the agent as another (it lacks {}); start \
+                 it as root, give it these capabilities (AmbientCapabilities= in the unit), or leave the option out",
+                nix::unistd::geteuid(),
+                capabilities.join(", ")
+            )));
+        }
+    }
     let mut variables = vec![("HOME".into(), account.home.into())];
     if let Some(name) = account.name {
         variables.extend([("USER".into(), name.clone().into()), ("LOGNAME".into(), name.into())]);

@@ -28,6 +28,7 @@ mod leftovers;
 mod pidfd;
 mod procfs;
 mod resolve;
+mod rights;
 mod spawn;
 mod survivor;
 mod user;
@@ -49,6 +50,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use identity::AgentIdentity;
 pub use resolve::{Fault, Unresolved, explain, resolve};
+pub use rights::Change;
 pub use spawn::{Command, User};
 pub use user::{Account, NoAccount};
 
