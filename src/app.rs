@@ -4,6 +4,7 @@
 mod instead;
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,11 +43,8 @@ enum StartError {
     Unresolved(#[from] process::Unresolved),
     #[error("{what}: {error}{}", cause_of(.error))]
     System { what: &'static str, error: io::Error },
-    #[error(
-        "the agent's jar {} is not there, and only a relative name is fetched from the controller, into the state \
-         directory", .0.display()
-    )]
-    MissingJar(PathBuf),
+    #[error("{0}")]
+    Unprepared(#[from] driver::Unprepared),
     #[error("{0}")]
     Secret(#[from] SecretError),
     #[error("{0}")]
@@ -58,7 +56,8 @@ impl StartError {
         match self {
             Self::Controller(error) if error.is_shortage() => ExitCode::Internal,
             Self::Secret(error) if error.is_shortage() => ExitCode::Internal,
-            Self::Controller(_) | Self::Secret(_) | Self::MissingJar(_) | Self::Settings(_) => ExitCode::Configuration,
+            Self::Unprepared(error) if error.is_shortage() => ExitCode::Internal,
+            Self::Controller(_) | Self::Secret(_) | Self::Unprepared(_) | Self::Settings(_) => ExitCode::Configuration,
             Self::Held(_) => ExitCode::Held,
             Self::Unresolved(error) if error.is_not_found() => ExitCode::NotFound,
             Self::Unresolved(_) => ExitCode::NotExecutable,
@@ -142,7 +141,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     let program = resolve(settings)?;
     let user = agent_user(settings)?;
     let run = random_hex()?;
-    let runtime = RuntimeDirectory::choose(&Surroundings::of_this_process());
+    let runtime = runtime_directory(user.as_ref().map(|(user, _)| user));
     for left in runtime.remove_abandoned() {
         tracing::info!(
             target: "agent_wrap",
@@ -152,11 +151,9 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         );
     }
     let launch = Launch::new(settings, program, &run, runtime, user);
-    if let Some(jar) = launch.missing_jar() {
-        return Err(StartError::MissingJar(jar));
-    }
     let host = host_name();
     let (state, previous) = open_state(settings)?;
+    launch.check()?;
     let mut policy = settings.policy();
     policy.terminal = signals.terminal().is_present();
     policy.seed = random_number()?;
@@ -243,6 +240,12 @@ fn agent_user(settings: &Settings) -> Result<Option<(User, Variables)>, StartErr
         variables.extend([("USER".into(), name.clone().into()), ("LOGNAME".into(), name.into())]);
     }
     Ok(Some((account.user, variables)))
+}
+
+fn runtime_directory(user: Option<&User>) -> RuntimeDirectory {
+    let enters = user.map(|user| |found: &Metadata| user.may_enter(found));
+    let enters = enters.as_ref().map(|enters| enters as &dyn Fn(&Metadata) -> bool);
+    RuntimeDirectory::choose(&Surroundings::of_this_process(), enters)
 }
 
 fn open_state(settings: &Settings) -> Result<(StateFile, Option<crate::state::Previous>), StartError> {

@@ -106,6 +106,21 @@ impl SecretSource {
         Ok(SecretString::from(line))
     }
 
+    /// Whether [`read`](Self::read) will do. What can be read only once is not read.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub fn check(&self) -> Result<(), SecretError> {
+        match self {
+            Self::File(path) => match std::fs::metadata(path) {
+                Ok(found) if !found.is_file() => Ok(()),
+                Ok(_) => self.read().map(drop),
+                Err(error) => Err(SecretError::Unreadable { path: path.clone(), error }),
+            },
+            Self::Literal(_) => self.read().map(drop),
+        }
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Literal(_) => "the variable with the secret".to_owned(),

@@ -1,6 +1,8 @@
 //! From the settings' command to what is executed: what it still lacks is fetched from the controller, beside the turn,
 //! before each run of the agent.
 
+mod check;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::config::{
 use crate::controller::{Controller, Inbound};
 use crate::process::{self, Command, User};
 use crate::state::{self, StateDir};
+
+pub use check::Unprepared;
 
 /// How the agent is started, the same for each of its runs.
 #[derive(Debug)]
@@ -74,15 +78,6 @@ impl Launch {
             user,
             variables: variables.unwrap_or_default(),
             told: AtomicBool::new(false),
-        }
-    }
-
-    /// The jar that the command names and that neither is there nor can be fetched.
-    #[must_use]
-    pub fn missing_jar(&self) -> Option<PathBuf> {
-        match self.plan(ControllerKind::Jenkins { agent_port: true }).jar {
-            Jar::Missing(path) => Some(path),
-            Jar::Ready | Jar::Fetch(_) => None,
         }
     }
 
