@@ -44,7 +44,7 @@ enum StartError {
     #[error("{what}: {error}{}", cause_of(.error))]
     System { what: &'static str, error: io::Error },
     #[error("{0}")]
-    Unprepared(#[from] driver::Unprepared),
+    NotReady(#[from] driver::NotReady),
     #[error("{0}")]
     Secret(#[from] SecretError),
     #[error("{0}")]
@@ -56,8 +56,8 @@ impl StartError {
         match self {
             Self::Controller(error) if error.is_shortage() => ExitCode::Internal,
             Self::Secret(error) if error.is_shortage() => ExitCode::Internal,
-            Self::Unprepared(error) if error.is_shortage() => ExitCode::Internal,
-            Self::Controller(_) | Self::Secret(_) | Self::Unprepared(_) | Self::Settings(_) => ExitCode::Configuration,
+            Self::NotReady(error) if error.is_shortage() => ExitCode::Internal,
+            Self::Controller(_) | Self::Secret(_) | Self::NotReady(_) | Self::Settings(_) => ExitCode::Configuration,
             Self::Held(_) => ExitCode::Held,
             Self::Unresolved(error) if error.is_not_found() => ExitCode::NotFound,
             Self::Unresolved(_) => ExitCode::NotExecutable,

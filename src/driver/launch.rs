@@ -20,7 +20,7 @@ use crate::controller::{Controller, Inbound};
 use crate::process::{self, Command, User};
 use crate::state::{self, StateDir};
 
-pub use check::Unprepared;
+pub use check::NotReady;
 
 /// How the agent is started, the same for each of its runs.
 #[derive(Debug)]

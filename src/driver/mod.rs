@@ -22,7 +22,7 @@ use crate::signals::{SignalTable, Signals, Terminal};
 use crate::state::{Record, StateFile};
 use crate::telemetry::Story;
 
-pub use launch::{Launch, Launched, Unprepared};
+pub use launch::{Launch, Launched, NotReady};
 
 /// Everything the driver drives.
 pub struct Driver {

@@ -14,7 +14,7 @@ use crate::state;
 
 /// Why the agent could not be started.
 #[derive(Debug, thiserror::Error)]
-pub enum Unprepared {
+pub enum NotReady {
     /// The jar is neither there, nor can it be fetched.
     #[error(
         "the agent's jar {} is not there, and only a relative name is fetched from the controller, into the state \
@@ -40,7 +40,7 @@ pub enum Unprepared {
     SecretFile(#[from] SecretFileError),
 }
 
-impl Unprepared {
+impl NotReady {
     /// Whether the system lacks something, and the settings may well be right.
     #[must_use]
     pub fn is_shortage(&self) -> bool {
@@ -58,14 +58,14 @@ impl Launch {
     ///
     /// # Errors
     /// What would keep the agent from starting.
-    pub fn check(&self) -> Result<(), Unprepared> {
+    pub fn check(&self) -> Result<(), NotReady> {
         let plan = self.plan(ControllerKind::Jenkins { agent_port: true });
         match &plan.jar {
-            Jar::Missing(path) => return Err(Unprepared::MissingJar(path.clone())),
+            Jar::Missing(path) => return Err(NotReady::MissingJar(path.clone())),
             // One that was fetched earlier will do.
             Jar::Fetch(path) if !path.exists() => {
                 let folder = path.parent().unwrap_or(path);
-                make_writable(folder).map_err(|error| Unprepared::NoPlace { folder: folder.to_owned(), error })?;
+                make_writable(folder).map_err(|error| NotReady::NoPlace { folder: folder.to_owned(), error })?;
             }
             Jar::Ready | Jar::Fetch(_) => {}
         }
