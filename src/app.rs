@@ -1,10 +1,12 @@
 //! One start of the program: settings, the lock, the shells, then the driver. Everything that can be wrong without
 //! asking the controller is found out before the controller is asked.
 
+mod instead;
 mod reload;
 mod start;
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,16 +20,19 @@ use crate::beside::Beside;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{
-    self, Credentials, Loaded, LogFormat, LogLevel, SecretSource, Settings, Surroundings, shell_quote,
-    translate_docker_agent,
+    self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretSource, Settings, Surroundings,
+    shell_quote, translate_docker_agent,
 };
-use crate::controller::{self, Account, Controller, CredentialSource, Marker};
+use crate::controller::{self, Account, Controller, CredentialError, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Reasons};
 use crate::exit::ExitCode;
-use crate::process::{self, Processes, User};
+use crate::process::{self, Change, NoAccount, Processes, User};
+use crate::shortage::cause_of;
 use crate::signals::{EarlySignals, Setting, SignalTable, Verb, signal_name};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
+
+pub use instead::become_program;
 
 use start::{Overtaken, Patience, Prepared};
 
@@ -52,13 +57,10 @@ enum StartError {
     Held(#[from] crate::state::StateError),
     #[error("{0}")]
     Unresolved(#[from] process::Unresolved),
-    #[error("{what}: {error}; is a limit on descriptors or processes too low, or the kernel older than 5.4?")]
+    #[error("{what}: {error}{}", cause_of(.error))]
     System { what: &'static str, error: io::Error },
-    #[error(
-        "the agent's jar {} is not there, and only a relative name is fetched from the controller, into the state \
-         directory", .0.display()
-    )]
-    MissingJar(PathBuf),
+    #[error("{0}")]
+    NotReady(#[from] driver::NotReady),
     #[error("{0}")]
     Settings(String),
 }
@@ -66,7 +68,9 @@ enum StartError {
 impl StartError {
     fn code(&self) -> ExitCode {
         match self {
-            Self::Controller(_) | Self::MissingJar(_) | Self::Settings(_) => ExitCode::Configuration,
+            Self::Controller(error) if error.is_shortage() => ExitCode::Internal,
+            Self::NotReady(error) if error.is_shortage() => ExitCode::Internal,
+            Self::Controller(_) | Self::NotReady(_) | Self::Settings(_) => ExitCode::Configuration,
             Self::Held(_) => ExitCode::Held,
             Self::Unresolved(error) if error.is_not_found() => ExitCode::NotFound,
             Self::Unresolved(_) => ExitCode::NotExecutable,
@@ -273,12 +277,33 @@ fn resolve(settings: &Settings) -> Result<PathBuf, StartError> {
 /// Whom the agent runs as, and the variables that tell it so.
 fn agent_user(settings: &Settings) -> Result<Option<(User, Variables)>, StartError> {
     let Some(name) = &settings.agent_user else { return Ok(None) };
-    let account = User::lookup(name).map_err(StartError::Settings)?;
+    let account = User::lookup(name).map_err(|error| match error {
+        NoAccount::Unknown(words) => StartError::Settings(words),
+        NoAccount::System(error) => StartError::System { what: "cannot look up the agent's user", error },
+    })?;
+    match account.user.change() {
+        Change::Allowed => {}
+        Change::None => return Ok(None),
+        Change::Lacking(capabilities) => {
+            return Err(StartError::Settings(format!(
+                "--agent-user {name}: agent-wrap runs as user {} and may not run the agent as another (it lacks {}); start \
+                 it as root, give it these capabilities (AmbientCapabilities= in the unit), or leave the option out",
+                nix::unistd::geteuid(),
+                capabilities.join(", ")
+            )));
+        }
+    }
     let mut variables = vec![("HOME".into(), account.home.into())];
     if let Some(name) = account.name {
         variables.extend([("USER".into(), name.clone().into()), ("LOGNAME".into(), name.into())]);
     }
     Ok(Some((account.user, variables)))
+}
+
+fn runtime_directory(user: Option<&User>) -> RuntimeDirectory {
+    let enters = user.map(|user| |found: &Metadata| user.may_enter(found));
+    let enters = enters.as_ref().map(|enters| enters as &dyn Fn(&Metadata) -> bool);
+    RuntimeDirectory::choose(&Surroundings::of_this_process(), enters)
 }
 
 fn open_state(settings: &Settings) -> Result<(StateFile, Option<crate::state::Previous>), StartError> {
@@ -327,7 +352,10 @@ fn credential_source(credentials: &Credentials) -> CredentialSource {
     };
     let credentials = credentials.clone();
     let read = move || {
-        let (user, secret) = credentials.read().map_err(|error| error.to_string())?;
+        let (user, secret) = credentials.read().map_err(|error| {
+            let words = error.to_string();
+            if error.is_shortage() { CredentialError::Shortage(words) } else { CredentialError::Unreadable(words) }
+        })?;
         Ok(Account { user, secret })
     };
     CredentialSource { file, read: Arc::new(read) }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use agent_wrap_testbed::simulated::{Entry, Options, Simulated, agent_program};
@@ -98,6 +99,31 @@ fn a_meaning_for_a_signal_that_stays_ignored_is_in_vain() {
     assert_eq!(warned(), 0);
     reload(&wrap, &file, "[signal]\nINT = \"drain\"\n", 2);
     assert_eq!(warned(), 1);
+    wrap.stop().expect_code(0);
+}
+
+#[test]
+fn a_secret_that_the_next_agent_could_not_have_is_found_out_and_that_of_the_agent_that_runs_stays() {
+    let dir = folder();
+    let [file, agent] = ["agent-wrap.toml", "agent"].map(|name| dir.path().join(name));
+    fs::write(&file, "").expect("written");
+    fs::write(&agent, "#!/bin/sh\necho ${6#@}\ntrap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n").expect("written");
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    let mut command = wrap();
+    command.args(["--standalone", "--log-format", "json", "--config", &text(&file), &text(&agent)]);
+    command.args(["-url", "http://ci/", "-name", "n", "-secret", "hush"]);
+    without_terminal(&mut command);
+    let (wrap, said) = start_and_listen(command);
+    let secret = said.next().expect("the path of its secret");
+    reload(&wrap, &file, "grace = \"10s\"\n", 1);
+    assert_eq!(fs::read_to_string(&secret).expect("it is still there"), "hush");
+    let runtime = Path::new(&secret).parent().expect("its folder");
+    fs::set_permissions(runtime, fs::Permissions::from_mode(0o777)).expect("its mode is set");
+    fs::write(&file, "grace = \"20s\"\n").expect("written");
+    wrap.signal(Signal::SIGHUP);
+    let failed = wrap.wait_for("reload_failed");
+    assert!(failed["message"].as_str().expect("a message").contains("can be written by others"), "{failed}");
+    fs::set_permissions(runtime, fs::Permissions::from_mode(0o700)).expect("its mode is set");
     wrap.stop().expect_code(0);
 }
 

@@ -1,6 +1,6 @@
 //! The settings, read again while the wrapper runs.
 
-use super::{StartError, agent_user, credential_source, online_match, vain_meanings};
+use super::{StartError, agent_user, credential_source, online_match, runtime_directory, vain_meanings};
 use crate::cli::Cli;
 use crate::config::{self, Settings, Surroundings};
 use crate::driver::{Launch, Reloaded};
@@ -22,10 +22,10 @@ fn resolve(
     warnings: Vec<String>,
     launch: &Launch,
 ) -> Result<Reloaded, StartError> {
-    let launch = launch.changed(&settings, agent_user(&settings)?);
-    if let Some(jar) = launch.missing_jar() {
-        return Err(StartError::MissingJar(jar));
-    }
+    let user = agent_user(&settings)?;
+    let runtime = runtime_directory(user.as_ref().map(|(user, _)| user));
+    let launch = launch.changed(&settings, runtime, user);
+    launch.check()?;
     let credentials = settings.controller.as_ref().and_then(|controller| controller.credentials.as_ref());
     Ok(Reloaded {
         launch,

@@ -11,9 +11,11 @@ use agent_wrap_supervisor::{Moment, OfflinePolicy, Policy, Request, Span};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{StartError, agent_user, controller, host_name, open_state, random_hex, random_number, resolve};
+use super::{
+    StartError, agent_user, controller, host_name, open_state, random_hex, random_number, resolve, runtime_directory,
+};
 use crate::clock::Clock;
-use crate::config::{RuntimeDirectory, Settings, Surroundings};
+use crate::config::Settings;
 use crate::controller::Controller;
 use crate::driver::Launch;
 use crate::exit::ExitCode;
@@ -108,7 +110,7 @@ pub(super) fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
     let program = resolve(settings)?;
     let user = agent_user(settings)?;
     let run = random_hex()?;
-    let runtime = RuntimeDirectory::choose(&Surroundings::of_this_process());
+    let runtime = runtime_directory(user.as_ref().map(|(user, _)| user));
     for left in runtime.remove_abandoned() {
         tracing::info!(
             target: "agent_wrap",
@@ -118,11 +120,9 @@ pub(super) fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
         );
     }
     let launch = Launch::new(settings, program, &run, runtime, user);
-    if let Some(jar) = launch.missing_jar() {
-        return Err(StartError::MissingJar(jar));
-    }
     let host = host_name();
     let (state, previous) = open_state(settings)?;
+    launch.check()?;
     let mut policy = settings.policy();
     policy.seed = random_number()?;
     policy.survivor = previous.as_ref().is_some_and(|previous| previous.survivor.is_some());

@@ -5,9 +5,11 @@ use std::fmt;
 use super::LogFormat;
 use super::values::Origin;
 use crate::exit::ExitCode;
+use crate::files::FileError;
 use crate::mask;
 
-/// The faults, and with them the exit code: 64 when only flags are wrong, else 78.
+/// The faults, and with them the exit code: 64 when only flags are wrong, 70 when the system
+/// has nothing left to read them with, else 78.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError {
     problems: Vec<Problem>,
@@ -19,12 +21,19 @@ pub struct SettingsError {
 pub(crate) struct Problem {
     words: String,
     usage: bool,
+    /// It is the system that lacks something, not the settings.
+    shortage: bool,
 }
 
 impl Problem {
     /// A fault that no flag alone is to blame for.
     pub(crate) fn new(words: impl fmt::Display) -> Self {
-        Self { words: mask::text(&words.to_string()).into_owned(), usage: false }
+        Self { words: mask::text(&words.to_string()).into_owned(), usage: false, shortage: false }
+    }
+
+    /// A file that cannot be read.
+    pub(crate) fn unreadable(what: impl fmt::Display, error: &FileError) -> Self {
+        Self { shortage: error.is_shortage(), ..Self::new(format_args!("cannot read {what}: {error}")) }
     }
 
     /// A fault of one value; a wrong flag is a wrong use.
@@ -59,6 +68,9 @@ impl SettingsError {
     /// The exit code that tells them apart from other failures.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
+        if self.problems.iter().any(|problem| problem.shortage) {
+            return ExitCode::Internal;
+        }
         if self.problems.iter().all(|problem| problem.usage) { ExitCode::Usage } else { ExitCode::Configuration }
     }
 }

@@ -188,7 +188,8 @@ impl Resolver {
             return self.path(key).inspect(|path| self.warn_if_open(path)).map(SecretSource::File);
         }
         match given.text.to_str() {
-            Some(text) => Some(match text.strip_prefix('@') {
+            // The node's secret is written like that for agent.jar too; the token is whatever it is.
+            Some(text) => Some(match text.strip_prefix('@').filter(|_| key == Key::SecretFile) {
                 Some(path) => SecretSource::File(PathBuf::from(path)),
                 None => SecretSource::Literal(SecretString::from(text)),
             }),

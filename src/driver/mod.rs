@@ -25,11 +25,10 @@ use crate::state::{Record, StateFile};
 use crate::telemetry::Story;
 
 use launch::Unprepared;
-
-pub use launch::{Launch, Launched};
-pub use reload::{Reload, Reloaded};
-
 use reload::Reloading;
+
+pub use launch::{Launch, Launched, NotReady};
+pub use reload::{Reload, Reloaded};
 
 /// Everything the driver drives.
 pub struct Driver {

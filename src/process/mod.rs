@@ -28,6 +28,7 @@ mod leftovers;
 mod pidfd;
 mod procfs;
 mod resolve;
+mod rights;
 mod spawn;
 mod survivor;
 mod user;
@@ -49,8 +50,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use identity::AgentIdentity;
 pub use resolve::{Fault, Unresolved, explain, resolve};
+pub use rights::Change;
 pub use spawn::{Command, User};
-pub use user::Account;
+pub use user::{Account, NoAccount};
 
 use guard::Guard;
 use leftovers::Key;

@@ -21,6 +21,7 @@ use nix::sys::termios;
 use nix::unistd::{self, ForkResult, Gid, Pid, Uid};
 
 use super::procfs;
+use crate::shortage::Shortage;
 use crate::signals::{HIGHEST_SIGNAL, is_ignored};
 
 /// What the agent is started with. Standard input, output and error are the wrapper's own, but for an input that is our
@@ -131,7 +132,7 @@ impl Report {
 }
 
 fn is_exhaustion(errno: Errno) -> bool {
-    matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOSPC)
+    Shortage::of(errno).is_some()
 }
 
 /// What an errno of the parent's own preparations means.

@@ -1,6 +1,9 @@
 //! Words for times, exits and reasons.
 
 use agent_wrap_supervisor::{Build, Exit, OfflineReason, Owner, Span, SpawnFailure};
+use nix::errno::Errno;
+
+use crate::shortage::Shortage;
 
 /// A span as people write it: "340 ms", "4.2 s", "5m", "1h 30m".
 #[must_use]
@@ -50,19 +53,20 @@ pub(super) fn spawn_failure_words(failure: SpawnFailure) -> String {
         SpawnFailure::NotExecutable => {
             "the command's file is there but cannot be executed; agent-wrap's log says why".to_owned()
         }
-        SpawnFailure::Exhausted(errno) => format!(
-            "the system has no process or memory to spare ({}); is a build using them up, or is a limit (TasksMax=, \
-             ulimit -u) too low?",
-            errno_words(errno)
-        ),
-        SpawnFailure::Unprepared => "what it needs could not be had (see above)".to_owned(),
+        SpawnFailure::Exhausted(errno) => {
+            let shortage = Shortage::of(Errno::from_raw(errno)).unwrap_or(Shortage::Processes);
+            format!("the system has no {} to spare ({}); {}", shortage.noun(), errno_words(errno), shortage.cause())
+        }
+        SpawnFailure::Unprepared => {
+            "what it needs (jar, secret) could not be got ready; agent-wrap's log says why".to_owned()
+        }
         SpawnFailure::Cancelled => "a stop came first".to_owned(),
         SpawnFailure::Other(errno) => format!("the system refused to start it ({})", errno_words(errno)),
     }
 }
 
 fn errno_words(errno: i32) -> &'static str {
-    nix::errno::Errno::from_raw(errno).desc()
+    Errno::from_raw(errno).desc()
 }
 
 /// How often something failed: "once", "3 times in a row".
@@ -160,6 +164,15 @@ mod tests {
         assert_eq!(reason(1, None), "the agent on h failed; see its log there");
         let words = "the agent on h keeps failing: 2 times in a row, last it was killed by SIGKILL; see its log there";
         assert_eq!(reason(2, Some(Exit::Signal(9))), words);
+    }
+
+    #[test]
+    fn what_is_lacking_is_named() {
+        let words = |errno: Errno| spawn_failure_words(SpawnFailure::Exhausted(errno as i32));
+        assert!(words(Errno::EMFILE).starts_with("the system has no descriptor to spare (Too many open files)"));
+        assert!(words(Errno::EMFILE).contains("ulimit -n") && !words(Errno::EMFILE).contains("ulimit -u"));
+        assert!(words(Errno::EAGAIN).contains("ulimit -u") && !words(Errno::EAGAIN).contains("ulimit -n"));
+        assert!(!spawn_failure_words(SpawnFailure::Unprepared).contains("fetched"));
     }
 
     #[test]

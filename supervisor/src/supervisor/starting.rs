@@ -6,7 +6,7 @@ use super::{Phase, Supervisor};
 use crate::node::{FINAL_AFTER, Verdict};
 use crate::{
     Action, AgentSignal, AgentState, Cause, Deadline, Desired, Ending, Failure, FailureKind, Generation, Goal,
-    IfRefused, Note, OfflineReason, Scope, Span, SpawnFailure,
+    IfRefused, Note, OfflineReason, RestartMode, Scope, Span, SpawnFailure,
 };
 
 /// The first look after the agent's start.
@@ -142,14 +142,22 @@ impl Supervisor {
             return;
         }
         match failure {
+            SpawnFailure::Cancelled => self.count_and_back_off(),
+            SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared => self.try_again(failure),
             // What was there at the first start may be missing for a moment while it is upgraded.
-            SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared | SpawnFailure::Cancelled => {
-                self.count_and_back_off()
-            }
-            _ if generation > Generation(1) => self.count_and_back_off(),
+            _ if generation > Generation(1) => self.try_again(failure),
             SpawnFailure::NotFound | SpawnFailure::NotExecutable | SpawnFailure::Other(_) => {
                 self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
             }
+        }
+    }
+
+    /// Tries a start that failed again, unless nothing is to be tried again.
+    fn try_again(&mut self, failure: SpawnFailure) {
+        if self.policy.restart == RestartMode::No {
+            self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
+        } else {
+            self.count_and_back_off();
         }
     }
 
@@ -160,7 +168,7 @@ impl Supervisor {
             return;
         }
         let Some(node) = &mut self.node else {
-            self.count_and_back_off();
+            self.try_again(SpawnFailure::Unprepared);
             return;
         };
         let if_refused = node.policy.if_refused;
@@ -169,7 +177,7 @@ impl Supervisor {
             Verdict::Passing => self.back_off(false, Some(FINAL_AFTER.half())),
             Verdict::Final if if_refused == IfRefused::Exit => self.finish(Ending::Refused(failure)),
             // Without its secret there is no agent to be started all the same.
-            Verdict::Final => self.count_and_back_off(),
+            Verdict::Final => self.try_again(SpawnFailure::Unprepared),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use agent_wrap_supervisor::{
     Backoff, Build, Event, Exit, Failure, FailureKind, Generation, Mark, Moment, NodePolicy, NodeView, OfflinePolicy,
-    Owner, Policy, Request, RequestNumber, Span, SpawnFailure, StopSource, Supervisor, WriteOutcome,
+    Owner, Policy, Request, RequestNumber, RestartMode, Span, SpawnFailure, StopSource, Supervisor, WriteOutcome,
 };
 
 use crate::world::agent::AgentPlan;
@@ -75,6 +75,7 @@ fn states() -> Vec<(&'static str, World)> {
         node: Some(NodePolicy { offline: OfflinePolicy::Never, ..NodePolicy::default() }),
         ..policy()
     });
+    let once = World::new(Policy { restart: RestartMode::No, ..policy() });
     let now = Span::ZERO;
     let draining = || asked(stubborn(), TERM, Span(200));
     let terminating = || asked(draining(), Request::StopNow, now);
@@ -84,6 +85,7 @@ fn states() -> Vec<(&'static str, World)> {
         ("Enabling, reading", after(fresh(), now)),
         ("Enabling, lifting", after(marked(), Span(25))),
         ("Starting", after(fresh(), Span(25))),
+        ("Starting, --restart no", after(once, Span(25))),
         ("Running, not connected yet", after(fresh(), Span(100))),
         ("Running", running()),
         ("Running, standalone", after(standalone, Span(100))),

@@ -1,4 +1,6 @@
-use agent_wrap_supervisor::{FailureKind, IfRefused, OnlineMethod, OnlinePolicy, Owner, Policy, Span};
+use agent_wrap_supervisor::{
+    FailureKind, IfRefused, OnlineMethod, OnlinePolicy, Owner, Policy, RestartMode, Span, SpawnFailure,
+};
 use insta::assert_snapshot;
 
 use super::{TERM, end, hudson, marked, node, running};
@@ -509,6 +511,17 @@ fn a_system_without_processes_to_spare_is_tried_again() {
     1.871 Running | (NextLook): READ 4
     1.891 Running | read 4 says free
     "#);
+}
+
+#[test]
+fn without_restarts_an_agent_that_cannot_be_started_is_not_tried_again() {
+    for failure in [SpawnFailure::Exhausted(11), SpawnFailure::Unprepared] {
+        let mut world = World::new(Policy { restart: RestartMode::No, ..Policy::default() });
+        world.plans.push_back(AgentPlan { spawn_fails: Some(failure), ..AgentPlan::default() });
+        let story = end(world);
+        assert!(story.contains(&format!("MARK 3 by ChangeCause for AgentMissing({failure:?})")), "{story}");
+        assert!(story.trim_end().ends_with(&format!("FINISH SpawnFailed({failure:?})")), "{story}");
+    }
 }
 
 #[test]
