@@ -5,12 +5,14 @@
 mod common;
 
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Options, Simulated};
+use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
 use common::standalone::{
-    Ends, children, exists, guard, marked, misbehave, name, standalone, standalone_with, start_and_listen, stat,
+    Ends, children, exists, guard, marked, misbehave, name, standalone, standalone_with, start_and_listen, stat, text,
     wait_for_end,
 };
 use common::{Wrap, eventually, is_alive};
@@ -55,13 +57,43 @@ fn a_plain_agent() {
     kill_wrapper(wrap, agent);
 }
 
+/// A program that is java itself, as far as its file tells.
+fn java(folder: &Path) -> String {
+    let java = folder.join("java");
+    std::fs::copy(misbehave(), &java).unwrap();
+    text(java)
+}
+
 #[test]
-fn an_agent_that_cannot_reconnect_has_no_guard_and_needs_none() {
-    let (wrap, said) = start_and_listen(standalone_with(&[], &[misbehave(), "--hang", "-noReconnect"]));
+fn java_that_cannot_reconnect_has_no_guard_and_needs_none() {
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        eprintln!("SKIPPED: java_that_cannot_reconnect_has_no_guard_and_needs_none: SELinux may take its signal away");
+        return;
+    }
+    let folder = common::standalone::folder();
+    let (wrap, said) = start_and_listen(standalone_with(&[], &[&java(folder.path()), "--hang", "-noReconnect"]));
     said.wait_for("hanging");
     let agent = wrap.agent_pid(1);
     assert_eq!(guard(wrap.pid()), None);
     kill_wrapper(wrap, agent);
+}
+
+/// The change of user takes the parent-death signal away.
+#[test]
+fn an_agent_whose_command_changes_the_user() {
+    let test = "kill_wrapper::an_agent_whose_command_changes_the_user";
+    if skip::unmet(test, skip::need_root().and_then(|()| skip::need_program("setpriv"))) {
+        return;
+    }
+    let setpriv = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"];
+    let script = ["sh", "-c", "exec \"$@\"", "sh"];
+    for change in [&setpriv[..], &[&script[..], &setpriv[..]].concat()] {
+        let agent = ["sh", "-c", "echo pid $$; exec sleep 1000", "sh", "-noReconnect"];
+        let (wrap, said) = start_and_listen(standalone_with(&[], &[change, &agent].concat()));
+        let agent = said.wait_for_pid("pid ");
+        let _ends = Ends(agent);
+        kill_wrapper(wrap, agent);
+    }
 }
 
 #[test]

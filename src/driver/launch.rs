@@ -15,7 +15,7 @@ use crate::config::{
     Settings, child_environment, local_jnlp, shell_quote,
 };
 use crate::controller::{Controller, Inbound};
-use crate::process::{Command, User};
+use crate::process::{Command, User, keeps_death_signal};
 
 /// How the agent is started, the same for each of its runs.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl Launch {
             env,
             directory: None,
             user: self.user.clone(),
-            guarded: !stays,
+            guarded: !(stays && keeps_death_signal(&self.program)),
         };
         Ok(Launched { command, secret_file, reads_secret_once: stays })
     }

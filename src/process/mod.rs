@@ -25,6 +25,7 @@ mod identity;
 mod leftovers;
 mod pidfd;
 mod procfs;
+mod program;
 mod resolve;
 mod spawn;
 mod survivor;
@@ -46,6 +47,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use identity::AgentIdentity;
+pub use program::keeps_death_signal;
 pub use resolve::resolve;
 pub use spawn::{Command, User};
 pub use user::Account;

@@ -37,7 +37,8 @@ pub struct Command {
     pub directory: Option<PathBuf>,
     /// The user to become; `None` for the wrapper's.
     pub user: Option<User>,
-    /// Whether it may re-execute itself, which loses the parent-death signal: a guard then watches over it.
+    /// Whether it may lose the parent-death signal (it may execute itself again, or is not the agent itself): a guard
+    /// then watches over it.
     pub guarded: bool,
 }
 
