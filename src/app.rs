@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_wrap_supervisor::{Policy, SpawnFailure};
+use agent_wrap_supervisor::{Memory, Policy, SpawnFailure};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -19,7 +19,7 @@ use crate::config::{
 use crate::controller::{self, Controller, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Reasons, Reloaded};
 use crate::exit::ExitCode;
-use crate::process::{self, Processes, User};
+use crate::process::{self, Processes, Survivor, User};
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
@@ -148,7 +148,8 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     let mut policy = settings.policy();
     policy.terminal = signals.terminal().is_present();
     policy.seed = random_number()?;
-    policy.survivor = previous.as_ref().is_some_and(|previous| previous.survivor.is_some());
+    let survivor = previous.as_ref().and_then(|previous| Survivor::find(previous.runs(), previous.agent.clone()));
+    policy.survivor = survivor.is_some();
     if let Some(node) = &mut policy.node {
         node.unclean = previous.as_ref().is_some_and(|previous| previous.unclean);
         node.marked_before = previous.as_ref().is_some_and(|previous| previous.marked);
@@ -162,21 +163,22 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
         .map_err(system("cannot start the event loop"))?;
     let entered = runtime.enter();
     let (told, facts) = mpsc::unbounded_channel();
-    let mut processes = Processes::new(told).map_err(system("cannot watch over processes"))?;
-    let survivor = previous.as_ref().and_then(|previous| previous.survivor.clone());
-    if let Some(identity) = survivor {
-        processes.adopt_survivor(identity).map_err(system("cannot watch the agent that was left behind"))?;
+    let mut processes = Processes::new(told, &run).map_err(system("cannot watch over processes"))?;
+    let mut record = Record { run, earlier: Vec::new(), agent: None, memory: Memory::default() };
+    if let Some(previous) = previous {
+        record.memory = Memory { marked: previous.marked, connected: false, stopped: !previous.unclean };
+        if survivor.is_some() {
+            // Until it has ended, in case we do not see that.
+            record.earlier = previous.runs().map(str::to_owned).collect();
+            record.agent = previous.agent;
+        }
+    } else {
+        record.memory.stopped = true;
+    }
+    if let Some(survivor) = survivor {
+        processes.adopt_survivor(survivor);
     }
     let node = settings.controller.as_ref().map(|controller| controller.node.clone()).unwrap_or_default();
-    let record = Record {
-        run,
-        agent: previous.as_ref().and_then(|previous| previous.survivor.clone()),
-        memory: agent_wrap_supervisor::Memory {
-            marked: previous.as_ref().is_some_and(|previous| previous.marked),
-            connected: false,
-            stopped: previous.as_ref().is_none_or(|previous| !previous.unclean),
-        },
-    };
     let driver = Driver {
         clock,
         story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),

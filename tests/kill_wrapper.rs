@@ -12,8 +12,8 @@ use agent_wrap_testbed::simulated::{Options, Simulated};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
 use common::standalone::{
-    Ends, children, exists, guard, marked, misbehave, name, standalone, standalone_with, start_and_listen, stat, text,
-    wait_for_end,
+    Ends, children, exists, guard, marked, misbehave, name, standalone, standalone_script, standalone_with,
+    start_and_listen, stat, text, wait_for_end,
 };
 use common::{Wrap, eventually, is_alive};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -94,6 +94,39 @@ fn an_agent_whose_command_changes_the_user() {
         let _ends = Ends(agent);
         kill_wrapper(wrap, agent);
     }
+}
+
+/// Only the script is our child, and the others have left its group; but a build may go on until it is asked for.
+#[test]
+fn an_agent_below_a_script_but_not_its_builds() {
+    let script = "sleep 1000 & echo agent $!; setsid sleep 1000 & echo agent $!; \
+                  JENKINS_SERVER_COOKIE=durable-1 sleep 1000 & echo build $!; \
+                  sh -c 'trap \"\" TERM HUP; echo ready; while :; do sleep 1000; done'; echo never";
+    let (wrap, said) = start_and_listen(standalone_script(&[], script));
+    let agents = [said.wait_for_pid("agent "), said.wait_for_pid("agent ")];
+    let build = said.wait_for_pid("build ");
+    let _ends = [agents[0], agents[1], build].map(Ends);
+    said.wait_for("ready");
+    let guard = guard(wrap.pid()).unwrap();
+    let leader = wrap.agent_pid(1);
+    kill_wrapper(wrap, leader);
+    for agent in agents {
+        wait_for_end(agent);
+    }
+    wait_for_end(guard);
+    assert!(is_alive(build), "a build is no agent");
+    kill(build, Signal::SIGKILL).unwrap();
+    assert_eq!(said.rest(), [""; 0], "everything else that could say something is gone");
+}
+
+/// The command has gone into the background, so that the agent is nobody's child.
+#[test]
+fn an_agent_in_the_background() {
+    let (wrap, said) =
+        start_and_listen(standalone_script(&[], "setsid sh -c 'sleep 1000 & echo pid $!; wait' & exec sleep 1000"));
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    kill_wrapper(wrap, agent);
 }
 
 #[test]

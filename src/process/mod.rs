@@ -29,6 +29,7 @@ mod program;
 mod resolve;
 mod spawn;
 mod survivor;
+mod trail;
 mod user;
 mod watch;
 
@@ -50,11 +51,13 @@ pub use identity::AgentIdentity;
 pub use program::keeps_death_signal;
 pub use resolve::resolve;
 pub use spawn::{Command, User};
+pub use survivor::Survivor;
 pub use user::Account;
 
 use guard::Guard;
 use leftovers::Key;
 use pidfd::{Whose, Zombie};
+use trail::Trail;
 use watch::{Watch, Watched};
 
 /// Keeps other processes of the same user, builds above all, from reading this one's memory and environment, and
@@ -71,10 +74,15 @@ pub fn forbid_dumps() -> io::Result<()> {
 pub struct Processes {
     facts: UnboundedSender<Event>,
     agents: Vec<Agent>,
+    /// What lives of an agent that is over, and as which generation it is ended.
+    survivor: Option<(Generation, Survivor)>,
     /// Children we had before we were this program (a script that did `helper & exec agent-wrap`): reaped, never
     /// signalled.
     elders: Vec<Key>,
     sweep: Option<Sweep>,
+    /// The name of this run, which the agent's processes bear, and how they are found by it.
+    run: String,
+    trail: Trail,
 }
 
 struct Agent {
@@ -86,9 +94,9 @@ struct Agent {
 }
 
 impl Agent {
-    /// Whether nothing of it is left here. A survivor is not ours to reap, and its group is asked for when it is over.
+    /// Whether nothing of it is left here.
     fn is_over(&self) -> bool {
-        !self.watched.is_held() && self.generation != Generation(0)
+        !self.watched.is_held()
     }
 }
 
@@ -101,22 +109,24 @@ struct Sweep {
 }
 
 impl Processes {
-    /// Makes this process inherit every orphan below it. What it finds out later goes to `facts`.
+    /// Makes this process inherit every orphan below it. What it finds out later goes to `facts`; `run` is the name by
+    /// which what belongs to the agent is known.
     ///
     /// # Errors
     /// When the kernel or the container lacks pidfd or does not let us be a subreaper.
-    pub fn new(facts: UnboundedSender<Event>) -> io::Result<Self> {
+    pub fn new(facts: UnboundedSender<Event>, run: &str) -> io::Result<Self> {
         pidfd::probe()?;
         prctl::set_child_subreaper(true)?;
         let children = procfs::children().unwrap_or_default();
         let elders = children.into_iter().filter_map(procfs::stat).map(|stat| leftovers::key(&stat)).collect();
-        Ok(Self { facts, agents: Vec::new(), elders, sweep: None })
+        let trail = Trail::of([run], std::env::vars_os());
+        Ok(Self { facts, agents: Vec::new(), survivor: None, elders, sweep: None, run: run.to_owned(), trail })
     }
 
     /// Starts the agent, now and in the calling thread; to be called inside the runtime. `AgentSpawned` or
     /// `SpawnFailed` follows when the exec has been tried, `AgentExited` when it has ended.
     pub fn spawn(&mut self, generation: Generation, command: &Command) {
-        self.forget(|agent| !agent.watched.is_held());
+        self.forget(Agent::is_over);
         // What the run before has left is left: it is counted again when this one is over.
         self.sweep = None;
         if let Err(failure) = self.try_spawn(generation, command) {
@@ -125,12 +135,15 @@ impl Processes {
     }
 
     fn try_spawn(&mut self, generation: Generation, command: &Command) -> Result<(), SpawnFailure> {
-        let forked = spawn::fork(command)?;
+        let forked = spawn::fork(command, trail::marker(&self.run))?;
         let prepared = pidfd::open(forked.pid).map_err(io::Error::from).and_then(|pidfd| {
-            let watched = Watched::new(pidfd, true);
-            let guard = command.guarded.then(|| guard::fork(watched.pidfd.as_fd())).transpose()?;
+            let watched = Watched::new(pidfd);
             let watch = Watch::new(generation, &watched, &self.facts)?;
-            Ok((watch, pipe::Receiver::from_owned_fd(forked.report)?, watched, guard))
+            let report = pipe::Receiver::from_owned_fd(forked.report)?;
+            // Last, so that nothing fails while there is a guard, which would take that for our end.
+            let guard = || guard::fork(watched.pidfd.as_fd(), forked.pid, &self.trail);
+            let guard = command.guarded.then(guard).transpose()?;
+            Ok((watch, report, watched, guard))
         });
         let (watch, report, watched, guard) = prepared.map_err(|error| {
             spawn::discard(forked.pid);
@@ -145,22 +158,13 @@ impl Processes {
 
     /// Takes up an agent that an earlier wrapper has left, as generation 0. Its end is told as `AgentExited` with an
     /// unknown exit, at once if it is not there any more. To be called inside the runtime.
-    ///
-    /// # Errors
-    /// When it lives and cannot be watched: no descriptor to be had.
-    pub fn adopt_survivor(&mut self, identity: AgentIdentity) -> io::Result<()> {
-        let generation = Generation(0);
-        let Some(pidfd) = survivor::open(&identity)? else {
-            let exit = agent_wrap_supervisor::Exit::Unknown;
-            let _ = self.facts.send(Event::AgentExited { generation, exit });
-            return Ok(());
-        };
-        let pid = i32::try_from(identity.pid).unwrap_or_default();
-        let watched = Watched::new(pidfd, false);
-        let watch = Watch::new(generation, &watched, &self.facts)?;
-        self.agents.push(Agent { generation, pid, identity: Some(identity), watched, guard: None });
-        tokio::spawn(watch.follow_stranger());
-        Ok(())
+    pub fn adopt_survivor(&mut self, survivor: Survivor) {
+        self.take_up(Generation(0), survivor);
+    }
+
+    fn take_up(&mut self, generation: Generation, survivor: Survivor) {
+        survivor.watch(generation, &self.facts);
+        self.survivor = Some((generation, survivor));
     }
 
     /// Who the agent of this generation is, for the state file; `None` when there is none, or `/proc` did not tell.
@@ -174,13 +178,17 @@ impl Processes {
     /// # Errors
     /// `EPERM` when it belongs to another user and we lack CAP_KILL; `EINVAL` for a number that is no signal.
     pub fn signal_agent(&mut self, generation: Generation, signal: AgentSignal) -> io::Result<()> {
-        let Some(agent) = self.agent(generation) else { return Ok(()) };
         let signals: &[i32] = match signal {
             // A stopped process does not handle a TERM until it is continued.
             AgentSignal::Terminate => &[libc::SIGTERM, libc::SIGCONT],
             AgentSignal::Kill => &[libc::SIGKILL],
             AgentSignal::Forward(number) => &[number],
         };
+        if let Some((_, survivor)) = self.survivor.as_ref().filter(|(number, _)| *number == generation) {
+            survivor.signal(signals);
+            return Ok(());
+        }
+        let Some(agent) = self.agent(generation) else { return Ok(()) };
         for &number in signals {
             pidfd::send(agent.watched.pidfd.as_fd(), number)?;
         }
@@ -206,6 +214,7 @@ impl Processes {
 
     /// Takes the zombie of an ended agent away; its pid and group may then be anybody's. Nothing for one that runs.
     pub fn reap(&mut self, generation: Generation) {
+        self.survivor.take_if(|(number, _)| *number == generation);
         if let Some(agent) = self.agent(generation) {
             agent.watched.reap();
         }
@@ -224,17 +233,7 @@ impl Processes {
     /// Counts what the agent has left behind (everything below us that is no living agent and was not there before
     /// us), answers with `LeftoversCounted`, and signals it. What turns up later gets the same signal, and
     /// `LeftoversCounted` comes once more when nothing is left.
-    ///
-    /// A survivor's leftovers are those of its group, the rest of them is not below us.
     pub fn signal_leftovers(&mut self, generation: Generation, signal: LeftoverSignal) {
-        if generation == Generation(0) {
-            if let Some(identity) = self.identity(generation) {
-                survivor::sweep(&identity, signal, &self.facts);
-            } else {
-                let _ = self.facts.send(Event::LeftoversCounted { generation, alive: 0 });
-            }
-            return;
-        }
         // One whose exec has failed was reaped without being asked for.
         self.forget(Agent::is_over);
         let mut sweep = Sweep { generation, signal, signalled: BTreeSet::new(), alive: 0 };

@@ -158,10 +158,11 @@ impl Drop for AllBlocked {
     }
 }
 
-/// Forks. The caller is the thread whose death kills the child: it must live as long as the process.
-pub(super) fn fork(command: &Command) -> Result<Forked, SpawnFailure> {
+/// Forks, with one variable besides the command's own. The caller is the thread whose death kills the child: it must
+/// live as long as the process.
+pub(super) fn fork(command: &Command, variable: (OsString, OsString)) -> Result<Forked, SpawnFailure> {
     let (report, report_end) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(parent_failure)?;
-    let prepared = Prepared::new(command).map_err(parent_failure)?;
+    let prepared = Prepared::new(command, variable).map_err(parent_failure)?;
     let _blocked = AllBlocked::new().map_err(parent_failure)?;
     // SAFETY: the child runs nothing but `Prepared::become_agent`, which keeps to calls that are safe in a process
     // with other threads: it allocates nothing and takes no lock.
@@ -208,8 +209,8 @@ fn c_string(string: impl Into<OsString>) -> Result<CString, Errno> {
 }
 
 impl Prepared {
-    fn new(command: &Command) -> Result<Self, Errno> {
-        let env = command.env.iter().map(|(name, value)| {
+    fn new(command: &Command, variable: (OsString, OsString)) -> Result<Self, Errno> {
+        let env = command.env.iter().chain([&variable]).map(|(name, value)| {
             let mut entry = name.clone();
             entry.push("=");
             entry.push(value);
