@@ -258,6 +258,14 @@ impl Turn {
         }
         match launched {
             Ok(launched) => {
+                if let Some(processes) = self.driver.processes.left_behind() {
+                    tracing::warn!(
+                        target: "agent_wrap",
+                        event = "leftovers_left",
+                        "the agent that has ended has left processes behind, which look like builds' and are left alone \
+                         until a stop: {processes}"
+                    );
+                }
                 self.driver.processes.spawn(generation, &launched.command);
                 self.launched = Some(launched);
             }

@@ -80,6 +80,9 @@ pub struct Processes {
     /// signalled.
     elders: Vec<Key>,
     sweep: Option<Sweep>,
+    has_spawned: bool,
+    /// Leftovers that people know of.
+    told: BTreeSet<Key>,
     /// The name of this run, which the agent's processes bear, and how they are found by it.
     run: String,
     trail: Trail,
@@ -120,21 +123,56 @@ impl Processes {
         let children = procfs::children().unwrap_or_default();
         let elders = children.into_iter().filter_map(procfs::stat).map(|stat| leftovers::key(&stat)).collect();
         let trail = Trail::of([run], std::env::vars_os());
-        Ok(Self { facts, agents: Vec::new(), survivor: None, elders, sweep: None, run: run.to_owned(), trail })
+        Ok(Self {
+            facts,
+            agents: Vec::new(),
+            survivor: None,
+            elders,
+            sweep: None,
+            has_spawned: false,
+            told: BTreeSet::new(),
+            run: run.to_owned(),
+            trail,
+        })
     }
 
     /// Starts the agent, now and in the calling thread; to be called inside the runtime. `AgentSpawned` or
-    /// `SpawnFailed` follows when the exec has been tried, `AgentExited` when it has ended.
+    /// `SpawnFailed` follows when the exec has been tried, `AgentExited` when it has ended. While something lives of the
+    /// agent before, which may be the agent itself in the background, `RemainsFound` follows instead.
     pub fn spawn(&mut self, generation: Generation, command: &Command) {
         self.forget(Agent::is_over);
         // What the run before has left is left: it is counted again when this one is over.
         self.sweep = None;
+        if let Some(processes) = self.remains(generation) {
+            let _ = self.facts.send(Event::RemainsFound { generation, processes });
+            return;
+        }
         if let Err(failure) = self.try_spawn(generation, command) {
             let _ = self.facts.send(Event::SpawnFailed { generation, failure });
         }
     }
 
+    /// Takes up what lives of the agent before.
+    fn remains(&mut self, generation: Generation) -> Option<String> {
+        // Before the first there was none, and nothing need be looked through.
+        let survivor = self.has_spawned.then(|| Survivor::by(self.trail.clone(), None)).flatten()?;
+        let names = survivor::names(&survivor.living());
+        self.take_up(generation, survivor);
+        Some(names)
+    }
+
+    /// What the agents before have left that is not the agent itself, each process told once; `None` when there is
+    /// nothing new. To be asked for before the next is started.
+    pub fn left_behind(&mut self) -> Option<String> {
+        let mut left = self.has_spawned.then(|| self.below_us())?;
+        left.retain(|stat| self.trail.whose(stat.pid) != trail::Whose::Agent);
+        let told = std::mem::replace(&mut self.told, left.iter().map(leftovers::key).collect());
+        let news = left.iter().any(|stat| !told.contains(&leftovers::key(stat)));
+        news.then(|| survivor::names(&left))
+    }
+
     fn try_spawn(&mut self, generation: Generation, command: &Command) -> Result<(), SpawnFailure> {
+        self.has_spawned = true;
         let forked = spawn::fork(command, trail::marker(&self.run))?;
         let prepared = pidfd::open(forked.pid).map_err(io::Error::from).and_then(|pidfd| {
             let watched = Watched::new(pidfd);
@@ -290,12 +328,17 @@ impl Processes {
         }
     }
 
-    /// Counts, and signals those that have not had the signal yet.
-    fn advance(&self, sweep: &mut Sweep) {
+    /// Every living process that the agents have left.
+    fn below_us(&self) -> Vec<procfs::Stat> {
         let spared = |stat: &procfs::Stat| {
             self.elders.contains(&leftovers::key(stat)) || self.is_unreaped_agent(stat.pid) || self.is_guard(stat.pid)
         };
-        let found = procfs::all().map(|all| leftovers::below(&all, getpid().as_raw(), spared)).unwrap_or_default();
+        procfs::all().map(|all| leftovers::below(&all, getpid().as_raw(), spared)).unwrap_or_default()
+    }
+
+    /// Counts, and signals those that have not had the signal yet.
+    fn advance(&self, sweep: &mut Sweep) {
+        let found = self.below_us();
         sweep.alive = found.len();
         for key in found.iter().map(leftovers::key) {
             if sweep.signalled.insert(key) {

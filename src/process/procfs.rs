@@ -27,6 +27,13 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
     parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// The name of a process, as `ps` shows it; it is not to be trusted, and has no control characters.
+pub(super) fn name(pid: i32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = String::from_utf8_lossy(&name).trim_end().replace(char::is_control, "?");
+    if name.is_empty() { "a process".to_owned() } else { name }
+}
+
 /// Every process that may be seen.
 pub(super) fn all() -> io::Result<Vec<Stat>> {
     let mut all = Vec::new();

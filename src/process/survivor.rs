@@ -11,6 +11,9 @@ use super::procfs::Stat;
 use super::trail::{Trail, Whose};
 use super::{pidfd, procfs};
 
+/// So many processes are named; of the others it is said how many they are.
+const NAMED: usize = 5;
+
 /// The living processes of an agent, whoever started it.
 #[derive(Clone, Debug)]
 pub struct Survivor {
@@ -93,4 +96,14 @@ async fn end_of((pid, start_time): Key) {
 /// Without a descriptor to be had one can only look again.
 async fn patience() {
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+}
+
+/// "java (pid 7), tee (pid 8)", for people.
+pub(super) fn names(processes: &[Stat]) -> String {
+    let named = processes.iter().take(NAMED).map(|stat| format!("{} (pid {})", procfs::name(stat.pid), stat.pid));
+    let mut names = named.collect::<Vec<_>>().join(", ");
+    if processes.len() > NAMED {
+        names.push_str(&format!(" and {} more", processes.len() - NAMED));
+    }
+    names
 }
