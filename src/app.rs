@@ -156,6 +156,9 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, signals: EarlySignals) -> Resul
     }
     let controller = controller(settings, &host, &run, policy.node.as_ref().is_some_and(|node| node.marked_before))?;
     announce(settings, &policy);
+    if let Some(warning) = process::lacking() {
+        tracing::warn!(target: "agent_wrap", event = "no_proc", "{warning}");
+    }
     process::forbid_dumps().map_err(system("cannot keep other processes from reading this one's memory"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

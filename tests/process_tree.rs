@@ -5,6 +5,7 @@ mod common;
 
 use std::process::Command;
 
+use agent_wrap_testbed::skip;
 use common::standalone::{
     Ends, children, exists, guard, misbehave, standalone_script, standalone_with, start_and_listen, stat, wait_for_end,
 };
@@ -267,6 +268,26 @@ fn cannot_be_first(name: &str) -> bool {
         eprintln!("SKIPPED: {name}: a pid namespace needs root");
     }
     !may
+}
+
+/// With nothing on `/proc`, as in a chroot that nobody has mounted it in.
+#[test]
+fn without_proc_it_says_what_will_not_work() {
+    let test = "process_tree::without_proc_it_says_what_will_not_work";
+    if skip::unmet(test, skip::need_root().and_then(|()| skip::need_program("unshare"))) {
+        return;
+    }
+    let inner = standalone_with(&["--restart", "no"], &["sh", "-c", "exit 7"]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let outcome = Wrap::start(command).outcome();
+    outcome.expect_code(7);
+    assert_eq!(outcome.events().iter().filter(|event| *event == "no_proc").count(), 1, "{}", outcome.text());
+    assert!(outcome.text().contains("mount -t proc proc /proc"), "{}", outcome.text());
+    let outcome = Wrap::start(standalone_with(&["--restart", "no"], &["true"])).outcome();
+    assert!(!outcome.has("no_proc"), "{}", outcome.text());
 }
 
 #[test]

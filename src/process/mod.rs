@@ -69,6 +69,13 @@ pub fn forbid_dumps() -> io::Result<()> {
     Ok(prctl::set_dumpable(false)?)
 }
 
+/// What is missing of `/proc`, without which the agent can be supervised but not what it starts: for people, with the
+/// consequence and the cure.
+#[must_use]
+pub fn lacking() -> Option<String> {
+    procfs::lacking()
+}
+
 /// All processes that are ours, and the only place that waits for them. There is one in a program; it lives in the
 /// main thread, because the agent dies with the thread that has forked it.
 pub struct Processes {

@@ -63,6 +63,25 @@ fn scan_children() -> io::Result<Vec<i32>> {
     Ok(all()?.into_iter().filter(|stat| stat.parent == me).map(|stat| stat.pid).collect())
 }
 
+/// What of all this cannot be had, with its consequence and the cure; `None` when everything can.
+pub(super) fn lacking() -> Option<String> {
+    let me = nix::unistd::getpid().as_raw();
+    let lacks = if stat(me).is_none() {
+        "/proc shows no processes"
+    } else if !all().is_ok_and(|all| all.iter().any(|stat| stat.pid == me)) {
+        "/proc cannot be listed"
+    } else if boot_id().is_err() {
+        "/proc/sys/kernel/random/boot_id cannot be read"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{lacks}: what the agent leaves behind is neither reported nor ended, an agent that goes into the background is \
+         started again beside itself, and one that outlives a killed wrapper is not found by the next; mount it (in a \
+         container or chroot: mount -t proc proc /proc)"
+    ))
+}
+
 /// The identifier of this boot: a pid and a start time mean something only within one.
 pub(super) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())

@@ -114,8 +114,8 @@ impl Trail {
     }
 
     fn is_of_a_build(&self, entry: &[u8]) -> bool {
-        let named = |name: &&str| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
-        OF_A_BUILD.iter().any(|name| named(&name)) && !self.inherited.iter().any(|ours| ours == entry)
+        let named = |name: &str| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
+        OF_A_BUILD.iter().any(|name| named(name)) && !self.inherited.iter().any(|ours| ours == entry)
     }
 }
 
