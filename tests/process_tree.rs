@@ -7,7 +7,8 @@ use std::process::Command;
 
 use agent_wrap_testbed::skip;
 use common::standalone::{
-    Ends, children, exists, guard, misbehave, standalone_script, standalone_with, start_and_listen, stat, wait_for_end,
+    Ends, children, exists, guard_on_duty, misbehave, standalone_script, standalone_with, start_and_listen, stat,
+    wait_for_end,
 };
 use common::{AGENT_WRAP, Wrap, eventually, is_alive, wrap};
 use nix::sys::signal::{Signal, kill};
@@ -177,7 +178,7 @@ fn a_thousand_orphans_are_reaped_while_the_agent_runs() {
     let (wrap, said) = start_and_listen(standalone_script(&[], script));
     said.wait_for("done");
     let agent = wrap.agent_pid(1);
-    let guard = guard(wrap.pid()).unwrap();
+    let guard = guard_on_duty(wrap.pid());
     eventually("no child but the agent and its guard", || {
         let mut left = children(wrap.pid());
         left.retain(|pid| ![agent, guard].contains(pid));

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Options, Simulated};
 use agent_wrap_testbed::stage::Stage as _;
-use common::standalone::{Ends, Said, exists, guard, misbehave, stat, text, wait_for_end};
+use common::standalone::{Ends, Said, exists, guard, guard_on_duty, misbehave, stat, text, wait_for_end};
 use common::{Wrap, eventually, is_alive, wrap_with_state};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -53,7 +53,7 @@ impl Scene {
         let wrap = Wrap::start(self.wrapper(&[], &[&["--re-exec"], agent].concat()));
         let survivor = wrap.agent_pid(1);
         wrap.wait_for_words("INFO: Connected", 2);
-        kill(guard(wrap.pid()).unwrap(), Signal::SIGKILL).unwrap();
+        kill(guard_on_duty(wrap.pid()), Signal::SIGKILL).unwrap();
         eventually("the guard is gone", || guard(wrap.pid()).is_none());
         wrap.kill();
         assert!(is_alive(survivor), "there is nothing to be found");
@@ -71,7 +71,7 @@ impl Scene {
         let (agent, build) = (said.wait_for_pid("agent "), said.wait_for_pid("build "));
         let leader = wrap.agent_pid(1);
         eventually("there is a state", || self.state()["agent"]["pid"] == leader.as_raw());
-        kill(guard(wrap.pid()).unwrap(), Signal::SIGKILL).unwrap();
+        kill(guard_on_duty(wrap.pid()), Signal::SIGKILL).unwrap();
         eventually("the guard is gone", || guard(wrap.pid()).is_none());
         wrap.kill();
         wait_for_end(leader);

@@ -69,8 +69,8 @@ pub(super) fn fork(agent: BorrowedFd<'_>, pid: i32, trail: &Trail) -> Result<Gua
 /// may live, and it may have ended with the wrapper. The wrapper dismisses its guard.
 fn keep_watch(wrapper: BorrowedFd<'_>, agent: BorrowedFd<'_>, pid: i32, trail: &Trail) -> ! {
     let _ = SigSet::all().thread_set_mask();
-    let _ = prctl::set_name(c"agent-wrap-gd");
     close_all_but(wrapper.as_raw_fd(), agent.as_raw_fd());
+    let _ = prctl::set_name(c"agent-wrap-gd");
     let mut watched = [PollFd::new(wrapper, PollFlags::POLLIN)];
     while poll(&mut watched, PollTimeout::NONE) == Err(Errno::EINTR) {}
     let _ = pidfd::send(agent, libc::SIGKILL);

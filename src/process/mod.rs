@@ -180,23 +180,25 @@ impl Processes {
 
     fn try_spawn(&mut self, generation: Generation, command: &Command) -> Result<(), SpawnFailure> {
         self.has_spawned = true;
-        let forked = spawn::fork(command, trail::marker(&self.run))?;
-        let prepared = pidfd::open(forked.pid).map_err(io::Error::from).and_then(|pidfd| {
+        let spawn::Forked { pid: agent, report, gate } = spawn::fork(command, trail::marker(&self.run))?;
+        let prepared = pidfd::open(agent).map_err(io::Error::from).and_then(|pidfd| {
             let watched = Watched::new(pidfd);
             let watch = Watch::new(generation, &watched, &self.facts)?;
-            let report = pipe::Receiver::from_owned_fd(forked.report)?;
-            // Last, so that nothing fails while there is a guard, which would take that for our end.
-            let guard = || guard::fork(watched.pidfd.as_fd(), forked.pid, &self.trail);
+            let report = pipe::Receiver::from_owned_fd(report)?;
+            // The guard last, so that nothing fails while there is a guard, which would take that for our end.
+            let guard = || guard::fork(watched.pidfd.as_fd(), agent, &self.trail);
             let guard = command.guarded.then(guard).transpose()?;
             Ok((watch, report, watched, guard))
         });
         let (watch, report, watched, guard) = prepared.map_err(|error| {
-            spawn::discard(forked.pid);
+            spawn::discard(agent);
             spawn::parent_failure(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
         })?;
-        let pid = forked.pid.unsigned_abs();
+        let pid = agent.unsigned_abs();
         let identity = AgentIdentity::of(pid).ok();
-        self.agents.push(Agent { generation, pid: forked.pid, identity, watched, guard });
+        self.agents.push(Agent { generation, pid: agent, identity, watched, guard });
+        // It writes one byte to an empty pipe that has a reader.
+        let _ = gate.open();
         tokio::spawn(watch.follow_child(report, command.program.clone(), pid));
         Ok(())
     }

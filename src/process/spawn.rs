@@ -58,6 +58,21 @@ pub(super) struct Forked {
     pub(super) pid: i32,
     /// Brings a [`Report`] when something has failed, and its end when the exec has succeeded.
     pub(super) report: OwnedFd,
+    pub(super) gate: Gate,
+}
+
+/// What a child waits at before it executes its program, so that nothing runs before there is a guard. A parent that ends
+/// without opening it takes the child with it.
+pub(super) struct Gate {
+    parents: OwnedFd,
+    /// Kept, so that there is a reader even if the child has been killed.
+    _childs: OwnedFd,
+}
+
+impl Gate {
+    pub(super) fn open(self) -> Result<(), Errno> {
+        unistd::write(&self.parents, &[1]).map(drop)
+    }
 }
 
 /// Dispositions the agent gets whatever we or our parent have set: an ignored TERM, INT or QUIT would make it immune.
@@ -162,17 +177,22 @@ impl Drop for AllBlocked {
 /// live as long as the process.
 pub(super) fn fork(command: &Command, variable: (OsString, OsString)) -> Result<Forked, SpawnFailure> {
     let (report, report_end) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(parent_failure)?;
+    let (gate, gate_end) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(parent_failure)?;
     let prepared = Prepared::new(command, variable).map_err(parent_failure)?;
     let _blocked = AllBlocked::new().map_err(parent_failure)?;
     // SAFETY: the child runs nothing but `Prepared::become_agent`, which keeps to calls that are safe in a process
     // with other threads: it allocates nothing and takes no lock.
     match unsafe { unistd::fork() }.map_err(parent_failure)? {
-        ForkResult::Child => prepared.become_agent(report_end.as_fd()),
+        ForkResult::Child => {
+            // The copy of the parent's own end would keep the gate from telling of the parent's end.
+            drop(gate_end);
+            prepared.become_agent(report_end.as_fd(), gate.as_fd())
+        }
         ForkResult::Parent { child } => {
             // On both sides, so that the group is there for whoever comes first. Here it fails once the child has
             // executed its program, and then the child has done it.
             let _ = unistd::setpgid(child, child);
-            Ok(Forked { pid: child.as_raw(), report })
+            Ok(Forked { pid: child.as_raw(), report, gate: Gate { parents: gate_end, _childs: gate } })
         }
     }
 }
@@ -233,8 +253,8 @@ impl Prepared {
     }
 
     /// The child's whole life before the agent's.
-    fn become_agent(&self, report: BorrowedFd<'_>) -> ! {
-        let (step, errno) = match self.set_up() {
+    fn become_agent(&self, report: BorrowedFd<'_>, gate: BorrowedFd<'_>) -> ! {
+        let (step, errno) = match self.set_up().and_then(|()| wait_for_release(gate)) {
             Ok(()) => (Step::Exec, self.exec()),
             Err(errno) => (Step::Setup, errno),
         };
@@ -266,7 +286,7 @@ impl Prepared {
             // The parent ended before it was set.
             return Err(Errno::ESRCH);
         }
-        SigSet::empty().thread_set_mask()
+        Ok(())
     }
 
     fn exec(&self) -> Errno {
@@ -274,6 +294,16 @@ impl Prepared {
         unsafe { libc::execve(self.program.as_ptr(), self.argv.array.as_ptr(), self.env.array.as_ptr()) };
         Errno::last()
     }
+}
+
+/// Waits for the parent's word, still with every signal blocked, then opens the mask as the last thing before the exec.
+fn wait_for_release(gate: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut word = [0];
+    // No signal interrupts it, and its end without a word is the parent's.
+    if unistd::read(gate, &mut word)? == 0 {
+        return Err(Errno::ESRCH);
+    }
+    SigSet::empty().thread_set_mask()
 }
 
 /// Whether our standard input is our controlling terminal, of which only its foreground group may read: anybody else is
