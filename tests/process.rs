@@ -480,8 +480,8 @@ async fn children_from_before_are_not_leftovers() {
     bench.childless().await;
 }
 
-/// What an earlier wrapper has left: three processes of its agent in groups and sessions of their own, and a build in the
-/// agent's group. Their pids, the build's last.
+/// What an earlier wrapper has left: three processes of its agent in groups and sessions of their own, and a build in
+/// the agent's group. Their pids, the build's last.
 async fn survivors(bench: &Bench, run: &str) -> Vec<i32> {
     let mut start = std::process::Command::new("/bin/sh");
     let script = "sleep 1000 & echo $! >> pids; setsid sleep 1000 & echo $! >> pids; echo $$ >> pids
@@ -568,7 +568,7 @@ async fn of_a_survivor_that_hides_the_group_decides() {
     drop(bench);
 }
 
-/// Not a test by itself: succeeds if the survivor is found that [`of_a_survivor_that_hides_the_group_decides`] has left.
+/// Not a test by itself: succeeds if the survivor of [`of_a_survivor_that_hides_the_group_decides`] is found.
 #[test]
 #[ignore = "the part of another test that runs in a process of its own"]
 fn a_look_at_a_hidden_survivor() {

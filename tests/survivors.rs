@@ -60,7 +60,7 @@ impl Scene {
         survivor
     }
 
-    /// Leaves behind what a start script has started: the script dies with its wrapper, whose guard was killed before it.
+    /// Leaves behind what a start script has started: the script dies with its wrapper, whose guard was killed before.
     /// The pids of the agent, in a session of its own, and of a build of its.
     fn survivor_of_a_script(&self) -> (Pid, Pid) {
         let script =

@@ -144,8 +144,8 @@ impl Processes {
     }
 
     /// Starts the agent, now and in the calling thread; to be called inside the runtime. `AgentSpawned` or
-    /// `SpawnFailed` follows when the exec has been tried, `AgentExited` when it has ended. While something lives of the
-    /// agent before, which may be the agent itself in the background, `RemainsFound` follows instead.
+    /// `SpawnFailed` follows when the exec has been tried, `AgentExited` when it has ended. While something lives of
+    /// the agent before, which may be the agent itself in the background, `RemainsFound` follows instead.
     pub fn spawn(&mut self, generation: Generation, command: &Command) {
         self.forget(Agent::is_over);
         // What the run before has left is left: it is counted again when this one is over.

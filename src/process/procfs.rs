@@ -76,8 +76,8 @@ pub(super) fn lacking() -> Option<String> {
         return None;
     };
     Some(format!(
-        "{lacks}: what the agent leaves behind is neither reported nor ended, an agent that goes into the background is \
-         started again beside itself, and one that outlives a killed wrapper is not found by the next; mount it (in a \
+        "{lacks}: what the agent leaves behind is neither reported nor ended, an agent that goes into the background \
+         is started again beside itself, and one that outlives a killed wrapper is not found by the next; mount it (in a \
          container or chroot: mount -t proc proc /proc)"
     ))
 }

@@ -61,8 +61,8 @@ pub(super) struct Forked {
     pub(super) gate: Gate,
 }
 
-/// What a child waits at before it executes its program, so that nothing runs before there is a guard. A parent that ends
-/// without opening it takes the child with it.
+/// What a child waits at before it executes its program, so that nothing runs before there is a guard. A parent that
+/// ends without opening it takes the child with it.
 pub(super) struct Gate {
     parents: OwnedFd,
     /// Kept, so that there is a reader even if the child has been killed.

@@ -18,8 +18,8 @@ use nix::unistd;
 
 /// The variable that holds the name of the run.
 const MARKER: &str = "AGENT_WRAP_RUN";
-/// What Jenkins and Hudson give to every process of a build, and to no other. The value is no matter: builds that are to
-/// outlive theirs change it.
+/// What Jenkins and Hudson give to every process of a build, and to no other. The value is no matter: builds that are
+/// to outlive theirs change it.
 const OF_A_BUILD: [&str; 3] = ["JENKINS_SERVER_COOKIE", "HUDSON_SERVER_COOKIE", "JENKINS_NODE_COOKIE"];
 /// As much of a variable is looked at.
 const LONGEST: usize = 160;
