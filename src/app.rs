@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_wrap_supervisor::Policy;
+use agent_wrap_supervisor::{Memory, Policy};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -208,9 +208,12 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
             return Ok(code);
         }
     };
-    let Prepared { run, host, launch, state, previous, mut policy, controller } = prepared;
+    let Prepared { run, host, launch, state, previous, survivor, mut policy, controller } = prepared;
     policy.terminal = signals.terminal().is_present();
     announce(settings, &policy);
+    if let Some(warning) = process::lacking() {
+        tracing::warn!(target: "agent_wrap", event = "no_proc", "{warning}");
+    }
     process::forbid_dumps().map_err(system("cannot keep other processes from reading this one's memory"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -218,22 +221,23 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
         .map_err(system("cannot start the event loop"))?;
     let entered = runtime.enter();
     let (told, facts) = mpsc::unbounded_channel();
-    let mut processes = Processes::new(told).map_err(system("cannot watch over processes"))?;
-    let survivor = previous.as_ref().and_then(|previous| previous.survivor.clone());
-    if let Some(identity) = survivor {
-        processes.adopt_survivor(identity).map_err(system("cannot watch the agent that was left behind"))?;
+    let mut processes = Processes::new(told, &run).map_err(system("cannot watch over processes"))?;
+    let mut record = Record { run, earlier: Vec::new(), agent: None, memory: Memory::default() };
+    if let Some(previous) = previous {
+        record.memory = Memory { marked: previous.marked, connected: false, stopped: !previous.unclean };
+        if survivor.is_some() {
+            // Until it has ended, in case we do not see that.
+            record.earlier = previous.runs().map(str::to_owned).collect();
+            record.agent = previous.agent;
+        }
+    } else {
+        record.memory.stopped = true;
+    }
+    if let Some(survivor) = survivor {
+        processes.adopt_survivor(survivor);
     }
     let beside = Arc::new(Beside::start("files").map_err(system(NO_THREAD))?);
     let node = settings.controller.as_ref().map(|controller| controller.node.clone()).unwrap_or_default();
-    let record = Record {
-        run,
-        agent: previous.as_ref().and_then(|previous| previous.survivor.clone()),
-        memory: agent_wrap_supervisor::Memory {
-            marked: previous.as_ref().is_some_and(|previous| previous.marked),
-            connected: false,
-            stopped: previous.as_ref().is_none_or(|previous| !previous.unclean),
-        },
-    };
     let terminal = signals.terminal();
     let mut story = Story::new(&node, clock.now()).at_terminal(terminal.is_present());
     if let Some(policy) = &policy.node {

@@ -93,7 +93,7 @@ async fn a_wrapper_at_a_terminal() {
     assert!(terminal.is_present());
     let mut signals = early.into_stream().expect("a stream");
     let (sender, mut facts) = tokio::sync::mpsc::unbounded_channel();
-    let mut processes = Processes::new(sender).expect("a kernel with pidfd");
+    let mut processes = Processes::new(sender, "a-run").expect("a kernel with pidfd");
     let agent = Command {
         program: "/bin/sh".into(),
         argv: ["sh", "-c", "readlink /proc/self/fd/0 > stdin; read line"].map(Into::into).into(),

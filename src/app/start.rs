@@ -19,6 +19,7 @@ use crate::config::Settings;
 use crate::controller::Controller;
 use crate::driver::Launch;
 use crate::exit::ExitCode;
+use crate::process::Survivor;
 use crate::signals::{EarlySignals, Meaning, Received, SignalTable};
 use crate::state::{Previous, StateFile};
 
@@ -101,6 +102,8 @@ pub(super) struct Prepared {
     pub(super) launch: Launch,
     pub(super) state: StateFile,
     pub(super) previous: Option<Previous>,
+    /// What lives of the agent of an earlier run.
+    pub(super) survivor: Option<Survivor>,
     pub(super) policy: Policy,
     pub(super) controller: Option<Arc<Controller>>,
 }
@@ -125,11 +128,12 @@ pub(super) fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
     launch.check()?;
     let mut policy = settings.policy();
     policy.seed = random_number()?;
-    policy.survivor = previous.as_ref().is_some_and(|previous| previous.survivor.is_some());
+    let survivor = previous.as_ref().and_then(|previous| Survivor::find(previous.runs(), previous.agent.clone()));
+    policy.survivor = survivor.is_some();
     if let Some(node) = &mut policy.node {
         node.unclean = previous.as_ref().is_some_and(|previous| previous.unclean);
         node.marked_before = previous.as_ref().is_some_and(|previous| previous.marked);
     }
     let controller = controller(settings, &host, &run, policy.node.as_ref().is_some_and(|node| node.marked_before))?;
-    Ok(Prepared { run, host, launch, state, previous, policy, controller })
+    Ok(Prepared { run, host, launch, state, previous, survivor, policy, controller })
 }

@@ -20,7 +20,7 @@ use crate::config::{
     Settings, child_environment, local_jnlp, shell_quote,
 };
 use crate::controller::{Controller, ControllerError, Inbound};
-use crate::process::{self, Command, User};
+use crate::process::{self, Command, User, keeps_death_signal};
 use crate::state::{self, StateDir};
 
 pub use check::NotReady;
@@ -236,7 +236,7 @@ impl Launch {
             env,
             directory: None,
             user: self.user.clone(),
-            guarded: !stays,
+            guarded: !(stays && keeps_death_signal(&self.program)),
         };
         Ok(Launched { command, secret_file, reads_secret_once: stays })
     }
@@ -363,6 +363,14 @@ impl Turn {
         }
         match launched {
             Ok(launched) => {
+                if let Some(processes) = self.driver.processes.left_behind() {
+                    tracing::warn!(
+                        target: "agent_wrap",
+                        event = "leftovers_left",
+                        "the agent that has ended has left processes behind, which look like builds' and are left alone \
+                         until a stop: {processes}"
+                    );
+                }
                 self.driver.processes.spawn(generation, &launched.command);
                 self.launched = Some(launched);
             }

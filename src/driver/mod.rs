@@ -194,6 +194,7 @@ impl Turn {
                 self.driver.processes.reap(generation);
                 self.launched = None;
                 self.driver.record.agent = None;
+                self.driver.record.earlier.clear();
                 self.write_state();
             }
             Action::SignalLeftovers { generation, signal } => {

@@ -103,6 +103,15 @@ impl Story {
                 "survivor_found",
                 "an agent that an earlier wrapper left behind still runs; it is ended before another is started",
             ),
+            Note::RemainsFound { processes } => warn(
+                "remains_found",
+                format!(
+                    "the agent has ended, but what it has started lives on and belongs to no build: {processes}; it is \
+                     ended before the agent is started again. Does the command go into the background, or is it a \
+                     script that starts the agent without exec? Keep it in the foreground, and let a script end with \
+                     exec java ..."
+                ),
+            ),
             Note::SurvivorEnded => info("survivor_ended", "the agent that was left behind has ended"),
             Note::NodeFree => info("node_free", "the node is not marked offline"),
             Note::Lifting { mark, method } => {

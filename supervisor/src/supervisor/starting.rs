@@ -16,14 +16,18 @@ impl Supervisor {
     /// The first decision: end a survivor, else bring the node online.
     pub(super) fn begin(&mut self) {
         if self.agent.is_alive() {
-            self.phase = Phase::Evicting;
-            self.agent.asked = true;
             self.tell(Note::SurvivorFound);
-            self.act(Action::SignalAgent { generation: Generation(0), signal: AgentSignal::Terminate });
-            self.timers.set(Deadline::GraceTimeout, self.policy.grace);
+            self.evict();
         } else {
             self.enable();
         }
+    }
+
+    /// Ends what lives of an agent, before another is started.
+    fn evict(&mut self) {
+        self.phase = Phase::Evicting;
+        self.ask_agent_to_end();
+        self.timers.set(Deadline::GraceTimeout, self.policy.grace);
     }
 
     /// Brings the node online, or sees that it is; the agent is started when that is settled.
@@ -97,8 +101,35 @@ impl Supervisor {
         for signal in core::mem::take(&mut self.agent.pending) {
             self.act(Action::SignalAgent { generation, signal: AgentSignal::Forward(signal) });
         }
+        if self.phase == Phase::Starting {
+            self.agent_runs();
+        } else {
+            self.agent_came_late();
+        }
+    }
+
+    /// The agent before has ended, and yet something of it lives.
+    pub(super) fn remains_found(&mut self, generation: Generation, processes: String) {
+        if generation != self.agent.generation || self.agent.state != AgentState::Spawning {
+            return;
+        }
+        self.agent.state = AgentState::Alive;
+        self.agent.pending.clear();
+        if let Some(node) = &mut self.node {
+            node.agent_prepared();
+        }
+        self.tell(Note::RemainsFound { processes });
+        if self.phase == Phase::Starting {
+            self.evict();
+        } else {
+            self.agent_came_late();
+        }
+    }
+
+    /// An agent that is there only now that it is to go.
+    fn agent_came_late(&mut self) {
+        let generation = self.agent.generation;
         match self.phase {
-            Phase::Starting => self.agent_runs(),
             Phase::Terminating => self.ask_agent_to_end(),
             Phase::Killing => {
                 self.ask_agent_to_end();
@@ -113,6 +144,7 @@ impl Supervisor {
             }
             Phase::Evicting
             | Phase::Enabling
+            | Phase::Starting
             | Phase::Running
             | Phase::Landed
             | Phase::BackingOff

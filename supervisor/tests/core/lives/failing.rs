@@ -390,3 +390,14 @@ fn refusals_before_an_agent_that_ran_are_forgotten() {
     world.run(Span::seconds(60));
     assert!(world.core.status().connected, "{}", world.honest_story());
 }
+
+#[test]
+fn refusals_before_something_was_found_that_an_agent_has_left_are_forgotten() {
+    let mut world = World::new(Policy::default());
+    world.plans.push_back(failing(Span::seconds(8), 1));
+    world.plans.extend([FailureKind::Forbidden; 2].map(unprepared));
+    world.plans.push_back(AgentPlan { remains: true, ..AgentPlan::default() });
+    world.plans.push_back(unprepared(FailureKind::Forbidden));
+    world.run(Span::seconds(60));
+    assert!(world.core.status().connected, "{}", world.honest_story());
+}

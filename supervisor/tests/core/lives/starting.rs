@@ -1,5 +1,5 @@
 use agent_wrap_supervisor::{
-    FailureKind, IfRefused, OnlineMethod, OnlinePolicy, Owner, Policy, RestartMode, Span, SpawnFailure,
+    Exit, FailureKind, IfRefused, OnlineMethod, OnlinePolicy, Owner, Policy, RestartMode, Span, SpawnFailure,
 };
 use insta::assert_snapshot;
 
@@ -454,6 +454,49 @@ fn a_survivor_is_ended_first() {
     30.050 Running | agent 1 spawned: "AgentStarted"
     30.550 Running | (NextLook): READ 2
     30.570 Running | read 2 says free
+    "#);
+}
+
+#[test]
+fn what_lives_of_an_agent_that_has_ended_is_ended_before_another_is_started() {
+    let mut world = World::new(Policy::default());
+    let ends = AgentPlan { ends: Some((Span(100), Exit::Code(0))), connects_after: None, ..AgentPlan::default() };
+    let remains = AgentPlan { remains: true, term_takes: None, ..AgentPlan::default() };
+    world.plans.extend([ends, remains]);
+    world.run(Span::seconds(32));
+    assert_snapshot!(world.honest_story(), @r#"
+     0.000 Enabling | begin: READ 1
+     0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+     0.030 Running | agent 1 spawned: "AgentStarted"
+     0.130 BackingOff | agent 1 ended with code 0: "AgentExited"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+     0.921 Enabling | (RestartDelay): READ 2
+     0.941 Starting | read 2 says free: "NodeFree"; "AgentStarting"; SPAWN 2
+     0.951 Evicting | instead of agent 2 there is java: "RemainsFound { processes: "java" }"; TERM to 2
+    30.951 Evicting | (GraceTimeout): "Killing"; KILL to 2
+    30.971 Enabling | agent 2 ended with signal 9: "SurvivorEnded"; REAP 2; READ 3
+    30.991 Starting | read 3 says free: "NodeFree"; "AgentStarting"; SPAWN 3
+    31.001 Running | agent 3 spawned: "AgentStarted"
+    31.501 Running | (NextLook): READ 4
+    31.521 Running | read 4 says free
+    "#);
+}
+
+#[test]
+fn a_stop_ends_what_lives_of_an_agent_that_has_ended() {
+    let mut world = World::new(Policy { node: None, ..Policy::default() });
+    let ends = AgentPlan { ends: Some((Span(100), Exit::Code(0))), ..AgentPlan::default() };
+    world.plans.extend([ends, AgentPlan { remains: true, ..AgentPlan::default() }]);
+    world.run(Span(1000));
+    world.ask(TERM);
+    assert_snapshot!(end(world), @r#"
+    0.000 Starting | begin: "AgentStarting"; SPAWN 1
+    0.010 Running | agent 1 spawned: "AgentStarted"
+    0.110 BackingOff | agent 1 ended with code 0: "AgentExited"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    0.901 Starting | (RestartDelay): "AgentStarting"; SPAWN 2
+    0.911 Evicting | instead of agent 2 there is java: "RemainsFound { processes: "java" }"; TERM to 2
+    1.000 Terminating | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; "Terminating { grace: Span(30000) }"; TERM to 2
+    1.211 Sweeping | agent 2 ended with code 143: "AgentExited, asked"; leftovers Count
+    1.221 Finished | 0 left over: REAP 2; remember [stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 

@@ -182,6 +182,10 @@ impl World {
             return;
         }
         process.state = ProcessState::Alive;
+        if plan.remains {
+            self.tell(Event::RemainsFound { generation, processes: "java".into() });
+            return;
+        }
         let termed = process.termed;
         self.leftovers = plan.leaves;
         if let Some(after) = plan.connects_after {
