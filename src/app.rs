@@ -1,16 +1,18 @@
 //! One start of the program: settings, the lock, the shells, then the driver. Everything that can be wrong without
 //! asking the controller is found out before the controller is asked.
 
+mod instead;
 mod reload;
 mod start;
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_wrap_supervisor::Policy;
+use agent_wrap_supervisor::{Memory, Policy};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -18,25 +20,28 @@ use crate::beside::Beside;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{
-    self, Credentials, Loaded, LogFormat, LogLevel, SecretSource, Settings, Surroundings, shell_quote,
-    translate_docker_agent,
+    self, Credentials, Loaded, LogFormat, LogLevel, RuntimeDirectory, SecretSource, Settings, Surroundings,
+    shell_quote, translate_docker_agent,
 };
-use crate::controller::{self, Account, Controller, CredentialSource, Marker};
+use crate::controller::{self, Account, Controller, CredentialError, CredentialSource, Marker};
 use crate::driver::{self, Driver, Launch, Program, Reasons};
 use crate::exit::ExitCode;
-use crate::process::{self, Processes, User};
-use crate::signals::{EarlySignals, SignalTable};
+use crate::process::{self, Change, NoAccount, Processes, User};
+use crate::shortage::cause_of;
+use crate::signals::{EarlySignals, Setting, SignalTable, Verb, signal_name};
 use crate::state::{Opened, Record, StateDir, StateFile};
 use crate::telemetry::{self, Format, Story, span_words};
+
+pub use instead::become_program;
 
 use start::{Overtaken, Patience, Prepared};
 
 const NO_THREAD: &str = "cannot start a thread for reading files";
 
-const SLOW_SETTINGS: &str = "\
-agent-wrap: the settings are still being read; is their file on a mount that does not answer, or a pipe that its writer
-keeps open?
-";
+const SLOW_SETTINGS: &str = "the settings are still being read; is their file on a mount that does not answer, or a \
+    pipe that its writer keeps open?";
+
+const OVERTAKEN: &str = "stopped before the settings were read; nothing was started (exit code 74)";
 
 /// How long the end waits for the files of an agent that is not started any more.
 const LAST_PATIENCE: Duration = Duration::from_millis(250);
@@ -52,13 +57,10 @@ enum StartError {
     Held(#[from] crate::state::StateError),
     #[error("{0}")]
     Unresolved(#[from] process::Unresolved),
-    #[error("{what}: {error}; is a limit on descriptors or processes too low, or the kernel older than 5.4?")]
+    #[error("{what}: {error}{}", cause_of(.error))]
     System { what: &'static str, error: io::Error },
-    #[error(
-        "the agent's jar {} is not there, and only a relative name is fetched from the controller, into the state \
-         directory", .0.display()
-    )]
-    MissingJar(PathBuf),
+    #[error("{0}")]
+    NotReady(#[from] driver::NotReady),
     #[error("{0}")]
     Settings(String),
 }
@@ -66,7 +68,9 @@ enum StartError {
 impl StartError {
     fn code(&self) -> ExitCode {
         match self {
-            Self::Controller(_) | Self::MissingJar(_) | Self::Settings(_) => ExitCode::Configuration,
+            Self::Controller(error) if error.is_shortage() => ExitCode::Internal,
+            Self::NotReady(error) if error.is_shortage() => ExitCode::Internal,
+            Self::Controller(_) | Self::NotReady(_) | Self::Settings(_) => ExitCode::Configuration,
             Self::Held(_) => ExitCode::Held,
             Self::Unresolved(error) if error.is_not_found() => ExitCode::NotFound,
             Self::Unresolved(_) => ExitCode::NotExecutable,
@@ -87,41 +91,45 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
     let parsed = cli::parse(arguments, io::stderr().is_terminal());
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(farewell) => {
-            print(&farewell.text, farewell.to_stderr);
+        Err(farewell) if farewell.to_stderr => {
+            farewell.text.lines().for_each(|line| telemetry::say(&format!("{}\n", telemetry::visible(line))));
             return farewell.code;
         }
+        Err(farewell) => return print(&farewell.text, farewell.code),
     };
     let (asked, default) = (cli.clone(), SignalTable::new([]));
     let patience = Patience { clock, signals: signals.as_mut().ok(), table: &default };
-    let tell = || print(SLOW_SETTINGS, true);
+    let tell = || say(Format::Text, "slow_start", SLOW_SETTINGS);
     let loaded = match patience.wait_for(move || config::load(&asked, &surroundings), tell) {
         Ok(Ok(Ok(loaded))) => loaded,
         Ok(Err(Overtaken)) if cli.print_config => return ExitCode::Stopped,
         Ok(Err(Overtaken)) => {
-            print("agent-wrap: stopped before the settings were read; nothing was started (exit code 74)\n", true);
+            say(Format::Text, "stopped", OVERTAKEN);
             return ExitCode::Unconfirmed;
         }
         Err(error) => {
-            print(&format!("agent-wrap: {}\n", system(NO_THREAD)(error)), true);
+            say(Format::Text, "not_started", &system(NO_THREAD)(error).to_string());
             return ExitCode::Internal;
         }
         Ok(Ok(Err(error))) => {
-            if cli.print_config {
-                print(error.print(), false);
-            }
-            print(&format!("agent-wrap: {error}\n"), true);
-            return error.exit_code();
+            let code = error.exit_code();
+            let code = if cli.print_config { print(error.print(), code) } else { code };
+            let format = log_format(error.log_format());
+            error.problems().for_each(|words| say(format, "settings", words));
+            return code;
         }
     };
     if cli.print_config {
-        print(&loaded.print(), false);
-        return ExitCode::Stopped;
+        return print(&loaded.print(), ExitCode::Stopped);
     }
-    if let Err(error) = telemetry::install(log_format(&loaded.settings), log_level(&loaded.settings)) {
-        print(&format!("agent-wrap: {error}\n"), true);
-        return ExitCode::Configuration;
-    }
+    let format = log_format(loaded.settings.log_format);
+    let _logging = match telemetry::install(format, log_level(&loaded.settings)) {
+        Ok(logging) => logging,
+        Err(error) => {
+            say(format, "settings", &error.to_string());
+            return ExitCode::Configuration;
+        }
+    };
     match signals.map_err(system("cannot catch signals")).and_then(|signals| live(clock, cli, &loaded, signals)) {
         Ok(code) => code,
         Err(error) => {
@@ -132,13 +140,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
     }
 }
 
-fn print(text: &str, to_stderr: bool) {
-    // Nobody is left to tell when this fails.
-    let _ = if to_stderr { io::stderr().write_all(text.as_bytes()) } else { io::stdout().write_all(text.as_bytes()) };
+/// Says something as long as there is no log.
+fn say(format: Format, event: &str, words: &str) {
+    telemetry::say(&telemetry::fault_line(format, event, words));
 }
 
-fn log_format(settings: &Settings) -> Format {
-    match settings.log_format {
+/// Prints what was asked for, and says how to exit then. A reader that has seen enough is none that is missing something.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let words = format!("cannot write to stdout: {error}; is its disk full?");
+            say(Format::Text, "stdout", &words);
+            ExitCode::Internal
+        }
+        Err(_) | Ok(()) => code,
+    }
+}
+
+fn log_format(format: LogFormat) -> Format {
+    match format {
         LogFormat::Auto | LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     }
@@ -159,9 +180,13 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
     for warning in &loaded.warnings {
         tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
     }
+    let kept_ignored = signals.kept_ignored().to_vec();
+    for warning in vain_meanings(settings, &kept_ignored) {
+        tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
+    }
+    let table = SignalTable::new(settings.signals.iter().copied());
     let asked = settings.clone();
-    let patience =
-        Patience { clock, signals: Some(&mut signals), table: &SignalTable::new(settings.signals.iter().copied()) };
+    let patience = Patience { clock, signals: Some(&mut signals), table: &table };
     let tell = || {
         tracing::warn!(
             target: "agent_wrap",
@@ -183,9 +208,12 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
             return Ok(code);
         }
     };
-    let Prepared { run, host, launch, state, previous, mut policy, controller } = prepared;
+    let Prepared { run, host, launch, state, previous, survivor, mut policy, controller } = prepared;
     policy.terminal = signals.terminal().is_present();
     announce(settings, &policy);
+    if let Some(warning) = process::lacking() {
+        tracing::warn!(target: "agent_wrap", event = "no_proc", "{warning}");
+    }
     process::forbid_dumps().map_err(system("cannot keep other processes from reading this one's memory"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -193,28 +221,35 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
         .map_err(system("cannot start the event loop"))?;
     let entered = runtime.enter();
     let (told, facts) = mpsc::unbounded_channel();
-    let mut processes = Processes::new(told).map_err(system("cannot watch over processes"))?;
-    let survivor = previous.as_ref().and_then(|previous| previous.survivor.clone());
-    if let Some(identity) = survivor {
-        processes.adopt_survivor(identity).map_err(system("cannot watch the agent that was left behind"))?;
+    let mut processes = Processes::new(told, &run).map_err(system("cannot watch over processes"))?;
+    let mut record = Record { run, earlier: Vec::new(), agent: None, memory: Memory::default() };
+    if let Some(previous) = previous {
+        record.memory = Memory { marked: previous.marked, connected: false, stopped: !previous.unclean };
+        if survivor.is_some() {
+            // Until it has ended, in case we do not see that.
+            record.earlier = previous.runs().map(str::to_owned).collect();
+            record.agent = previous.agent;
+        }
+    } else {
+        record.memory.stopped = true;
+    }
+    if let Some(survivor) = survivor {
+        processes.adopt_survivor(survivor);
     }
     let beside = Arc::new(Beside::start("files").map_err(system(NO_THREAD))?);
     let node = settings.controller.as_ref().map(|controller| controller.node.clone()).unwrap_or_default();
-    let record = Record {
-        run,
-        agent: previous.as_ref().and_then(|previous| previous.survivor.clone()),
-        memory: agent_wrap_supervisor::Memory {
-            marked: previous.as_ref().is_some_and(|previous| previous.marked),
-            connected: false,
-            stopped: previous.as_ref().is_none_or(|previous| !previous.unclean),
-        },
-    };
+    let terminal = signals.terminal();
+    let mut story = Story::new(&node, clock.now()).at_terminal(terminal.is_present());
+    if let Some(policy) = &policy.node {
+        story = story.after_unclean_end(policy.unclean);
+        story.online(policy.online);
+    }
     let driver: Driver<Program> = Driver {
         clock,
-        story: Story::new(&node, clock.now()).at_terminal(signals.terminal().is_present()),
-        terminal: signals.terminal(),
+        story,
+        terminal,
         signals: signals.into_stream().map_err(system("cannot take the signals over"))?,
-        table: SignalTable::new(settings.signals.iter().copied()),
+        table,
         processes,
         facts,
         controller,
@@ -222,7 +257,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
         record,
         launch: Arc::new(launch),
         reasons: Reasons { template: settings.offline_reason.clone(), host, node },
-        reload: Arc::new(move |running: &Settings, launch: &Launch| reload::read(&cli, running, launch)),
+        reload: Arc::new(move |running: &Settings, launch: &Launch| reload::read(&cli, running, launch, &kept_ignored)),
         settings: settings.clone(),
         beside: Arc::clone(&beside),
     };
@@ -246,12 +281,33 @@ fn resolve(settings: &Settings) -> Result<PathBuf, StartError> {
 /// Whom the agent runs as, and the variables that tell it so.
 fn agent_user(settings: &Settings) -> Result<Option<(User, Variables)>, StartError> {
     let Some(name) = &settings.agent_user else { return Ok(None) };
-    let account = User::lookup(name).map_err(StartError::Settings)?;
+    let account = User::lookup(name).map_err(|error| match error {
+        NoAccount::Unknown(words) => StartError::Settings(words),
+        NoAccount::System(error) => StartError::System { what: "cannot look up the agent's user", error },
+    })?;
+    match account.user.change() {
+        Change::Allowed => {}
+        Change::None => return Ok(None),
+        Change::Lacking(capabilities) => {
+            return Err(StartError::Settings(format!(
+                "--agent-user {name}: agent-wrap runs as user {} and may not run the agent as another (it lacks {}); start \
+                 it as root, give it these capabilities (AmbientCapabilities= in the unit), or leave the option out",
+                nix::unistd::geteuid(),
+                capabilities.join(", ")
+            )));
+        }
+    }
     let mut variables = vec![("HOME".into(), account.home.into())];
     if let Some(name) = account.name {
         variables.extend([("USER".into(), name.clone().into()), ("LOGNAME".into(), name.into())]);
     }
     Ok(Some((account.user, variables)))
+}
+
+fn runtime_directory(user: Option<&User>) -> RuntimeDirectory {
+    let enters = user.map(|user| |found: &Metadata| user.may_enter(found));
+    let enters = enters.as_ref().map(|enters| enters as &dyn Fn(&Metadata) -> bool);
+    RuntimeDirectory::choose(&Surroundings::of_this_process(), enters)
 }
 
 fn open_state(settings: &Settings) -> Result<(StateFile, Option<crate::state::Previous>), StartError> {
@@ -300,7 +356,10 @@ fn credential_source(credentials: &Credentials) -> CredentialSource {
     };
     let credentials = credentials.clone();
     let read = move || {
-        let (user, secret) = credentials.read().map_err(|error| error.to_string())?;
+        let (user, secret) = credentials.read().map_err(|error| {
+            let words = error.to_string();
+            if error.is_shortage() { CredentialError::Shortage(words) } else { CredentialError::Unreadable(words) }
+        })?;
         Ok(Account { user, secret })
     };
     CredentialSource { file, read: Arc::new(read) }
@@ -313,6 +372,19 @@ fn online_match(settings: &Settings) -> Result<Option<regex_lite::Regex>, StartE
         })
     };
     settings.online_match.as_ref().map(compile).transpose()
+}
+
+/// What to say of signals that are to mean something and cannot come.
+fn vain_meanings(settings: &Settings, kept_ignored: &[i32]) -> Vec<String> {
+    let vain = |setting: &&Setting| kept_ignored.contains(&setting.signal) && setting.verb != Verb::Ignore;
+    let words = |setting: &Setting| {
+        format!(
+            "the meaning that --signal gives to {name} is in vain: {name} was ignored when agent-wrap was started (by \
+             nohup, or by & in a script) and stays so; start it without that",
+            name = signal_name(setting.signal)
+        )
+    };
+    settings.signals.iter().filter(vain).map(words).collect()
 }
 
 /// The first lines: what will be done, and how long a stop may take.

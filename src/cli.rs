@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use crate::config::{self, Flags};
@@ -58,21 +59,37 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: bool) -> R
     if arguments.len() <= 1 && terminal {
         return Err(Farewell { text: GREETING.to_owned(), to_stderr: true, code: ExitCode::Usage });
     }
-    let mut matches = command().try_get_matches_from(arguments).map_err(|error| {
-        let asked_for = !error.use_stderr();
-        let text = mask::text(&error.render().to_string()).into_owned();
-        let code = if asked_for { ExitCode::Stopped } else { ExitCode::Usage };
-        Farewell { text, to_stderr: !asked_for, code }
-    })?;
+    let mut matches = command().try_get_matches_from(arguments).map_err(farewell)?;
     let words: Vec<OsString> = matches.remove_many("command").map(Iterator::collect).unwrap_or_default();
     let print_config = matches.get_flag("print-config");
     if words.is_empty() && !print_config {
-        let text = "error: the agent's command is missing\n\n\
-                    Write it after the options, as in: agent-wrap --node linux-7 java -jar agent.jar\n";
+        let text = "agent-wrap: the agent's command is missing\n\
+                    agent-wrap: write it after the options, as in: agent-wrap --node linux-7 java -jar agent.jar\n";
         return Err(Farewell { text: text.to_owned(), to_stderr: true, code: ExitCode::Usage });
     }
     let config = matches.remove_one("config");
     Ok(Cli { flags: Flags::from_matches(&mut matches), config, print_config, command: words })
+}
+
+/// What clap says, each line with our name: it may stand between lines of others.
+fn farewell(mut error: clap::Error) -> Farewell {
+    if !error.use_stderr() {
+        return Farewell { text: error.render().to_string(), to_stderr: false, code: ExitCode::Stopped };
+    }
+    if error.kind() == ErrorKind::UnknownArgument {
+        // Its own tip, to write `--` before it, would make the option the command.
+        let tip = "what is meant for the agent stands after the agent's command";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    let rendered = error.render().to_string();
+    let masked = mask::text(&rendered);
+    let words = masked.strip_prefix("error: ").unwrap_or(&masked);
+    let lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
+    Farewell { text: lines.map(fault_line).collect(), to_stderr: true, code: ExitCode::Usage }
+}
+
+fn fault_line(words: &str) -> String {
+    format!("agent-wrap: {words}\n")
 }
 
 /// The definition of the command line, for parsing, help and shell completion.
@@ -176,8 +193,17 @@ mod tests {
         ] {
             let farewell = parse(words(arguments), false).unwrap_err();
             assert_eq!((farewell.code, farewell.to_stderr), (ExitCode::Usage, true), "{arguments:?}");
-            assert!(farewell.text.starts_with("error: "), "{}", farewell.text);
+            assert!(farewell.text.lines().all(|line| line.starts_with("agent-wrap: ")), "{}", farewell.text);
             assert!(!farewell.text.contains('\u{1b}') && !farewell.text.contains("hush"));
+        }
+    }
+
+    #[test]
+    fn no_tip_makes_an_option_the_command() {
+        for unknown in ["--foo", "-x", "--foo=bar", "--nod"] {
+            let text = parse(words(&["agent-wrap", unknown, "java"]), false).unwrap_err().text;
+            assert!(!text.contains("-- -") && text.contains("after the agent's command"), "{text}");
+            assert_eq!(text.contains("'--node'"), unknown == "--nod", "{text}");
         }
     }
 

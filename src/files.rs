@@ -23,11 +23,13 @@ use nix::libc;
 use nix::sys::statfs::{FsType, fstatfs};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
+use crate::shortage::{Shortage, cause_of};
+
 /// Why there is nothing to be had from a path.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system says so.
-    #[error("{0}")]
+    #[error("{}{}", .0, cause_of(.0))]
     System(#[from] io::Error),
     /// It is there, but it is no file that can be read again.
     #[error("it is {what}; {cure}")]
@@ -44,6 +46,12 @@ impl FileError {
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::System(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether the system lacks something, and the file may well be right.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::System(error) if Shortage::of_error(error).is_some())
     }
 }
 

@@ -4,14 +4,17 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use agent_wrap_testbed::simulated::{Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
+use common::AGENT_WRAP;
+use tempfile::TempDir;
 
 fn said(user: &str, script: &str) -> Output {
     let mut command = common::wrap();
+    command.env("RUNTIME_DIRECTORY", common::runtime::directory());
     command.env("PATH", "/usr/bin:/bin").env("HOME", "/root").env("USER", "root").current_dir("/");
     command.args(["--standalone", "--restart", "no", "--agent-user", user, "sh", "-c", script]);
     command.stdout(Stdio::piped()).output().expect("the wrapper runs")
@@ -88,6 +91,57 @@ fn a_fetched_jar_and_a_secret_in_a_file_are_its_to_read() {
     wrap.stop().expect_code(0);
     let status = fs::read_to_string(status).expect("what the agent has written");
     assert!(status.contains("65534"), "{status}");
+}
+
+/// A place that everybody can enter, with a wrapper in it.
+fn open_place() -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    fs::copy(AGENT_WRAP, dir.path().join("agent-wrap")).expect("a copy that everybody may execute");
+    dir
+}
+
+/// The wrapper of such a place, run by nobody, who has no rights.
+fn of_nobody(place: &TempDir) -> Command {
+    let mut command = Command::new(place.path().join("agent-wrap"));
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("RUNTIME_DIRECTORY", place.path()).current_dir("/");
+    common::standalone::on_fork(&mut command, || {
+        nix::unistd::setgid(65534.into())?;
+        Ok(nix::unistd::setuid(65534.into())?)
+    });
+    command
+}
+
+#[test]
+fn who_may_not_become_it_is_told_before_the_controller_is_asked() {
+    let test = "agent_user::who_may_not_become_it_is_told_before_the_controller_is_asked";
+    if skip::unmet(test, skip::need_root()) {
+        return;
+    }
+    let controller = Simulated::start(Options::jenkins("2.578")).expect("a controller");
+    controller.create_node("n", 1).expect("the node is created");
+    let place = open_place();
+    let mut command = of_nobody(&place);
+    command.args(["--url", &controller.url(), "--node", "n", "--restart", "no", "--agent-user", "54321", "true"]);
+    let outcome = common::Wrap::start(command).outcome();
+    outcome.expect_code(78);
+    for words in ["--agent-user 54321", "CAP_SETUID, CAP_SETGID, CAP_KILL", "65534"] {
+        assert!(outcome.text().contains(words), "{}", outcome.text());
+    }
+    assert!(controller.requests().is_empty());
+}
+
+#[test]
+fn to_be_the_user_that_we_are_takes_no_right() {
+    if skip::unmet("agent_user::to_be_the_user_that_we_are_takes_no_right", skip::need_root()) {
+        return;
+    }
+    let place = open_place();
+    let mut command = of_nobody(&place);
+    command.args(["--standalone", "--restart", "no", "--agent-user", "nobody", "sh", "-c", "id -u; id -g"]);
+    let output = command.output().expect("the wrapper runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "65534\n65534\n", "{output:?}");
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

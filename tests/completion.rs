@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,6 +12,7 @@ use agent_wrap_testbed::hudson::{Hudson, HudsonOptions};
 use agent_wrap_testbed::simulated::{Entry, Fault, On, Operation, Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage;
+use common::standalone::{standalone_with, start_and_listen};
 use common::{Wrap, eventually, is_alive, wrap, wrap_with_state};
 use nix::sys::signal::{Signal, kill};
 
@@ -227,6 +229,24 @@ fn a_jar_that_is_missing_for_good_is_said_before_the_controller_is_asked() {
     outcome.expect_code(78);
     assert!(outcome.text().contains("/no/such/agent.jar"), "{}", outcome.text());
     assert!(controller.requests().is_empty());
+}
+
+#[test]
+fn a_command_that_runs_java_elsewhere_is_left_alone_and_that_is_said() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a directory");
+    let java = dir.path().join("java");
+    fs::write(&java, "#!/bin/sh\necho $PWD: $*\n").expect("a script");
+    fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    let java = java.to_str().expect("a plain path");
+    let elsewhere = elsewhere.to_str().expect("a plain path");
+    let command = ["env", "-C", elsewhere, java, "-jar", "agent.jar", "-url", "u", "-name", "n", "-secret", "hush"];
+    let (wrap, said) = start_and_listen(standalone_with(&["--restart", "no"], &command));
+    let outcome = wrap.outcome();
+    outcome.expect_code(0);
+    assert_eq!(said.rest(), [format!("{elsewhere}: {}", command[4..].join(" "))]);
+    assert_eq!(outcome.events().iter().filter(|event| *event == "command").count(), 1, "{}", outcome.text());
 }
 
 #[test]

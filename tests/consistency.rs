@@ -13,6 +13,8 @@ const MANUAL: &str = include_str!("../man/agent-wrap.1");
 const FILE_MANUAL: &str = include_str!("../man/agent-wrap.toml.5");
 const UNIT: &str = include_str!("../packaging/systemd/agent-wrap.service");
 
+const README: &str = include_str!("../README.md");
+
 /// Flags that choose what is done and are no settings.
 const NO_SETTINGS: [&str; 4] = ["config", "print-config", "help", "version"];
 
@@ -245,4 +247,22 @@ fn the_manual_pages_are_good_mdoc() {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+#[test]
+fn what_the_readme_installs_is_what_the_unit_needs() {
+    let value = |text: &'static str, key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap_or_else(|| panic!("there is no {key}")).trim_start_matches([' ', '=', '"'])
+    };
+    let program = value(UNIT, "ExecStart=").split(' ').next().expect("a program");
+    let folder = program.strip_suffix("agent-wrap").expect("our own");
+    assert!(README.contains(&format!("\ninstall -m 755 target/release/agent-wrap {folder} ")), "{folder}");
+    let (_, token) = value(UNIT, "LoadCredential=").split_once(':').expect("a credential and its file");
+    assert!(README.contains(&format!("install -m 600 /dev/null {token} ")), "{token}");
+    let user = value(README, "agent-user").split('"').next().expect("a user");
+    assert!(README.contains(&format!("\nuseradd --system --create-home {user} ")), "{user}");
+    let install = |line: &&str| line.starts_with("install ") && line.contains("packaging/");
+    let unit = README.lines().find(install).and_then(|line| line.split(' ').nth(3)).expect("the unit's place");
+    assert!(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(unit).is_file(), "{unit}");
 }

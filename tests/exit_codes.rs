@@ -5,9 +5,15 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 
-use common::standalone::{folder, misbehave, standalone, standalone_script, standalone_with, start_and_listen, text};
-use common::{Outcome, Wrap, eventually, is_alive, wrap};
+use agent_wrap_testbed::skip;
+
+use common::standalone::{
+    folder, misbehave, on_fork, standalone, standalone_script, standalone_with, start_and_listen, text,
+};
+use common::{AGENT_WRAP, Outcome, Wrap, eventually, is_alive, wrap};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 
 fn run_script(options: &[&str], script: &str) -> Outcome {
@@ -78,6 +84,71 @@ fn a_file_that_is_no_program() {
     let mut by_path = standalone_with(&[], &["no-x-bit"]);
     by_path.env("PATH", folder.path());
     Wrap::start(by_path).outcome().expect_code(126);
+}
+
+/// A wrapper that may have no more than so many of something.
+fn limited(mut command: Command, resource: Resource, limit: u64) -> Outcome {
+    on_fork(&mut command, move || {
+        if resource == Resource::RLIMIT_NPROC {
+            // Root may always have more. Nobody else is this user.
+            nix::unistd::setgid(54321.into())?;
+            nix::unistd::setuid(54321.into())?;
+        }
+        Ok(setrlimit(resource, limit, limit)?)
+    });
+    Wrap::start(command).outcome()
+}
+
+#[test]
+fn a_system_without_descriptors_to_spare() {
+    let folder = folder();
+    fs::write(folder.path().join("token"), "me:hush").unwrap();
+    let (state, token) = (text(folder.path()), text(folder.path().join("token")));
+    let mut enough = false;
+    for limit in 4..40 {
+        let outcome = limited(
+            standalone_with(&["--restart", "no", "--agent-user", "0"], &["true"]),
+            Resource::RLIMIT_NOFILE,
+            limit,
+        );
+        enough |= outcome.code() == 0;
+        if !enough {
+            outcome.expect_code(70);
+            assert!(outcome.text().contains("ulimit -n") && !outcome.text().contains("5.4"), "{}", outcome.text());
+        }
+        // A port that nobody listens on.
+        let mut command = wrap();
+        command.args(["--url", "http://127.0.0.1:1/", "--node", "n", "--start-timeout", "1ms"]);
+        command.args(["--state-dir", &state, "--token-file", &token, "--ca-file", "/dev/null", "true"]);
+        let outcome = limited(command, Resource::RLIMIT_NOFILE, limit);
+        let code = outcome.code();
+        // With enough of them it gets as far as to see that there is no certificate in the file.
+        let seen = outcome.text().contains("there is no certificate in it");
+        assert_eq!(code, if seen { 78 } else { 70 }, "{}", outcome.text());
+    }
+    assert!(enough, "40 descriptors are enough for an agent");
+}
+
+#[test]
+fn a_system_without_processes_to_spare() {
+    if skip::unmet("exit_codes::a_system_without_processes_to_spare", skip::need_root()) {
+        return;
+    }
+    let folder = folder();
+    let program = folder.path().join("agent-wrap");
+    fs::copy(AGENT_WRAP, &program).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("XDG_RUNTIME_DIR", folder.path()).current_dir("/");
+        command.stdout(Stdio::null()).args(arguments).args(["--restart", "no", "true"]);
+        command
+    };
+    for arguments in [&["--standalone"][..], &["--url", "http://127.0.0.1:1/", "--node", "n"]] {
+        let outcome = limited(command(arguments), Resource::RLIMIT_NPROC, 1);
+        outcome.expect_code(70);
+        assert!(outcome.text().contains("ulimit -u"), "{}", outcome.text());
+    }
 }
 
 #[test]

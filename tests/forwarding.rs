@@ -342,6 +342,8 @@ fn the_environment_is_scrubbed_and_no_more() {
     let names: BTreeSet<&str> = status["environ"].as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = BTreeSet::from(kept);
     expected.insert("XDG_RUNTIME_DIR");
+    // By it the wrapper finds what belongs to the agent.
+    expected.insert("AGENT_WRAP_RUN");
     // Those that every wrapper under test is given, where this machine has them.
     for name in ["JAVA_HOME", "LANG"].into_iter().filter(|name| std::env::var_os(name).is_some()) {
         expected.insert(name);

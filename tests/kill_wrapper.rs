@@ -5,13 +5,15 @@
 mod common;
 
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Options, Simulated};
+use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
 use common::standalone::{
-    Ends, children, exists, guard, marked, misbehave, name, standalone, standalone_with, start_and_listen, stat,
-    wait_for_end,
+    Ends, children, exists, guard, guard_on_duty, marked, misbehave, name, standalone, standalone_script,
+    standalone_with, start_and_listen, stat, text, wait_for_end,
 };
 use common::{Wrap, eventually, is_alive};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -55,13 +57,91 @@ fn a_plain_agent() {
     kill_wrapper(wrap, agent);
 }
 
+/// A program that is java itself, as far as its file tells.
+fn java(folder: &Path) -> String {
+    let java = folder.join("java");
+    std::fs::copy(misbehave(), &java).unwrap();
+    text(java)
+}
+
 #[test]
-fn an_agent_that_cannot_reconnect_has_no_guard_and_needs_none() {
-    let (wrap, said) = start_and_listen(standalone_with(&[], &[misbehave(), "--hang", "-noReconnect"]));
+fn java_that_cannot_reconnect_has_no_guard_and_needs_none() {
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        eprintln!("SKIPPED: java_that_cannot_reconnect_has_no_guard_and_needs_none: SELinux may take its signal away");
+        return;
+    }
+    let folder = common::standalone::folder();
+    let (wrap, said) = start_and_listen(standalone_with(&[], &[&java(folder.path()), "--hang", "-noReconnect"]));
     said.wait_for("hanging");
     let agent = wrap.agent_pid(1);
     assert_eq!(guard(wrap.pid()), None);
     kill_wrapper(wrap, agent);
+}
+
+/// The change of user takes the parent-death signal away.
+#[test]
+fn an_agent_whose_command_changes_the_user() {
+    let test = "kill_wrapper::an_agent_whose_command_changes_the_user";
+    if skip::unmet(test, skip::need_root().and_then(|()| skip::need_program("setpriv"))) {
+        return;
+    }
+    let setpriv = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"];
+    let script = ["sh", "-c", "exec \"$@\"", "sh"];
+    for change in [&setpriv[..], &[&script[..], &setpriv[..]].concat()] {
+        let agent = ["sh", "-c", "echo pid $$; exec sleep 1000", "sh", "-noReconnect"];
+        let (wrap, said) = start_and_listen(standalone_with(&[], &[change, &agent].concat()));
+        let agent = said.wait_for_pid("pid ");
+        let _ends = Ends(agent);
+        kill_wrapper(wrap, agent);
+    }
+}
+
+/// Only the script is our child, and the others have left its group; but a build may go on until it is asked for.
+#[test]
+fn an_agent_below_a_script_but_not_its_builds() {
+    let script = "sleep 1000 & echo agent $!; setsid sleep 1000 & echo agent $!; \
+                  JENKINS_SERVER_COOKIE=durable-1 sleep 1000 & echo build $!; \
+                  sh -c 'trap \"\" TERM HUP; echo ready; while :; do sleep 1000; done'; echo never";
+    let (wrap, said) = start_and_listen(standalone_script(&[], script));
+    let agents = [said.wait_for_pid("agent "), said.wait_for_pid("agent ")];
+    let build = said.wait_for_pid("build ");
+    let _ends = [agents[0], agents[1], build].map(Ends);
+    said.wait_for("ready");
+    let guard = guard_on_duty(wrap.pid());
+    let leader = wrap.agent_pid(1);
+    kill_wrapper(wrap, leader);
+    for agent in agents {
+        wait_for_end(agent);
+    }
+    wait_for_end(guard);
+    assert!(is_alive(build), "a build is no agent");
+    kill(build, Signal::SIGKILL).unwrap();
+    assert_eq!(said.rest(), [""; 0], "everything else that could say something is gone");
+}
+
+/// The command has gone into the background, so that the agent is nobody's child.
+#[test]
+fn an_agent_in_the_background() {
+    let (wrap, said) =
+        start_and_listen(standalone_script(&[], "setsid sh -c 'sleep 1000 & echo pid $!; wait' & exec sleep 1000"));
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    kill_wrapper(wrap, agent);
+}
+
+/// However early the wrapper is killed: at the first word of an agent there is a guard.
+#[test]
+fn no_agent_runs_before_there_is_a_guard() {
+    for _ in 0..20 {
+        let script = "echo pid $$; exec sleep 1000";
+        let (wrap, said) = start_and_listen(standalone_script(&[], script));
+        let agent = said.wait_for_pid("pid ");
+        let _ends = Ends(agent);
+        let there_is_one = children(wrap.pid()).len() == 2;
+        wrap.kill();
+        assert!(there_is_one);
+        wait_for_end(agent);
+    }
 }
 
 #[test]
@@ -88,7 +168,7 @@ fn an_agent_that_has_executed_itself_again() {
     re_executing(&controller, &mut wrapper, &[]);
     let (wrap, agent) = start_re_executing(wrapper);
     assert_eq!(wrap.agent_pid(1), agent, "it is still the first run");
-    let guard = guard(wrap.pid()).unwrap();
+    let guard = guard_on_duty(wrap.pid());
     kill_wrapper(wrap, agent);
     wait_for_end(guard);
 }
@@ -101,7 +181,7 @@ fn without_a_guard_it_would_live_on() {
     re_executing(&controller, &mut wrapper, &[]);
     let (wrap, agent) = start_re_executing(wrapper);
     let _ends = Ends(agent);
-    kill(guard(wrap.pid()).unwrap(), Signal::SIGKILL).unwrap();
+    kill(guard_on_duty(wrap.pid()), Signal::SIGKILL).unwrap();
     eventually("the guard is reaped", || guard(wrap.pid()).is_none());
     wrap.kill();
     eventually("the agent is somebody else's child", || {
@@ -118,7 +198,7 @@ fn a_guard_outlives_what_is_sent_to_the_whole_group() {
         wrapper.process_group(0);
         re_executing(&controller, &mut wrapper, &["--ignore-term"]);
         let (wrap, agent) = start_re_executing(wrapper);
-        let guard = guard(wrap.pid()).unwrap();
+        let guard = guard_on_duty(wrap.pid());
         assert_eq!(stat(guard).unwrap().group, wrap.pid(), "it would not be reached at all");
         killpg(wrap.pid(), signal).unwrap();
         wrap.wait_for(if signal == Signal::SIGHUP { "reload" } else { "terminating" });
@@ -132,7 +212,7 @@ fn a_guard_outlives_what_is_sent_to_the_whole_group() {
 fn nothing_is_left_of_a_guard_after_a_normal_end() {
     let (wrap, said) = start_and_listen(standalone_with(&[], &[misbehave(), "--hang"]));
     said.wait_for("hanging");
-    let guard = guard(wrap.pid()).unwrap();
+    let guard = guard_on_duty(wrap.pid());
     wrap.stop().expect_code(0);
     assert!(!exists(guard), "{:?}", stat(guard));
     assert_eq!(said.rest(), [""; 0], "everybody who held the agent's output is gone");
@@ -157,7 +237,7 @@ fn a_guard_ends_with_its_agent_and_is_reaped() {
     for count in 1..=3 {
         said.wait_for("hanging");
         let agent = wrap.agent_pid(count);
-        guards.push(guard(wrap.pid()).unwrap());
+        guards.push(guard_on_duty(wrap.pid()));
         kill(agent, Signal::SIGKILL).unwrap();
     }
     said.wait_for("hanging");
@@ -167,7 +247,7 @@ fn a_guard_ends_with_its_agent_and_is_reaped() {
     }
     let mut left = children(wrap.pid());
     left.sort();
-    let mut expected = vec![agent, guard(wrap.pid()).unwrap()];
+    let mut expected = vec![agent, guard_on_duty(wrap.pid())];
     expected.sort();
     assert_eq!(left, expected);
     wrap.stop().expect_code(0);
@@ -177,7 +257,7 @@ fn a_guard_ends_with_its_agent_and_is_reaped() {
 fn a_guard_holds_no_output_open_after_the_wrapper() {
     let (wrap, said) = start_and_listen(standalone_with(&[], &["sh", "-c", "echo ready; exec sleep 1000 >/dev/null"]));
     said.wait_for("ready");
-    let guard = guard(wrap.pid()).unwrap();
+    let guard = guard_on_duty(wrap.pid());
     // A guard that cannot run: were it to hold the pipe, its end would not come.
     kill(guard, Signal::SIGSTOP).unwrap();
     let _ends = Ends(guard);

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use agent_wrap_testbed::skip;
 use common::standalone::{
-    Ends, children, exists, guard, misbehave, standalone_script, standalone_with, start_and_listen, stat, wait_for_end,
+    Ends, children, exists, guard_on_duty, misbehave, standalone_script, standalone_with, start_and_listen, stat,
+    wait_for_end,
 };
 use common::{AGENT_WRAP, Wrap, eventually, is_alive, wrap};
 use nix::sys::signal::{Signal, kill};
@@ -71,6 +72,10 @@ fn leftovers_are_left_at_a_mere_restart() {
     kill(wrap.agent_pid(1), Signal::SIGKILL).unwrap();
     let second = [said.wait_for_pid("child "), said.wait_for_pid("child ")];
     said.wait_for("hanging");
+    let line = wrap.wait_for("leftovers_left");
+    for child in first {
+        assert!(line["message"].as_str().unwrap().contains(&format!("misbehave (pid {child})")), "{line}");
+    }
     wrap.agent_pid(2);
     for child in first {
         assert!(is_alive(child), "a build may still run in it");
@@ -80,6 +85,72 @@ fn leftovers_are_left_at_a_mere_restart() {
     outcome.expect_code(0);
     assert!(outcome.text().contains("left 4 processes behind"), "{}", outcome.text());
     assert!(first.into_iter().chain(second).all(|child| !exists(child)));
+}
+
+#[test]
+fn what_is_left_at_a_restart_is_told_once() {
+    let folder = common::standalone::folder();
+    let script = "[ -e left ] || { JENKINS_SERVER_COOKIE=durable-1 sleep 1000 & }; : > left; exit 1";
+    let mut command = standalone_script(&["--restart-delay", "10ms"], script);
+    command.current_dir(folder.path());
+    let wrap = Wrap::start(command);
+    wrap.agent_pid(4);
+    let outcome = wrap.stop();
+    let told = outcome.events().into_iter().filter(|event| event == "leftovers_left").count();
+    assert_eq!(told, 1, "{}", outcome.text());
+    assert!(outcome.text().contains("left 1 process behind"), "{}", outcome.text());
+}
+
+/// Starts an agent by this script again and again. Each says `pid PID` of what must not be there twice.
+#[track_caller]
+fn there_is_never_a_second_one(options: &[&str], script: &str, what_ends_it: impl Fn(&Wrap, usize)) {
+    let (wrap, said) = start_and_listen(standalone_script(&[&["--restart-delay", "10ms"], options].concat(), script));
+    let mut before = None::<Ends>;
+    for run in 1..=3 {
+        let agent = said.wait_for_pid("pid ");
+        if let Some(before) = &before {
+            assert!(!is_alive(before.0), "two at once:\n{}", wrap.log().join("\n"));
+            let line = wrap.wait_for_nth("remains_found", run - 1);
+            let message = line["message"].as_str().unwrap();
+            assert!(message.contains(&format!("(pid {})", before.0)) && message.contains("exec"), "{message}");
+        }
+        before = Some(Ends(agent));
+        what_ends_it(&wrap, run);
+    }
+    let last = before.unwrap();
+    let outcome = wrap.stop();
+    assert!(!is_alive(last.0), "{}", outcome.text());
+}
+
+#[test]
+fn a_command_that_goes_into_the_background_is_not_started_beside_itself() {
+    there_is_never_a_second_one(&[], "setsid sleep 1000 & echo pid $!; exit 0", |_, _| {});
+}
+
+#[test]
+fn a_script_that_dies_before_its_agent_is_not_started_beside_it() {
+    let script = "sleep 1000 & echo pid $!; wait";
+    there_is_never_a_second_one(&[], script, |wrap, run| kill(wrap.agent_pid(run), Signal::SIGKILL).unwrap());
+}
+
+#[test]
+fn what_is_in_the_background_and_ignores_term_is_killed() {
+    let script = "trap '' TERM; setsid sleep 1000 & echo pid $!; exit 0";
+    there_is_never_a_second_one(&["--grace", "100ms"], script, |_, _| {});
+}
+
+#[test]
+fn a_stop_while_the_background_is_being_ended() {
+    let script = "trap '' TERM; setsid sleep 1000 & echo pid $!; exit 0";
+    let options = ["--grace", "300ms", "--restart-delay", "10ms"];
+    let (wrap, said) = start_and_listen(standalone_script(&options, script));
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    wrap.wait_for("remains_found");
+    let outcome = wrap.stop();
+    outcome.expect_code(137);
+    assert!(!exists(agent), "{}", outcome.text());
+    assert_eq!(said.rest(), [""; 0], "another was started");
 }
 
 #[test]
@@ -107,7 +178,7 @@ fn a_thousand_orphans_are_reaped_while_the_agent_runs() {
     let (wrap, said) = start_and_listen(standalone_script(&[], script));
     said.wait_for("done");
     let agent = wrap.agent_pid(1);
-    let guard = guard(wrap.pid()).unwrap();
+    let guard = guard_on_duty(wrap.pid());
     eventually("no child but the agent and its guard", || {
         let mut left = children(wrap.pid());
         left.retain(|pid| ![agent, guard].contains(pid));
@@ -211,6 +282,26 @@ fn need_first_process() -> skip::Need {
         Ok(output) => Err(format!("no pid namespace to be had: {}", String::from_utf8_lossy(&output.stderr).trim())),
         Err(error) => Err(format!("unshare: {error}")),
     }
+}
+
+/// With nothing on `/proc`, as in a chroot that nobody has mounted it in.
+#[test]
+fn without_proc_it_says_what_will_not_work() {
+    let test = "process_tree::without_proc_it_says_what_will_not_work";
+    if skip::unmet(test, skip::need_root().and_then(|()| skip::need_program("unshare"))) {
+        return;
+    }
+    let inner = standalone_with(&["--restart", "no"], &["sh", "-c", "exit 7"]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let outcome = Wrap::start(command).outcome();
+    outcome.expect_code(7);
+    assert_eq!(outcome.events().iter().filter(|event| *event == "no_proc").count(), 1, "{}", outcome.text());
+    assert!(outcome.text().contains("mount -t proc proc /proc"), "{}", outcome.text());
+    let outcome = Wrap::start(standalone_with(&["--restart", "no"], &["true"])).outcome();
+    assert!(!outcome.has("no_proc"), "{}", outcome.text());
 }
 
 #[test]

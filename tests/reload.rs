@@ -3,13 +3,15 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use agent_wrap_testbed::simulated::{Entry, Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
-use common::standalone::{folder, misbehave, standalone_script, start_and_listen, text, without_terminal};
+use common::standalone::{folder, misbehave, on_fork, standalone_script, start_and_listen, text, without_terminal};
 use common::{Wrap, wrap, wrap_with_state};
+use nix::libc;
 use nix::sys::signal::Signal;
 
 fn reload(wrap: &Wrap, file: &Path, settings: &str, count: usize) {
@@ -76,6 +78,53 @@ fn the_agents_secret_and_its_channel_change_at_its_next_start_and_signals_at_onc
     let outcome = wrap.stop();
     outcome.expect_code(0);
     assert!(!outcome.has("reload_ignored"), "{}", outcome.text());
+}
+
+#[test]
+fn a_meaning_for_a_signal_that_stays_ignored_is_in_vain() {
+    let folder = folder();
+    let file = folder.path().join("agent-wrap.toml");
+    fs::write(&file, "").expect("written");
+    let mut command = standalone_script(&["--config", &text(&file)], "exec sleep 1000");
+    on_fork(&mut command, || {
+        // SAFETY: ignoring runs no code.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+        Ok(())
+    });
+    without_terminal(&mut command);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_started");
+    let warned = || wrap.log().iter().filter(|line| line.contains("--signal gives to INT is in vain")).count();
+    reload(&wrap, &file, "[signal]\nINT = \"ignore\"\nUSR1 = \"drain\"\n", 1);
+    assert_eq!(warned(), 0);
+    reload(&wrap, &file, "[signal]\nINT = \"drain\"\n", 2);
+    assert_eq!(warned(), 1);
+    wrap.stop().expect_code(0);
+}
+
+#[test]
+fn a_secret_that_the_next_agent_could_not_have_is_found_out_and_that_of_the_agent_that_runs_stays() {
+    let dir = folder();
+    let [file, agent] = ["agent-wrap.toml", "agent"].map(|name| dir.path().join(name));
+    fs::write(&file, "").expect("written");
+    fs::write(&agent, "#!/bin/sh\necho ${6#@}\ntrap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n").expect("written");
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    let mut command = wrap();
+    command.args(["--standalone", "--log-format", "json", "--config", &text(&file), &text(&agent)]);
+    command.args(["-url", "http://ci/", "-name", "n", "-secret", "hush"]);
+    without_terminal(&mut command);
+    let (wrap, said) = start_and_listen(command);
+    let secret = said.next().expect("the path of its secret");
+    reload(&wrap, &file, "grace = \"10s\"\n", 1);
+    assert_eq!(fs::read_to_string(&secret).expect("it is still there"), "hush");
+    let runtime = Path::new(&secret).parent().expect("its folder");
+    fs::set_permissions(runtime, fs::Permissions::from_mode(0o777)).expect("its mode is set");
+    fs::write(&file, "grace = \"20s\"\n").expect("written");
+    wrap.signal(Signal::SIGHUP);
+    let failed = wrap.wait_for("reload_failed");
+    assert!(failed["message"].as_str().expect("a message").contains("can be written by others"), "{failed}");
+    fs::set_permissions(runtime, fs::Permissions::from_mode(0o700)).expect("its mode is set");
+    wrap.stop().expect_code(0);
 }
 
 #[test]

@@ -153,10 +153,14 @@ fn so_does_one_in_another_pid_namespace() {
 }
 
 #[test]
-fn what_the_agent_has_started_holds_nothing() {
+fn what_a_build_has_started_holds_nothing() {
     let place = Place::new();
     let agent = place.folder.path().join("agent");
-    fs::write(&agent, "#!/bin/sh\nsetsid sleep 1000 &\necho $! > survivor\nexec sleep 1000\n").unwrap();
+    fs::write(
+        &agent,
+        "#!/bin/sh\nJENKINS_SERVER_COOKIE=durable-1 setsid sleep 1000 &\necho $! > survivor\nexec sleep 1000\n",
+    )
+    .unwrap();
     let mut command = place.with_secret();
     command.current_dir(place.folder.path());
     let wrap = Wrap::start(command);

@@ -9,12 +9,12 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use agent_wrap_testbed::simulated::{Account, Options, Permission, Simulated};
+use agent_wrap_testbed::simulated::{Account, Options, Permission, Simulated, agent_program};
 use agent_wrap_testbed::stage::Stage as _;
 use common::standalone::{folder, misbehave, standalone_with, text, without_terminal};
 use common::{Wrap, eventually, wrap, wrap_with_state};
 use lease::Lease;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 
 /// A controller with the node `n`.
@@ -36,12 +36,16 @@ fn wrapper(controller: &Simulated, dir: &Path, options: &[&str]) -> Command {
 #[test]
 fn a_fifo_for_a_file_is_refused_by_name_whichever_file_it_is() {
     let controller = controller();
-    for option in ["--token-file", "--ca-file", "--config"] {
+    for option in ["--token-file", "--ca-file", "--config", "--secret-file"] {
         let dir = folder();
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).expect("a FIFO");
         let token = if option == "--token-file" { "" } else { "admin:admin-token" };
-        let mut command = wrapper(&controller, dir.path(), &[option, "fifo"]);
+        let java = dir.path().join("java");
+        std::os::unix::fs::symlink(agent_program(), &java).expect("a link");
+        let mut command = wrap_with_state(dir.path().as_os_str());
+        command.current_dir(dir.path()).args(["--url", &controller.url(), "--node", "n", option, "fifo"]);
+        command.args([text(&java).as_str(), "-jar", "agent.jar"]);
         command.env("AGENT_WRAP_TOKEN", token);
         let outcome = Wrap::start(command).outcome();
         outcome.expect_code(78);
@@ -54,15 +58,20 @@ fn a_fifo_for_a_file_is_refused_by_name_whichever_file_it_is() {
 fn a_secret_file_that_becomes_a_fifo_fails_the_agents_start_alone() {
     let controller = controller();
     let dir = folder();
-    nix::unistd::mkfifo(&dir.path().join("fifo"), Mode::S_IRWXU).expect("a FIFO");
+    let [secret, java] = ["secret", "java"].map(|name| dir.path().join(name));
+    fs::write(&secret, controller.secret("n")).expect("written");
+    std::os::unix::fs::symlink(agent_program(), &java).expect("a link");
     let mut command = wrap_with_state(dir.path().as_os_str());
     fs::write(dir.path().join("token"), "admin:admin-token").expect("written");
-    fs::write(dir.path().join("agent.jar"), "a jar").expect("written");
     command.current_dir(dir.path()).args(["--url", &controller.url(), "--node", "n", "--token-file", "token"]);
-    command.args(["--secret-file", "fifo", "--restart-delay", "100ms", misbehave(), "-jar", "agent.jar"]);
+    command.args(["--secret-file", "secret", "--restart-delay", "100ms", &text(&java), "-jar", "agent.jar"]);
     let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    fs::remove_file(&secret).expect("it is there");
+    nix::unistd::mkfifo(&secret, Mode::S_IRWXU).expect("a FIFO");
+    kill(wrap.agent_pid(1), Signal::SIGKILL).expect("it is there");
     let failed = wrap.wait_for("not_prepared");
-    assert!(failed["message"].as_str().expect("a message").contains("fifo: it is a FIFO"), "{failed}");
+    assert!(failed["message"].as_str().expect("a message").contains("secret: it is a FIFO"), "{failed}");
     wrap.stop().expect_code(0);
     assert!(controller.node("n").expect("it answers").marked);
 }

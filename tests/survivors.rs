@@ -8,7 +8,7 @@ use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Options, Simulated};
 use agent_wrap_testbed::stage::Stage as _;
-use common::standalone::{Ends, exists, guard, misbehave, stat, text, wait_for_end};
+use common::standalone::{Ends, Said, exists, guard, guard_on_duty, misbehave, stat, text, wait_for_end};
 use common::{Wrap, eventually, is_alive, wrap_with_state};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -29,6 +29,13 @@ impl Scene {
     }
 
     fn wrapper(&self, options: &[&str], agent: &[&str]) -> Command {
+        let plain = self.controller.agent_command(NODE);
+        let plain = plain[1..].iter().map(String::as_str);
+        let agent: Vec<&str> = [misbehave()].into_iter().chain(plain).chain(agent.iter().copied()).collect();
+        self.wrapper_for(options, &agent)
+    }
+
+    fn wrapper_for(&self, options: &[&str], command_line: &[&str]) -> Command {
         let mut command = wrap_with_state(self.folder.path().as_os_str());
         command.args(["--url", &self.controller.url(), "--node", NODE]).args(options);
         if let Some((user, token)) = self.controller.credentials() {
@@ -36,8 +43,7 @@ impl Scene {
             fs::write(&file, token).unwrap();
             command.args(["--user", &user, "--token-file", &text(file)]);
         }
-        let plain = self.controller.agent_command(NODE);
-        command.arg(misbehave()).args(&plain[1..]).args(agent);
+        command.args(command_line);
         command
     }
 
@@ -47,11 +53,34 @@ impl Scene {
         let wrap = Wrap::start(self.wrapper(&[], &[&["--re-exec"], agent].concat()));
         let survivor = wrap.agent_pid(1);
         wrap.wait_for_words("INFO: Connected", 2);
-        kill(guard(wrap.pid()).unwrap(), Signal::SIGKILL).unwrap();
+        kill(guard_on_duty(wrap.pid()), Signal::SIGKILL).unwrap();
         eventually("the guard is gone", || guard(wrap.pid()).is_none());
         wrap.kill();
         assert!(is_alive(survivor), "there is nothing to be found");
         survivor
+    }
+
+    /// Leaves behind what a start script has started: the script dies with its wrapper, whose guard was killed before.
+    /// The pids of the agent, in a session of its own, and of a build of its.
+    fn survivor_of_a_script(&self) -> (Pid, Pid) {
+        let script =
+            "setsid sleep 1000 & echo agent $!; JENKINS_SERVER_COOKIE=durable-1 sleep 1000 & echo build $!; wait";
+        let mut command = self.wrapper_for(&[], &["sh", "-c", script, "-noReconnect"]);
+        let said = Said::by(&mut command);
+        let wrap = Wrap::start(command);
+        let (agent, build) = (said.wait_for_pid("agent "), said.wait_for_pid("build "));
+        let leader = wrap.agent_pid(1);
+        eventually("there is a state", || self.state()["agent"]["pid"] == leader.as_raw());
+        kill(guard_on_duty(wrap.pid()), Signal::SIGKILL).unwrap();
+        eventually("the guard is gone", || guard(wrap.pid()).is_none());
+        wrap.kill();
+        wait_for_end(leader);
+        assert!(is_alive(agent), "there is nothing to be found");
+        (agent, build)
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.state_file()).unwrap()).unwrap()
     }
 
     fn state_file(&self) -> std::path::PathBuf {
@@ -92,6 +121,56 @@ fn a_survivor_that_ignores_term_is_killed() {
     wrap.wait_for("agent_started");
     assert!(!is_alive(survivor));
     wrap.stop().expect_code(0);
+}
+
+#[test]
+fn what_a_start_script_has_started_is_a_survivor_but_its_builds_are_not() {
+    let scene = Scene::new();
+    let (agent, build) = scene.survivor_of_a_script();
+    let _ends = [agent, build].map(Ends);
+    let wrap = Wrap::start(scene.wrapper(&[], &[]));
+    wrap.wait_for("survivor_found");
+    wrap.wait_for("agent_started");
+    assert!(!is_alive(agent), "there are two agents");
+    assert!(is_alive(build), "a build may be waited for by the controller");
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(is_alive(build), "what is not below us is not ours:\n{}", outcome.text());
+}
+
+/// The wrapper that ends a survivor is killed itself, after it has written its own record.
+#[test]
+fn a_survivor_is_not_forgotten_by_the_wrapper_after_next() {
+    let scene = Scene::new();
+    let (survivor, build) = scene.survivor_of_a_script();
+    let _ends = [survivor, build].map(Ends);
+    kill(survivor, Signal::SIGSTOP).unwrap();
+    let mut state = scene.state();
+    state["earlier"] = serde_json::json!([state["run"]]);
+    state["run"] = "the-wrapper-in-between".into();
+    state["agent"] = serde_json::Value::Null;
+    fs::write(scene.state_file(), state.to_string()).unwrap();
+    let wrap = Wrap::start(scene.wrapper(&[], &[]));
+    wrap.wait_for("agent_started");
+    assert!(!is_alive(survivor));
+    assert_eq!(scene.state()["earlier"], serde_json::json!([]), "it has ended");
+    wrap.stop().expect_code(0);
+}
+
+/// Should this one be killed as well, the next has to find it.
+#[test]
+fn a_survivor_is_written_down_until_it_has_ended() {
+    let scene = Scene::new();
+    let survivor = scene.survivor(&["--ignore-term"]);
+    let _ends = Ends(survivor);
+    let run = scene.state()["run"].clone();
+    let wrap = Wrap::start(scene.wrapper(&["--grace", "1h"], &[]));
+    wrap.wait_for("survivor_found");
+    wrap.signal(Signal::SIGTERM);
+    wrap.wait_for("marked");
+    eventually("it has written its own record", || scene.state()["run"] != run);
+    assert_eq!(scene.state()["earlier"], serde_json::json!([run]));
+    assert_eq!(scene.state()["agent"]["pid"], survivor.as_raw());
 }
 
 #[test]

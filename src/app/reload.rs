@@ -1,17 +1,24 @@
 //! The settings, read again while the wrapper runs.
 
-use super::{StartError, agent_user, credential_source, online_match};
+use super::{StartError, agent_user, credential_source, online_match, runtime_directory, vain_meanings};
 use crate::cli::Cli;
 use crate::config::{self, Settings, Surroundings};
 use crate::driver::{Launch, Reloaded};
 use crate::signals::SignalTable;
 
 /// Reads the settings as at the start, and finds out all that can be wrong with them, so that they are taken whole or
-/// not at all.
-pub(super) fn read(cli: &Cli, running: &Settings, launch: &Launch) -> Result<Reloaded<Launch>, String> {
+/// not at all. Of the signals, `kept_ignored` cannot come.
+pub(super) fn read(
+    cli: &Cli,
+    running: &Settings,
+    launch: &Launch,
+    kept_ignored: &[i32],
+) -> Result<Reloaded<Launch>, String> {
     let loaded = config::load(cli, &Surroundings::of_this_process()).map_err(|error| error.to_string())?;
     let (settings, held_back) = config::reload(running, loaded.settings);
-    resolve(settings, held_back, loaded.warnings, launch).map_err(|error| error.to_string())
+    let mut warnings = loaded.warnings;
+    warnings.extend(vain_meanings(&settings, kept_ignored));
+    resolve(settings, held_back, warnings, launch).map_err(|error| error.to_string())
 }
 
 fn resolve(
@@ -20,10 +27,10 @@ fn resolve(
     warnings: Vec<String>,
     launch: &Launch,
 ) -> Result<Reloaded<Launch>, StartError> {
-    let launch = launch.changed(&settings, agent_user(&settings)?);
-    if let Some(jar) = launch.missing_jar() {
-        return Err(StartError::MissingJar(jar));
-    }
+    let user = agent_user(&settings)?;
+    let runtime = runtime_directory(user.as_ref().map(|(user, _)| user));
+    let launch = launch.changed(&settings, runtime, user);
+    launch.check()?;
     let credentials = settings.controller.as_ref().and_then(|controller| controller.credentials.as_ref());
     Ok(Reloaded {
         launch,

@@ -11,12 +11,15 @@ use agent_wrap_supervisor::{Moment, OfflinePolicy, Policy, Request, Span};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{StartError, agent_user, controller, host_name, open_state, random_hex, random_number, resolve};
+use super::{
+    StartError, agent_user, controller, host_name, open_state, random_hex, random_number, resolve, runtime_directory,
+};
 use crate::clock::Clock;
-use crate::config::{RuntimeDirectory, Settings, Surroundings};
+use crate::config::Settings;
 use crate::controller::Controller;
 use crate::driver::Launch;
 use crate::exit::ExitCode;
+use crate::process::Survivor;
 use crate::signals::{EarlySignals, Meaning, Received, SignalTable};
 use crate::state::{Previous, StateFile};
 
@@ -99,6 +102,8 @@ pub(super) struct Prepared {
     pub(super) launch: Launch,
     pub(super) state: StateFile,
     pub(super) previous: Option<Previous>,
+    /// What lives of the agent of an earlier run.
+    pub(super) survivor: Option<Survivor>,
     pub(super) policy: Policy,
     pub(super) controller: Option<Arc<Controller>>,
 }
@@ -108,7 +113,7 @@ pub(super) fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
     let program = resolve(settings)?;
     let user = agent_user(settings)?;
     let run = random_hex()?;
-    let runtime = RuntimeDirectory::choose(&Surroundings::of_this_process());
+    let runtime = runtime_directory(user.as_ref().map(|(user, _)| user));
     for left in runtime.remove_abandoned() {
         tracing::info!(
             target: "agent_wrap",
@@ -118,18 +123,17 @@ pub(super) fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
         );
     }
     let launch = Launch::new(settings, program, &run, runtime, user);
-    if let Some(jar) = launch.missing_jar() {
-        return Err(StartError::MissingJar(jar));
-    }
     let host = host_name();
     let (state, previous) = open_state(settings)?;
+    launch.check()?;
     let mut policy = settings.policy();
     policy.seed = random_number()?;
-    policy.survivor = previous.as_ref().is_some_and(|previous| previous.survivor.is_some());
+    let survivor = previous.as_ref().and_then(|previous| Survivor::find(previous.runs(), previous.agent.clone()));
+    policy.survivor = survivor.is_some();
     if let Some(node) = &mut policy.node {
         node.unclean = previous.as_ref().is_some_and(|previous| previous.unclean);
         node.marked_before = previous.as_ref().is_some_and(|previous| previous.marked);
     }
     let controller = controller(settings, &host, &run, policy.node.as_ref().is_some_and(|node| node.marked_before))?;
-    Ok(Prepared { run, host, launch, state, previous, policy, controller })
+    Ok(Prepared { run, host, launch, state, previous, survivor, policy, controller })
 }

@@ -8,6 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use super::agent_options::{are_java_options, is_option, takes_value};
+use super::transparent;
 use crate::files;
 
 /// What a command line says about the connection.
@@ -17,6 +19,11 @@ pub(crate) struct AgentCommand {
     pub(crate) is_agent: bool,
     /// The index of the jar, where there is one that looks like an agent's.
     pub(crate) jar: Option<usize>,
+    /// The jar has its old name, which is Hudson's.
+    is_slave_jar: bool,
+    /// The index of a program that may well run the agent on another machine, as another user or in another directory,
+    /// where files of ours are not what they are here.
+    pub(crate) elsewhere: Option<usize>,
     /// The options after the jar, `@file` expanded.
     options: Vec<AgentOption>,
     /// What is no option.
@@ -47,42 +54,6 @@ pub(crate) enum Place {
     InFile,
 }
 
-/// Options of agent.jar that take a value.
-const WITH_VALUE: [&str; 25] = [
-    "-agentLog",
-    "-auth",
-    "-cert",
-    "-classpath",
-    "-connectTo",
-    "-cp",
-    "-credentials",
-    "-direct",
-    "-directConnection",
-    "-instanceIdentity",
-    "-internalDir",
-    "-jar-cache",
-    "-jnlpCredentials",
-    "-jnlpUrl",
-    "-loggingConfig",
-    "-name",
-    "-noReconnectAfter",
-    "-protocols",
-    "-proxyCredentials",
-    "-secret",
-    "-slaveLog",
-    "-tcp",
-    "-tunnel",
-    "-url",
-    "-webSocketHeader",
-];
-
-/// Also with a value, but the only one that is no text of a line.
-const WORK_DIR: &str = "-workDir";
-
-fn takes_value(name: &str) -> bool {
-    name == WORK_DIR || WITH_VALUE.contains(&name)
-}
-
 /// Whether a file of this name is an agent: agent.jar, slave.jar, remoting.jar, and with versions in their names.
 pub(crate) fn is_agent_jar(path: &OsStr) -> bool {
     let Some(name) = Path::new(path).file_name().and_then(OsStr::to_str) else { return false };
@@ -105,13 +76,22 @@ impl AgentCommand {
         let main_class = command
             .iter()
             .position(|word| matches!(word.as_bytes(), b"hudson.remoting.jnlp.Main" | b"hudson.remoting.Launcher"));
-        let script = command.first().and_then(|program| Path::new(program).file_name());
+        let program = transparent::program(command);
+        let script = command.get(program).and_then(|program| Path::new(program).file_name());
         let script = script.is_some_and(|name| name == "jenkins-agent" || name == "jenkins-slave");
         this.jar = jar.filter(|at| is_agent_jar(&command[*at]));
-        let start = jar.or(main_class).map_or(1, |at| at + 1);
+        let jar_name = this.jar.and_then(|at| Path::new(&command[at]).file_name());
+        this.is_slave_jar = jar_name.is_some_and(|name| name.to_string_lossy().to_ascii_lowercase().contains("slave"));
+        let start = jar.or(main_class).map_or(program + 1, |at| at + 1);
         this.read_options(command, start.min(command.len()), read_lines);
         let fingerprint = this.option("-jnlpUrl").is_some() || (this.has("-url") && this.has("-name"));
         this.is_agent = this.jar.is_some() || main_class.is_some() || script || fingerprint;
+        this.elsewhere = match jar.map(|at| at - 1).or(main_class) {
+            Some(end) => !are_java_options(command, program + 1, end),
+            // A program of the user's own that takes the agent's options, and not one that runs it with them.
+            None => !script && command.get(program + 1).is_none_or(|word| !is_option(word)),
+        }
+        .then_some(program);
         this
     }
 
@@ -219,7 +199,15 @@ impl AgentCommand {
 
     /// It says how to connect in a way that needs the node's secret, and does not say that.
     pub(crate) fn lacks_secret(&self) -> bool {
-        (self.is_direct() || self.has("-url")) && self.secret().is_none()
+        (self.is_direct() || self.has("-url") || self.jnlp_needs_secret()) && self.secret().is_none()
+    }
+
+    /// With the secret a controller's `-jnlpUrl` needs no password; a local file is not encrypted with it, and Hudson's
+    /// slave.jar does not know the option.
+    fn jnlp_needs_secret(&self) -> bool {
+        let remote =
+            self.words("-jnlpUrl").is_some_and(|url| url.starts_with("http://") || url.starts_with("https://"));
+        remote && !self.is_slave_jar && !self.has("-jnlpCredentials")
     }
 
     /// Where it names the node's secret: an option's value, or the first word of the old way.
@@ -340,6 +328,34 @@ mod tests {
         assert!(read("./start.sh -url https://ci/ -name a").is_agent);
         assert!(!AgentCommand::read(&[], &|_| None).is_agent);
         assert!(!read("java -jar").is_agent);
+    }
+
+    #[test]
+    fn what_may_run_the_agent_elsewhere() {
+        for line in [
+            "java -jar agent.jar",
+            "java -Xmx1g -cp x --add-opens a=b @opts -jar /opt/agent.jar -url u",
+            "nice -n 5 /jdk/bin/java -jar agent.jar",
+            "java -cp agent.jar hudson.remoting.jnlp.Main -url u",
+            "env A=b jenkins-agent s n",
+            "./start.sh -url u -name n",
+            "nice ./start.sh -webSocket -url=u -name=n",
+            "./start.sh @args -url u -name n",
+        ] {
+            assert_eq!(read(line).elsewhere, None, "{line}");
+        }
+        for (line, at) in [
+            ("ssh host java -jar agent.jar", 0),
+            ("nice -n 5 ssh -t host java -jar agent.jar", 3),
+            ("env -C /x java -jar agent.jar", 0),
+            ("sudo -u ci java -cp agent.jar hudson.remoting.jnlp.Main", 0),
+            ("docker run -i image -url u -name n", 0),
+            ("docker --context c run image -url u -name n", 0),
+            ("ssh host jenkins-agent -url u -name n", 0),
+        ] {
+            assert_eq!(read(line).elsewhere, Some(at), "{line}");
+            assert!(read(line).is_agent, "{line}");
+        }
     }
 
     #[test]

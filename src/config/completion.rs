@@ -82,7 +82,8 @@ pub enum Jar {
 ///
 /// Without connection arguments of its own, the command of a known agent's jar is given them; a secret that stands in
 /// the command, where every build could see it, is moved into the secret file; a relative jar that is not there is
-/// fetched; and a command that says all but the secret gets the one of the settings. Every other byte of the command stays as it is.
+/// fetched; and a command that says all but the secret gets the one of the settings. Every other byte of the command stays
+/// as it is; and so does all of a command that may run the agent elsewhere, where our files are not.
 #[must_use]
 pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
     let agent = AgentCommand::read(command, &lines_of);
@@ -93,25 +94,78 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         completed: false,
         warnings: Vec::new(),
     };
+    if let Some(at) = agent.elsewhere.filter(|_| agent.is_agent) {
+        completion.warnings.extend(left_undone(&agent, facts).map(|undone| left_alone(&command[at], &undone)));
+        return completion;
+    }
     if agent.is_agent {
         hide_secret(&agent, facts, &mut completion);
     }
     if let Some(at) = agent.jar {
         completion.jar = find_jar(at, facts, &mut completion.command);
-        if let Some((url, node)) = facts.controller.filter(|_| !facts.stdio && !agent.has_connection()) {
-            complete(&agent, url, node, facts, &mut completion);
-        } else if facts.secret_given && agent.lacks_secret() {
-            completion.command.extend(["-secret".into(), reference(facts.secret_file)]);
-            completion.secret = NeededSecret::OfTheNode;
+        match lack(&agent, facts) {
+            Some(Lack::Connection { url, node }) => complete(&agent, url, node, facts, &mut completion),
+            Some(Lack::Secret) => {
+                completion.command.extend(["-secret".into(), reference(facts.secret_file)]);
+                completion.secret = NeededSecret::OfTheNode;
+            }
+            None => {}
         }
     }
     completion
 }
 
+/// What a command does not say, and we know.
+enum Lack<'a> {
+    Connection { url: &'a str, node: &'a str },
+    Secret,
+}
+
+fn lack<'a>(agent: &AgentCommand, facts: &CompletionFacts<'a>) -> Option<Lack<'a>> {
+    match facts.controller.filter(|_| !facts.stdio && !agent.has_connection()) {
+        Some((url, node)) => Some(Lack::Connection { url, node }),
+        None => (facts.secret_given && agent.lacks_secret()).then_some(Lack::Secret),
+    }
+}
+
+/// What would have been done to a command if it ran the agent here, and how to do without.
+fn left_undone(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<String> {
+    let mut undone = Vec::new();
+    match agent.jar.and_then(|_| lack(agent, facts)) {
+        Some(Lack::Connection { .. }) => {
+            undone.push(
+                "it does not say how to connect, and nothing is added: write -url, -name and -secret @FILE into it",
+            );
+        }
+        Some(Lack::Secret) => {
+            undone.push("the secret of the settings is not handed over: write -secret @FILE, a file of there, into it");
+        }
+        None => {}
+    }
+    if agent.secret().is_some_and(|word| word.place != Place::InFile && is_plain_secret(&word.text)) {
+        undone.push(
+            "the node's secret in it is not moved to a file, and everybody can read it (ps): write -secret @FILE, a file \
+             of there, instead",
+        );
+    }
+    (!undone.is_empty()).then(|| undone.join("; "))
+}
+
+fn left_alone(program: &OsStr, undone: &str) -> String {
+    format!(
+        "the agent's command is left as it is, because {program:?} may run the agent where no file of ours is: {undone}"
+    )
+}
+
+/// A secret itself and no reference to the file that holds it.
+fn is_plain_secret(text: &OsStr) -> bool {
+    !text.is_empty() && !text.as_bytes().starts_with(b"@")
+}
+
 /// Moves a secret that stands in the command into the secret file.
 fn hide_secret(agent: &AgentCommand, facts: &CompletionFacts<'_>, completion: &mut Completion) {
     let Some(word) = agent.secret() else { return };
-    let Some(secret) = word.text.to_str().filter(|text| !text.is_empty() && !text.starts_with('@')) else { return };
+    let Some(secret) = word.text.to_str().filter(|_| is_plain_secret(&word.text)) else { return };
     let reference = reference(facts.secret_file);
     match word.place {
         Place::Whole(at) => completion.command[at] = reference,
@@ -306,6 +360,7 @@ mod tests {
             ("./start.sh", facts()),
             ("java -jar", facts()),
             ("sh -c x -secret hush", facts()),
+            ("ssh host java -jar agent.jar -url u -name n -secret @f", facts()),
             ("java -jar agent.jar -url u -name n -secret @f -newOption 3", facts()),
         ] {
             let (planned, completion) = planned(line, &facts);
@@ -340,16 +395,51 @@ mod tests {
     #[test]
     fn a_given_secret_is_added_where_only_it_is_missing() {
         let given = CompletionFacts { secret_given: true, ..facts() };
-        for line in ["-url u -name n", "-direct h:1 -name n -instanceIdentity i"] {
+        for line in
+            ["-url u -name n", "-direct h:1 -name n -instanceIdentity i", "-jnlpUrl https://ci/computer/n/x.jnlp"]
+        {
             let line = format!("java -jar agent.jar {line}");
             let (with, completion) = planned(&line, &given);
             assert_eq!(with, format!("{line} -secret @/run/s"));
             assert!(matches!(completion.secret, NeededSecret::OfTheNode) && !completion.completed);
             assert_eq!(planned(&line, &facts()).0, line);
         }
-        for line in ["-url u -name n -secret @f", "-url u s n", "-jnlpUrl u", "-tcp f"] {
+        let jnlp = "-jnlpUrl https://ci/x.jnlp";
+        for line in [
+            "-url u -name n -secret @f",
+            "-url u s n",
+            "-jnlpUrl file:/x.jnlp",
+            &format!("{jnlp} -jnlpCredentials me:x"),
+            &format!("{jnlp} -secret @f"),
+            "-tcp f",
+        ] {
             let line = format!("java -jar agent.jar {line}");
             assert!(!matches!(planned(&line, &given).1.secret, NeededSecret::OfTheNode), "{line}");
+        }
+        let hudson = format!("java -jar lib/slave.jar {jnlp}");
+        assert_eq!(planned(&hudson, &given).0, hudson);
+    }
+
+    #[test]
+    fn a_command_that_may_run_the_agent_elsewhere_stays_as_it_is_and_that_is_said() {
+        let absent = CompletionFacts { exists: &|_| false, secret_given: true, ..facts() };
+        let standalone = CompletionFacts { controller: None, secret_given: false, ..absent };
+        let agent = "java -jar /opt/agent.jar";
+        for (line, facts, said) in [
+            (format!("ssh host {agent}"), absent, &["how to connect"][..]),
+            (format!("ssh host {agent}"), standalone, &[]),
+            (format!("env -C /opt {agent} -url u -name n -secret hush"), absent, &["env", "everybody can read it"]),
+            (format!("ssh host {agent} -url u -name n"), absent, &["secret of the settings"]),
+            (format!("ssh host {agent} -secret=hush"), absent, &["how to connect", "everybody"]),
+            ("nice docker run x -url u -name n -secret hush".to_owned(), absent, &["docker", "everybody"]),
+            (format!("ssh host {agent} -url u -name n -secret @f"), absent, &[]),
+        ] {
+            let (planned, completion) = planned(&line, &facts);
+            assert_eq!(planned, line);
+            assert!(matches!((completion.secret, completion.jar), (NeededSecret::None, Jar::Ready)), "{line}");
+            assert_eq!(completion.warnings.len(), usize::from(!said.is_empty()), "{line}: {:?}", completion.warnings);
+            let warning = completion.warnings.join("");
+            assert!(said.iter().all(|words| warning.contains(words)) && !warning.contains("hush"), "{line}: {warning}");
         }
     }
 

@@ -58,16 +58,28 @@ pub enum SecretError {
     NoUser(String),
 }
 
+impl SecretError {
+    /// Whether the system lacks something, and the file may well be right.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Unreadable { error, .. } => error.is_shortage(),
+            Self::Empty(_) | Self::Garbage(_) | Self::NoUser(_) => false,
+        }
+    }
+}
+
 const MAX_LENGTH: usize = 8192;
 
 fn cure(error: &FileError) -> &'static str {
     match error {
+        // These say so themselves.
+        FileError::NoFile { .. } => "",
+        _ if error.is_shortage() => "",
         FileError::System(_) => {
             "; the file must be readable by the user agent-wrap runs as, or be handed over with systemd's \
              LoadCredential="
         }
-        // It says so itself.
-        FileError::NoFile { .. } => "",
     }
 }
 
@@ -139,6 +151,18 @@ mod tests {
         assert_eq!(source.read().unwrap().expose_secret(), "first");
         std::fs::write(folder.path().join("token"), "rotated\n").unwrap();
         assert_eq!(source.read().unwrap().expose_secret(), "rotated");
+    }
+
+    #[test]
+    fn what_the_system_lacks_is_no_fault_of_the_file() {
+        let unreadable = |errno: nix::errno::Errno| SecretError::Unreadable {
+            path: "/t".into(),
+            error: std::io::Error::from(errno).into(),
+        };
+        let (lacking, closed) = (unreadable(nix::errno::Errno::EMFILE), unreadable(nix::errno::Errno::EACCES));
+        assert!(lacking.is_shortage() && !closed.is_shortage());
+        assert!(lacking.to_string().contains("ulimit -n") && !lacking.to_string().contains("LoadCredential"));
+        assert!(closed.to_string().contains("LoadCredential"));
     }
 
     #[test]

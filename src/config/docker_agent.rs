@@ -15,25 +15,32 @@ const OPTIONS: [(&str, &str); 5] = [
     ("JENKINS_INSTANCE_IDENTITY", "-instanceIdentity"),
 ];
 
+fn is_called_so(arguments: &[OsString]) -> bool {
+    let called = arguments.first().and_then(|name| Path::new(name).file_name());
+    called.is_some_and(|name| name == "jenkins-agent" || name == "jenkins-slave")
+}
+
+/// The program that is to run in our place: the argument of `jenkins-agent` where there is one alone that is no option.
+/// That is how people look around in an image: `docker run -it IMAGE bash`.
+#[must_use]
+pub fn instead_of_an_agent(arguments: &[OsString]) -> Option<&OsStr> {
+    match arguments {
+        [_, program] if is_called_so(arguments) && !program.as_encoded_bytes().starts_with(b"-") => Some(program),
+        _ => None,
+    }
+}
+
 /// The arguments of `agent-wrap` that do what these arguments of `jenkins-agent` say; others come back as they are.
 ///
 /// All arguments are the agent's then, and our own settings come from file and environment. Controller, name and secret
 /// are not repeated here: a command without them is completed with what `JENKINS_URL`, `JENKINS_AGENT_NAME` and
-/// `JENKINS_SECRET` say. A single word that is no option is a program to run instead of an agent, such as a shell.
+/// `JENKINS_SECRET` say.
 #[must_use]
 pub fn translate_docker_agent(arguments: Vec<OsString>, surroundings: &Surroundings) -> Vec<OsString> {
-    let called = arguments.first().and_then(|name| Path::new(name).file_name());
-    if !called.is_some_and(|name| name == "jenkins-agent" || name == "jenkins-slave") {
+    if !is_called_so(&arguments) {
         return arguments;
     }
     let mut theirs = arguments.into_iter().skip(1).collect::<Vec<_>>();
-    match theirs.as_slice() {
-        [program] if !program.as_encoded_bytes().starts_with(b"-") => {
-            let ours = ["agent-wrap", "--standalone", "--restart=no", "--"].map(OsString::from);
-            return ours.into_iter().chain(theirs).collect();
-        }
-        _ => {}
-    }
     let mut words: Vec<OsString> = vec!["agent-wrap".into(), "--".into(), java(surroundings)];
     words.extend(split(surroundings.variable("JENKINS_JAVA_OPTS").or_else(|| surroundings.variable("JAVA_OPTS"))));
     let jar = surroundings.variable("JENKINS_AGENT_FILE").unwrap_or(OsStr::new("/usr/share/jenkins/agent.jar"));
@@ -139,9 +146,20 @@ mod tests {
                 ],
                 format!("agent-wrap -- /j {jar} -direct h:2 -protocols JNLP4-connect -instanceIdentity i -name m"),
             ),
-            ("jenkins-agent bash", &identity, "agent-wrap --standalone --restart=no -- bash".to_owned()),
         ] {
             assert_eq!(translated(arguments, variables), expected);
+        }
+    }
+
+    #[test]
+    fn a_single_word_is_a_program_in_our_place() {
+        let instead = |line: &str| {
+            let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            instead_of_an_agent(&words).map(|program| program.to_str().unwrap().to_owned())
+        };
+        assert_eq!(instead("/usr/local/bin/jenkins-agent bash").as_deref(), Some("bash"));
+        for line in ["jenkins-agent", "jenkins-agent -help", "jenkins-agent s n", "agent-wrap bash", ""] {
+            assert_eq!(instead(line), None, "{line}");
         }
     }
 

@@ -82,7 +82,8 @@ fn first_of_list(given: &Given) -> OsString {
 }
 
 fn is_known(name: &str) -> bool {
-    name == "AGENT_WRAP_CONFIG"
+    // The second is what a wrapper gives to its agent, and so to one that a build starts.
+    matches!(name, "AGENT_WRAP_CONFIG" | "AGENT_WRAP_RUN")
         || SETTINGS
             .iter()
             .any(|setting| setting.variable() == name || setting.aliases.iter().any(|alias| alias.name == name))

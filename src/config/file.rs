@@ -40,7 +40,10 @@ pub(crate) fn read(path: &Path, asked_for: bool, problems: &mut Vec<Problem>) ->
             Err(_) => refuse(&"it is not UTF-8, as TOML has to be; is it the right one?"),
         },
         Err(error) if error.is_missing() && !asked_for => Values::default(),
-        Err(error) => refuse(&error),
+        Err(error) => {
+            problems.push(Problem::unreadable(format_args!("the settings file {}", path.display()), &error));
+            Values::default()
+        }
     }
 }
 

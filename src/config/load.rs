@@ -10,10 +10,10 @@ use super::agent_command::{AgentCommand, lines_of};
 use super::error::{Problem, SettingsError};
 use super::print::print;
 use super::table::{Key, SETTINGS, Setting};
-use super::values::{Given, Origin, Values, places};
+use super::values::{Given, Origin, Values};
 use super::{
     ControllerSettings, Credentials, LogFormat, LogLevel, ReasonTemplate, SecretSource, Settings, Surroundings,
-    environment, file, parse,
+    environment, file, missing, parse,
 };
 use crate::cli::Cli;
 
@@ -55,13 +55,18 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
     if !standalone && command.is_agent {
         resolver.infer_from_command(&command);
     }
-    let controller = if standalone { None } else { resolver.controller(&command, path) };
+    let controller = if standalone { None } else { resolver.controller(&command, cli, path) };
     let settings = resolver.settings(controller, &cli.command);
     match settings {
         Some(settings) if resolver.problems.is_empty() => {
             Ok(Loaded { settings, warnings: resolver.warnings, values: resolver.values })
         }
-        Some(_) | None => Err(SettingsError::new(resolver.problems, print(&resolver.values, &cli.command))),
+        Some(_) | None => {
+            let log_format =
+                resolver.values.get(Key::LogFormat).and_then(|given| log_format(given.text.to_str()?).ok());
+            let known = print(&resolver.values, &cli.command);
+            Err(SettingsError::new(resolver.problems, known, log_format.unwrap_or(LogFormat::Auto)))
+        }
     }
 }
 
@@ -151,51 +156,28 @@ impl Resolver {
         plain
     }
 
-    fn controller(&mut self, command: &AgentCommand, file: &Path) -> Option<ControllerSettings> {
+    fn controller(&mut self, command: &AgentCommand, cli: &Cli, file: &Path) -> Option<ControllerSettings> {
         // A fault that is known already may well be the reason why nothing was found.
         if self.problems.is_empty() {
             for (key, noun) in [(Key::Url, "controller"), (Key::Node, "node")] {
                 if self.values.get(key).is_none() {
-                    self.missing(key, noun, command, file);
+                    self.problems.push(missing::setting(key, noun, command, &cli.command, file));
                 }
             }
         }
         let url = self.optional(Key::Url, parse::root_url);
         let node = self.optional(Key::Node, parse::node_name);
-        let credentials = self.credentials();
+        let credentials = self.credentials(cli);
         let ca_file = self.path(Key::CaFile);
         let request_timeout = self.required(Key::RequestTimeout, parse::positive_time);
         Some(ControllerSettings { url: url?, node: node?, credentials, ca_file, request_timeout: request_timeout? })
     }
 
-    /// Says of a missing URL or node where it was looked for.
-    fn missing(&mut self, key: Key, noun: &str, command: &AgentCommand, file: &Path) {
-        let mut places = places(key);
-        let there = if file.exists() { "" } else { " (there is no such file)" };
-        places.push(format!("{} in {}{there}", Setting::of(key).name, file.display()));
-        let options = if key == Key::Url { "-url and -jnlpUrl" } else { "-name and -jnlpUrl" };
-        places.push(match () {
-            () if !command.is_agent => format!("{options} of the agent's command, which does not look like agent.jar"),
-            () if key == Key::Url && command.is_direct() => {
-                format!("{options} of the agent's command, which has -direct, and that names no controller")
-            }
-            () => format!("{options} of the agent's command"),
-        });
-        self.problems.push(Problem::new(format!(
-            "no {noun} is given. Looked for in: {}. Give it in one of these places, or --standalone to run without a controller",
-            places.join("; ")
-        )));
-    }
-
-    fn credentials(&mut self) -> Option<Credentials> {
+    fn credentials(&mut self, cli: &Cli) -> Option<Credentials> {
         let user = self.optional(Key::User, parse::user);
         let token = self.secret(Key::TokenFile);
         if let (Some(user), None) = (&user, &token) {
-            self.problems.push(Problem::new(format!(
-                "the user {user} is given, but no token. Looked for in: {}; token-file in the settings file; \
-                 agent-wrap.token in $CREDENTIALS_DIRECTORY",
-                places(Key::TokenFile).join("; ")
-            )));
+            self.problems.push(missing::token(user, &cli.command));
         }
         token.map(|token| Credentials { user, token })
     }
@@ -206,7 +188,8 @@ impl Resolver {
             return self.path(key).inspect(|path| self.warn_if_open(path)).map(SecretSource::File);
         }
         match given.text.to_str() {
-            Some(text) => Some(match text.strip_prefix('@') {
+            // The node's secret is written like that for agent.jar too; the token is whatever it is.
+            Some(text) => Some(match text.strip_prefix('@').filter(|_| key == Key::SecretFile) {
                 Some(path) => SecretSource::File(PathBuf::from(path)),
                 None => SecretSource::Literal(SecretString::from(text)),
             }),
@@ -253,9 +236,7 @@ impl Resolver {
         let stdio = self.required(Key::Stdio, parse::switch);
         let poll = self.required(Key::Poll, parse::time);
         let disconnect_timeout = self.required(Key::DisconnectTimeout, parse::positive_time);
-        let log_format = self.required(Key::LogFormat, |text| {
-            parse::choice(text, &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
-        });
+        let log_format = self.required(Key::LogFormat, log_format);
         let log_level = self.required(Key::LogLevel, |text| {
             let choices = [
                 ("error", LogLevel::Error),
@@ -375,6 +356,10 @@ impl Resolver {
 /// A URL for the log: one that is no proper root may have a password in it.
 fn shown(url: &str) -> String {
     parse::root_url(url).unwrap_or_else(|_| "another URL".to_owned())
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    parse::choice(text, &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
 }
 
 fn online(text: &str) -> Result<(OnlinePolicy, Option<String>), String> {

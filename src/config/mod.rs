@@ -5,6 +5,7 @@
 //! place wherever it was made.
 
 mod agent_command;
+mod agent_options;
 mod completion;
 mod conceal;
 mod credentials;
@@ -14,6 +15,7 @@ mod error;
 mod file;
 mod flags;
 mod load;
+mod missing;
 mod nearest;
 mod parse;
 mod print;
@@ -25,6 +27,7 @@ mod secret_file;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transparent;
 mod values;
 
 use std::ffi::OsString;
@@ -38,7 +41,7 @@ pub use completion::{
     Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan, runs_agent_jar,
 };
 pub use credentials::{Credentials, SecretError, SecretSource};
-pub use docker_agent::translate_docker_agent;
+pub use docker_agent::{instead_of_an_agent, translate_docker_agent};
 pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};

@@ -7,9 +7,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, eaccess};
+
 use super::Surroundings;
 use super::completion::percent_encode;
 use super::secret_file::{LOCK, SECRET, SecretFile, SecretFileError};
+use crate::hash::fnv;
 
 /// A directory that is gone after a reboot, for the secret file and the like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,25 +20,54 @@ pub struct RuntimeDirectory {
     path: PathBuf,
     /// It was made and is cared for by the service manager.
     managed: bool,
+    /// What keeps us from the places that would have come first.
+    passed_over: Vec<String>,
 }
+
+/// Whether the agent's user, if that is not ours, may pass through a directory.
+type Enters<'a> = Option<&'a dyn Fn(&Metadata) -> bool>;
 
 impl RuntimeDirectory {
     /// Where it is: `$RUNTIME_DIRECTORY`, which systemd has made, else `$XDG_RUNTIME_DIR/agent-wrap`, else
-    /// /run/agent-wrap as root, else /dev/shm/agent-wrap-UID.
+    /// /run/agent-wrap as root, else /dev/shm/agent-wrap-UID. After `su` and `sudo` the variable may name what is not
+    /// there, or somebody else's; and what a login of root's has (/run/user/0) is closed to any other user.
     #[must_use]
-    pub fn choose(surroundings: &Surroundings) -> Self {
+    pub fn choose(surroundings: &Surroundings, enters: Enters<'_>) -> Self {
         let variable = |name| surroundings.variable(name).map(Path::new);
         if let Some(list) = surroundings.variable("RUNTIME_DIRECTORY") {
             use std::os::unix::ffi::OsStrExt as _;
             let first = list.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
-            return Self { path: PathBuf::from(OsStr::from_bytes(first)), managed: true };
+            return Self { path: PathBuf::from(OsStr::from_bytes(first)), managed: true, passed_over: Vec::new() };
         }
-        let path = match variable("XDG_RUNTIME_DIR") {
-            Some(folder) => folder.join("agent-wrap"),
-            None if surroundings.root => PathBuf::from("/run/agent-wrap"),
-            None => PathBuf::from(format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid())),
-        };
-        Self { path, managed: false }
+        let mut passed_over = Vec::new();
+        let named = variable("XDG_RUNTIME_DIR").map(|folder| (folder, "XDG_RUNTIME_DIR names "));
+        for (folder, words) in named.into_iter().chain(surroundings.root.then_some((Path::new("/run"), ""))) {
+            match unfit(folder, enters) {
+                None => return Self { path: folder.join("agent-wrap"), managed: false, passed_over },
+                Some(fault) => passed_over.push(format!("{words}{}, which {fault}", folder.display())),
+            }
+        }
+        let path = PathBuf::from(format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid()));
+        Self { path, managed: false, passed_over }
+    }
+
+    /// What keeps us from the places that would have come first, in half sentences.
+    #[must_use]
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
+    }
+
+    /// Makes sure that the agent's user can get at files in it.
+    ///
+    /// # Errors
+    /// It may not pass through one of the directories.
+    pub fn check_entrance(&self, enters: &dyn Fn(&Metadata) -> bool) -> Result<(), SecretFileError> {
+        match closed(&self.path, enters) {
+            Some(directory) => {
+                Err(SecretFileError::Closed { path: self.path.clone(), directory: directory.to_owned() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Its path.
@@ -47,7 +79,7 @@ impl RuntimeDirectory {
     /// The path of the secret file of one run of the wrapper: nodes of other controllers may have the same name.
     #[must_use]
     pub fn secret_file(&self, node: &str, run: &str) -> PathBuf {
-        self.path.join(format!("{}.{run}.{SECRET}", percent_encode(node)))
+        self.path.join(format!("{}.{run}.{SECRET}", readable(node)))
     }
 
     /// Makes it, unless it is there, and makes sure that nobody else rules in it. `for_another`: a user other than ours
@@ -92,6 +124,46 @@ impl RuntimeDirectory {
     }
 }
 
+/// What is left of a name that is too long for a file's, in bytes.
+const LONGEST: usize = 120;
+
+/// The node's name as a part of a file's: three bytes for each that is not plain, so the rest of a long one is a hash.
+fn readable(node: &str) -> String {
+    let mut encoded = percent_encode(node);
+    if encoded.len() > LONGEST {
+        // Not in the middle of an encoded byte.
+        let end = encoded[LONGEST - 2..LONGEST].find('%').map_or(LONGEST, |at| LONGEST - 2 + at);
+        encoded.truncate(end);
+        encoded.push_str(&format!("+{:016x}", fnv(&[node.as_bytes()])));
+    }
+    encoded
+}
+
+/// What keeps us from having a directory of our own in this one.
+fn unfit(folder: &Path, enters: Enters<'_>) -> Option<&'static str> {
+    let Ok(found) = std::fs::metadata(folder) else { return Some("is not there") };
+    if !folder.is_absolute() {
+        Some("is no absolute path")
+    } else if !found.is_dir() {
+        Some("is no directory")
+    } else if found.uid() != nix::unistd::geteuid().as_raw() {
+        Some("belongs to somebody else")
+    } else if eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        Some("cannot be written")
+    } else if enters.is_some_and(|enters| closed(folder, enters).is_some()) {
+        Some("the agent's user (--agent-user) may not enter")
+    } else {
+        None
+    }
+}
+
+/// The first directory on the way to a file in this one that may not be passed through.
+fn closed<'a>(folder: &'a Path, enters: &dyn Fn(&Metadata) -> bool) -> Option<&'a Path> {
+    let mut way: Vec<_> = folder.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
+    way.reverse();
+    way.into_iter().find(|part| std::fs::metadata(part).is_ok_and(|found| !enters(&found)))
+}
+
 /// What would let others rule in this directory.
 fn fault(found: &Metadata) -> Option<&'static str> {
     if !found.is_dir() {
@@ -128,11 +200,11 @@ mod tests {
     }
 
     fn chosen(root: bool, variables: &[(&str, &str)]) -> String {
-        RuntimeDirectory::choose(&surroundings(root, variables)).path().to_str().unwrap().to_owned()
+        RuntimeDirectory::choose(&surroundings(root, variables), None).path().to_str().unwrap().to_owned()
     }
 
     fn private(folder: &Path) -> RuntimeDirectory {
-        RuntimeDirectory::choose(&surroundings(false, &[("XDG_RUNTIME_DIR", folder.to_str().unwrap())]))
+        RuntimeDirectory::choose(&surroundings(false, &[("XDG_RUNTIME_DIR", folder.to_str().unwrap())]), None)
     }
 
     fn mode(path: &Path) -> u32 {
@@ -141,11 +213,44 @@ mod tests {
 
     #[test]
     fn the_directory_has_its_usual_places() {
-        let both = [("RUNTIME_DIRECTORY", "/run/u:/run/v"), ("XDG_RUNTIME_DIR", "/x")];
+        let folder = tempfile::tempdir().unwrap();
+        let named = folder.path().to_str().unwrap();
+        let both = [("RUNTIME_DIRECTORY", "/run/u:/run/v"), ("XDG_RUNTIME_DIR", named)];
         assert_eq!(chosen(true, &both), "/run/u");
-        assert_eq!(chosen(true, &both[1..]), "/x/agent-wrap");
-        assert_eq!(chosen(true, &[]), "/run/agent-wrap");
-        assert_eq!(chosen(false, &[]), format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid()));
+        assert_eq!(chosen(true, &both[1..]), format!("{named}/agent-wrap"));
+        let of_user = format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid());
+        let root = nix::unistd::geteuid().is_root();
+        assert_eq!(chosen(true, &[]), if root { "/run/agent-wrap".to_owned() } else { of_user.clone() });
+        assert_eq!(chosen(false, &[]), of_user);
+    }
+
+    #[test]
+    fn a_place_that_is_of_no_use_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let nobody = |_: &Metadata| false;
+        let of_user = format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid());
+        // Root's, or for root another's.
+        let mut foreign = PathBuf::from("/proc");
+        if nix::unistd::geteuid().is_root() {
+            foreign = folder.path().join("foreign");
+            std::fs::create_dir(&foreign).unwrap();
+            std::os::unix::fs::chown(&foreign, Some(65534), None).unwrap();
+        }
+        for (named, enters, fault) in [
+            (folder.path().join("absent").to_str().unwrap(), None, "is not there"),
+            (file.to_str().unwrap(), None, "is no directory"),
+            ("src", None, "is no absolute path"),
+            (folder.path().to_str().unwrap(), Some(&nobody as _), "the agent's user (--agent-user) may not enter"),
+            (foreign.to_str().unwrap(), None, "belongs to somebody else"),
+        ] {
+            let directory = RuntimeDirectory::choose(&surroundings(false, &[("XDG_RUNTIME_DIR", named)]), enters);
+            assert_eq!(directory.path().to_str(), Some(of_user.as_str()), "{named}");
+            let note = directory.passed_over().join("");
+            assert!(note.starts_with(&format!("XDG_RUNTIME_DIR names {named}, which {fault}")), "{note}");
+        }
+        assert!(RuntimeDirectory::choose(&surroundings(false, &[]), Some(&nobody)).passed_over().is_empty());
     }
 
     #[test]
@@ -169,6 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn a_long_name_of_a_node_is_shortened_and_still_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = private(folder.path());
+        directory.prepare(false).unwrap();
+        for plain in 0..3 {
+            let long = format!("{}{}", "a".repeat(plain), "\u{8282}".repeat(90));
+            let path = directory.secret_file(&long, "0000000a");
+            assert_ne!(path, directory.secret_file(&format!("{long}b"), "0000000a"));
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let kept = name.split('+').next().unwrap();
+            assert!(kept.starts_with(&"a".repeat(plain)) && kept[plain..].len().is_multiple_of(3), "{name}");
+            let file = create(path.clone());
+            assert_eq!(secret_of(file.path()), Some(path));
+        }
+        assert!(directory.secret_file(&"a".repeat(120), "1").ends_with(format!("{}.1.secret", "a".repeat(120))));
+    }
+
+    #[test]
     fn a_directory_in_which_others_rule_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let directory = private(folder.path());
@@ -176,7 +299,7 @@ mod tests {
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         let fault = |error| match error {
             SecretFileError::NotOurs { fault, .. } => fault,
-            other @ (SecretFileError::Directory { .. } | SecretFileError::File { .. }) => panic!("{other}"),
+            other => panic!("{other}"),
         };
         assert_eq!(fault(directory.prepare(false).unwrap_err()), "can be written by others");
         std::fs::remove_dir(directory.path()).unwrap();

@@ -1,5 +1,6 @@
 //! The file by which the agent gets the node's secret: readable by its user alone, in memory only, gone with us.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::held::Held;
+use crate::shortage::{Shortage, cause_of};
 
 /// What the names of secret files end with, and those of their locks.
 pub(super) const SECRET: &str = "secret";
@@ -17,7 +19,10 @@ pub(super) const LOCK: &str = "lock";
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     /// The runtime directory cannot be used.
-    #[error("cannot make the runtime directory {path}: {error}; set RuntimeDirectory= in the unit, or XDG_RUNTIME_DIR")]
+    #[error(
+        "cannot make the runtime directory {path}: {error}{}; set RuntimeDirectory= in the unit, or XDG_RUNTIME_DIR to a \
+         directory of your own", cause_of(.error)
+    )]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -32,14 +37,48 @@ pub enum SecretFileError {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// The agent's user cannot get at what is in it.
+    #[error(
+        "the agent's user (--agent-user) may not enter {directory}, in which its file would be ({path}); open it \
+         (RuntimeDirectoryMode=0711 in the unit, chmod o+x), or set XDG_RUNTIME_DIR to another directory"
+    )]
+    Closed {
+        /// The runtime directory.
+        path: PathBuf,
+        /// The directory on the way to it that is closed.
+        directory: PathBuf,
+    },
+    /// The file is another user's to read, and cannot be given to it.
+    #[error(
+        "cannot give the secret file {path} to the agent's user: {error}; start agent-wrap as root, or give it CAP_CHOWN"
+    )]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// The file cannot be written.
-    #[error("cannot write the secret file {path}: {error}")]
+    #[error("cannot write the secret file {path}: {error}{}", cause_of(.error))]
     File {
         /// The file.
         path: PathBuf,
         /// Why not.
         error: io::Error,
     },
+}
+
+impl SecretFileError {
+    /// Whether the system lacks something, and nothing else may be wrong.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Directory { error, .. } | Self::Owner { error, .. } | Self::File { error, .. } => {
+                Shortage::of_error(error).is_some()
+            }
+            Self::NotOurs { .. } | Self::Closed { .. } => false,
+        }
+    }
 }
 
 /// The file. It is removed when this is dropped; and when we are killed, by the next wrapper that sees that nobody
@@ -59,11 +98,20 @@ impl SecretFile {
     /// # Errors
     /// The file cannot be written, or given away.
     pub fn create(path: PathBuf, secret: &SecretString, owner: Option<(u32, u32)>) -> Result<Self, SecretFileError> {
-        let written = Held::take(&lock_of(&path)).and_then(|lock| Ok((lock, Self::write(&path, secret, owner)?)));
-        match written {
-            Ok((lock, in_memory)) => Ok(Self { path, in_memory, _lock: lock }),
-            Err(error) => Err(SecretFileError::File { path, error }),
+        let fault = |error| SecretFileError::File { path: path.clone(), error };
+        let lock = Held::take(&lock_of(&path)).map_err(fault)?;
+        let written = Self::create_empty(&path).map_err(fault).and_then(|mut file| {
+            if let Some((user, group)) = owner {
+                std::os::unix::fs::fchown(&file, Some(user), Some(group))
+                    .map_err(|error| SecretFileError::Owner { path: path.clone(), error })?;
+            }
+            Self::fill(&mut file, secret).map_err(fault)
+        });
+        if written.is_err() {
+            let _ = std::fs::remove_file(&path);
         }
+        let in_memory = written?;
+        Ok(Self { path, in_memory, _lock: lock })
     }
 
     /// Removes what a killed wrapper has left under this path; whether there was a secret.
@@ -80,28 +128,23 @@ impl SecretFile {
         }
     }
 
-    fn write(path: &Path, secret: &SecretString, owner: Option<(u32, u32)>) -> io::Result<bool> {
+    fn create_empty(path: &Path) -> io::Result<File> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let mut file = std::fs::OpenOptions::new()
+        std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o400)
             .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
-            .open(path)?;
-        let written = (|| {
-            if let Some((user, group)) = owner {
-                std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
-            }
-            file.write_all(secret.expose_secret().as_bytes())?;
-            Ok(fstatfs(&file)?.filesystem_type() == TMPFS_MAGIC)
-        })();
-        if written.is_err() {
-            let _ = std::fs::remove_file(path);
-        }
-        written
+            .open(path)
+    }
+
+    /// Writes the secret; whether it is in memory.
+    fn fill(file: &mut File, secret: &SecretString) -> io::Result<bool> {
+        file.write_all(secret.expose_secret().as_bytes())?;
+        Ok(fstatfs(file)?.filesystem_type() == TMPFS_MAGIC)
     }
 
     /// Its path.

@@ -53,7 +53,7 @@ impl World {
     /// The error, with the temporary folder called `DIR`.
     fn error(&self) -> (String, ExitCode) {
         let error = self.load().expect_err("these settings are wrong");
-        (self.unplaced(&error.to_string()), error.exit_code())
+        (self.unplaced(&error.problems().collect::<Vec<_>>().join("\n")), error.exit_code())
     }
 
     fn unplaced(&self, text: &str) -> String {
@@ -390,6 +390,9 @@ fn tokens_come_from_files_variables_and_credentials() {
     "##);
     let secret = complete(&[]).variable("JENKINS_SECRET", "@/run/s").settings().secret;
     assert_eq!(secret, Some(SecretSource::File("/run/s".into())));
+    // A password may begin with it.
+    let password = jenkins().variable("AGENT_WRAP_TOKEN", "@pass");
+    assert_eq!(token(password), Some((Some("me".to_owned()), literal("@pass"))));
 }
 
 #[test]
@@ -414,6 +417,11 @@ fn signals_of_all_layers_add_up() {
     let signals: Vec<_> = signals.into_iter().map(|it| (signals::signal_name(it.signal), it.verb)).collect();
     let expected = [("HUP", Verb::Stop), ("QUIT", Verb::Drain), ("USR1", Verb::Restart), ("USR2", Verb::Ignore)];
     assert_eq!(signals, expected.map(|(name, verb)| (name.to_owned(), verb)));
+    for (first, last) in [("TERM=ignore", "15=drain"), ("15=ignore", "sigterm=drain"), ("TERM=stop", "TERM=drain")] {
+        let flags = [&COMPLETE[..], &["--signal", first, "--signal", last]].concat();
+        let expected = [signals::Setting { signal: 15, verb: Verb::Drain }];
+        assert_eq!(World::new(&flags, AGENT).settings().signals, expected, "{first} {last}");
+    }
 }
 
 #[test]

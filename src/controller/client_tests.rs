@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use agent_wrap_supervisor::{FailureKind, Owner};
 
 use super::testing::{AMPLE, Reply, Server, answer, from_file, json, settings};
@@ -24,6 +26,16 @@ async fn failure(reply: fn() -> Reply) -> agent_wrap_supervisor::Failure {
 }
 
 fn all_are_send<T: Send>(_: &T) {}
+
+#[test]
+fn what_the_system_lacks_to_read_the_credentials_with_is_no_fault_of_the_settings() {
+    let made = |error: CredentialError| {
+        let credentials = CredentialSource { file: None, read: Arc::new(move || Err(error.clone())) };
+        Controller::new(Settings { credentials: Some(credentials), ..settings("http://ci/") }).unwrap_err()
+    };
+    assert!(made(CredentialError::Shortage("no descriptor".to_owned())).is_shortage());
+    assert!(!made(CredentialError::Unreadable("no such file".to_owned())).is_shortage());
+}
 
 #[tokio::test]
 async fn a_node_is_read_with_one_request_once_the_root_is_known() {

@@ -25,8 +25,8 @@ pub struct Account {
     pub secret: SecretString,
 }
 
-/// Reads an account; the error is for people.
-pub type ReadAccount = dyn Fn() -> Result<Account, String> + Send + Sync;
+/// Reads an account.
+pub type ReadAccount = dyn Fn() -> Result<Account, CredentialError> + Send + Sync;
 
 /// Where an account comes from.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl fmt::Debug for CredentialSource {
 
 impl CredentialSource {
     fn read(&self) -> Result<Account, CredentialError> {
-        let account = (self.read)().map_err(CredentialError::Unreadable)?;
+        let account = (self.read)()?;
         let odd = |text: &str| text.chars().any(char::is_control);
         if account.user.contains(':') || odd(&account.user) || odd(account.secret.expose_secret()) {
             return Err(CredentialError::Malformed);

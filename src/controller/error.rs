@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use agent_wrap_supervisor::{Failure, FailureKind};
 
+use crate::shortage::cause_of;
+
 /// The settings do not make a client. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +52,17 @@ pub enum SetupError {
     /// The system had no thread to spare.
     #[error("no thread for names or files could be started: {0}; raise the limit on processes (ulimit -u, TasksMax)")]
     Thread(#[source] std::io::Error),
+    /// The system had no descriptor or memory to spare.
+    #[error("the HTTP client cannot be set up: {}{}", .0, cause_of(.0))]
+    Shortage(#[source] std::io::Error),
+}
+
+impl SetupError {
+    /// Whether the system lacks something, and the settings may well be right.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::Thread(_) | Self::Shortage(_) | Self::Credentials(CredentialError::Shortage(_)))
+    }
 }
 
 /// A secret that cannot be read.
@@ -59,6 +72,9 @@ pub enum CredentialError {
     /// The source gives none, or not in time.
     #[error("{0}")]
     Unreadable(String),
+    /// The source may well be right, but the system lacked something to read it with.
+    #[error("{0}")]
+    Shortage(String),
     /// The user or the secret holds characters that HTTP cannot carry.
     #[error("the user's name has a colon or the secret a control character in it")]
     Malformed,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Account, Controller, CredentialSource, Marker, Settings};
+use super::{Account, Controller, CredentialError, CredentialSource, Marker, Settings};
 
 /// Long enough for every answer that comes at all.
 pub(crate) const AMPLE: Duration = Duration::from_secs(60);
@@ -96,7 +96,7 @@ pub(crate) fn fixed(user: &str, secret: &str) -> CredentialSource {
 pub(crate) fn from_file(path: &Path) -> CredentialSource {
     let file = path.to_owned();
     let read = move || {
-        let text = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        let text = std::fs::read_to_string(&file).map_err(|error| CredentialError::Unreadable(error.to_string()))?;
         let (user, secret) = text.split_once(':').unwrap();
         Ok(Account { user: user.to_owned(), secret: secret.into() })
     };

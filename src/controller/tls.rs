@@ -8,7 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use super::error::SetupError;
-use crate::files;
+use crate::files::{self, FileError};
+use crate::shortage::Shortage;
 
 /// The most that is read of a file with authorities, in bytes; the bundle of a system has a quarter of a million.
 const LONGEST: usize = 16 * 1024 * 1024;
@@ -19,7 +20,10 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, Setu
     roots.add_parsable_certificates(system_certificates());
     if let Some(path) = ca_file {
         let refuse = |why: String| SetupError::CaFile { path: path.to_owned(), why };
-        let text = files::read(path, LONGEST).map_err(|error| refuse(error.to_string()))?;
+        let text = files::read(path, LONGEST).map_err(|error| match error {
+            FileError::System(error) if Shortage::of_error(&error).is_some() => SetupError::Shortage(error),
+            error => refuse(error.to_string()),
+        })?;
         let mut added = 0_u32;
         for certificate in CertificateDer::pem_slice_iter(&text) {
             let certificate = certificate.map_err(|error| refuse(error.to_string()))?;

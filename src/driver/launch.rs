@@ -1,6 +1,8 @@
 //! From the settings' command to what is executed: what it still lacks is fetched from the controller, beside the turn,
 //! before each run of the agent.
 
+mod check;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +19,10 @@ use crate::config::{
     Settings, child_environment, local_jnlp, shell_quote,
 };
 use crate::controller::{Controller, Inbound};
-use crate::process::{self, Command, User};
+use crate::process::{self, Command, User, keeps_death_signal};
 use crate::state::{self, StateDir};
+
+pub use check::NotReady;
 
 /// How long it may take to look at the files that the agent needs, and to read and write its secret.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,8 +56,8 @@ pub struct Launched {
 }
 
 impl Launch {
-    /// Takes what the settings say. `program` is the command's file, `run` the name of this run; `user`, with the variables that go with it, is whom
-    /// the agent runs as.
+    /// Takes what the settings say. `program` is the command's file, `run` the name of this run; `user`, with the
+    /// variables that go with it, is whom the agent runs as.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -84,20 +88,16 @@ impl Launch {
 
     /// The same run of the wrapper and the same command, with other settings.
     #[must_use]
-    pub fn changed(&self, settings: &Settings, user: Option<(User, Vec<(OsString, OsString)>)>) -> Self {
-        let changed = Self::new(settings, self.program.clone(), &self.run, self.runtime.clone(), user);
+    pub fn changed(
+        &self,
+        settings: &Settings,
+        runtime: RuntimeDirectory,
+        user: Option<(User, Vec<(OsString, OsString)>)>,
+    ) -> Self {
+        let changed = Self::new(settings, self.program.clone(), &self.run, runtime, user);
         let same = (&changed.secret, changed.stdio) == (&self.secret, self.stdio);
         changed.told.store(same && self.told.load(Ordering::Relaxed), Ordering::Relaxed);
         changed
-    }
-
-    /// The jar that the command names and that neither is there nor can be fetched.
-    #[must_use]
-    pub fn missing_jar(&self) -> Option<PathBuf> {
-        match self.plan(ControllerKind::Jenkins { agent_port: true }).jar {
-            Jar::Missing(path) => Some(path),
-            Jar::Ready | Jar::Fetch(_) => None,
-        }
     }
 
     /// Why the kernel has just refused to execute the command, which could be executed when we were started.
@@ -121,8 +121,12 @@ impl Launch {
     }
 
     fn secret_path(&self) -> PathBuf {
+        self.secret_path_of(&self.run)
+    }
+
+    fn secret_path_of(&self, run: &str) -> PathBuf {
         let node = self.controller.as_ref().map_or("standalone", |(_, node)| node.as_str());
-        self.runtime.secret_file(node, &self.run)
+        self.runtime.secret_file(node, run)
     }
 
     fn plan(&self, kind: ControllerKind) -> Completion {
@@ -197,7 +201,7 @@ impl Launch {
             env,
             directory: None,
             user: self.user.clone(),
-            guarded: !stays,
+            guarded: !(stays && keeps_death_signal(&self.program)),
         };
         Ok(Launched { command, secret_file, reads_secret_once: stays })
     }
@@ -324,6 +328,14 @@ impl<S: Shells> Turn<S> {
         }
         match launched {
             Ok(launched) => {
+                if let Some(processes) = self.driver.processes.left_behind() {
+                    tracing::warn!(
+                        target: "agent_wrap",
+                        event = "leftovers_left",
+                        "the agent that has ended has left processes behind, which look like builds' and are left alone \
+                         until a stop: {processes}"
+                    );
+                }
                 self.driver.processes.spawn(generation, &launched);
                 self.launched = Some((generation, launched));
             }

@@ -27,7 +27,7 @@ use crate::telemetry::Story;
 
 use reload::Reloading;
 
-pub use launch::{Launch, Launched};
+pub use launch::{Launch, Launched, NotReady};
 pub use reload::{Reload, Reloaded};
 pub use shells::{Agents, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells};
 pub use unprepared::Unprepared;
@@ -237,6 +237,7 @@ impl<S: Shells> Turn<S> {
                 self.driver.processes.reap(generation);
                 self.forget_launched(generation);
                 self.driver.record.agent = None;
+                self.driver.record.earlier.clear();
                 self.write_state();
             }
             Action::SignalLeftovers { generation, signal } => {

@@ -111,6 +111,9 @@ impl<S: Shells> Turn<S> {
             );
         }
         let policy = settings.policy();
+        if let Some(node) = &policy.node {
+            self.driver.story.online(node.online);
+        }
         self.driver.reasons.template = settings.offline_reason.clone();
         self.driver.launch = Arc::new(launch);
         self.driver.table = table;

@@ -53,6 +53,10 @@ pub trait Agents<Launched> {
     /// Starts the agent.
     fn spawn(&mut self, generation: Generation, launched: &Launched);
 
+    /// What the agents before have left that is not the agent itself, for people to read; `None` when there is nothing
+    /// new.
+    fn left_behind(&mut self) -> Option<String>;
+
     /// Who the agent is, for the state file.
     fn identity(&self, generation: Generation) -> Option<AgentIdentity>;
 
@@ -181,6 +185,10 @@ impl OwnSignals for Signals {
 impl Agents<Launched> for Processes {
     fn spawn(&mut self, generation: Generation, launched: &Launched) {
         self.spawn(generation, &launched.command);
+    }
+
+    fn left_behind(&mut self) -> Option<String> {
+        self.left_behind()
     }
 
     fn identity(&self, generation: Generation) -> Option<AgentIdentity> {

@@ -1,10 +1,11 @@
 //! The guard: a process that ends the agent when this one has been killed and the parent-death signal was lost.
 //!
 //! agent.jar re-executes itself after a dropped channel, from a thread that is not its first; the kernel then forgets
-//! the parent-death signal. A guard waits for the end of the wrapper (its end of a pipe closes, however it dies) and of
-//! the agent, whichever comes first, and kills the agent in the first case. It is forked only for an agent that may
-//! re-execute itself, shares its memory with the wrapper, never wakes up without a reason, and no signal but KILL
-//! reaches it, so that a Ctrl-C or a TERM for the whole group does not take it away before its time.
+//! the parent-death signal, as it does at a change of user. And what a start script has started never had it. A guard
+//! waits for the end of the wrapper (its end of a pipe closes, however it dies) and then kills the process that was
+//! started and whatever else is the agent; builds may go on. It shares its memory with the wrapper, never wakes up
+//! without a reason, and no signal but KILL reaches it, so that a Ctrl-C or a TERM for the whole group does not take it
+//! away before its time.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -13,11 +14,19 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::{self, ForkResult, Pid};
 
 use super::pidfd;
 use super::spawn::AllBlocked;
+use super::trail::{self, Trail, Whose};
+
+/// How often it looks at most: a process that is stuck in the kernel stays whatever is sent to it.
+const LOOKS: u32 = 100;
+/// So many looks in a row have to find nothing: a process in the middle of a fork or an exec is overlooked.
+const EMPTY_LOOKS: u32 = 3;
+/// The milliseconds between two looks.
+const PAUSE: u8 = 10;
 
 /// A guard on duty; dropped, it ends, and so does the agent if it still lives.
 #[derive(Debug)]
@@ -29,8 +38,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Ends it and takes its zombie away, unless that has been done. For a guard whose agent is over: it would end by
-    /// itself, but perhaps only after us, and then as somebody else's child.
+    /// Ends it and takes its zombie away, unless that has been done. For a guard whose agent is over.
     pub(super) fn dismiss(self) {
         // KILL, because a guard that somebody has stopped would keep us waiting for ever.
         let _ = pidfd::send(self.pidfd.as_fd(), libc::SIGKILL);
@@ -38,8 +46,8 @@ impl Guard {
     }
 }
 
-/// Forks a guard for the agent of this descriptor.
-pub(super) fn fork(agent: BorrowedFd<'_>) -> Result<Guard, Errno> {
+/// Forks a guard for the agent of this descriptor and pid, and for what can be found by this trail.
+pub(super) fn fork(agent: BorrowedFd<'_>, pid: i32, trail: &Trail) -> Result<Guard, Errno> {
     let (wait, life) = unistd::pipe2(OFlag::O_CLOEXEC)?;
     let _blocked = AllBlocked::new()?;
     // SAFETY: the child runs nothing but `keep_watch`, which allocates nothing and takes no lock.
@@ -47,7 +55,7 @@ pub(super) fn fork(agent: BorrowedFd<'_>) -> Result<Guard, Errno> {
         ForkResult::Child => {
             // The copy of our own end would keep the pipe open for ever.
             drop(life);
-            keep_watch(wait.as_fd(), agent)
+            keep_watch(wait.as_fd(), agent, pid, trail)
         }
         ForkResult::Parent { child } => {
             // Without the descriptor the guard goes as `life` is dropped; its zombie is reaped as any other.
@@ -57,19 +65,54 @@ pub(super) fn fork(agent: BorrowedFd<'_>) -> Result<Guard, Errno> {
     }
 }
 
-/// The guard's whole life. Every signal stays blocked.
-fn keep_watch(wrapper: BorrowedFd<'_>, agent: BorrowedFd<'_>) -> ! {
+/// The guard's whole life. Every signal stays blocked. That the agent has ended is no reason to go: what it has started
+/// may live, and it may have ended with the wrapper. The wrapper dismisses its guard.
+fn keep_watch(wrapper: BorrowedFd<'_>, agent: BorrowedFd<'_>, pid: i32, trail: &Trail) -> ! {
     let _ = SigSet::all().thread_set_mask();
-    let _ = prctl::set_name(c"agent-wrap-gd");
     close_all_but(wrapper.as_raw_fd(), agent.as_raw_fd());
-    let mut watched = [PollFd::new(wrapper, PollFlags::POLLIN), PollFd::new(agent, PollFlags::POLLIN)];
+    let _ = prctl::set_name(c"agent-wrap-gd");
+    let mut watched = [PollFd::new(wrapper, PollFlags::POLLIN)];
     while poll(&mut watched, PollTimeout::NONE) == Err(Errno::EINTR) {}
-    let is_over = |descriptor: &PollFd<'_>| descriptor.revents().is_some_and(|events| !events.is_empty());
-    if !is_over(&watched[1]) {
-        let _ = pidfd::send(agent, libc::SIGKILL);
+    let _ = pidfd::send(agent, libc::SIGKILL);
+    let mut empty_looks = 0;
+    for _ in 0..LOOKS {
+        match kill_whatever_is_agent(Pid::from_raw(pid), trail) {
+            Ok(0) => empty_looks += 1,
+            Ok(_) => empty_looks = 0,
+            Err(_) => {
+                // Without /proc a build cannot be told from the agent, and there may be no second agent.
+                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                break;
+            }
+        }
+        if empty_looks == EMPTY_LOOKS {
+            break;
+        }
+        let _ = poll(&mut [], PAUSE);
     }
     // SAFETY: ends this process at once, without running the destructors of the parent's copies.
     unsafe { libc::_exit(0) }
+}
+
+/// Kills it and says how much of it there was. Of a process that hides its environment the group decides.
+fn kill_whatever_is_agent(group: Pid, trail: &Trail) -> Result<u32, Errno> {
+    let is_agent = |pid: i32| match trail.whose(pid) {
+        Whose::Agent => true,
+        Whose::Hidden => unistd::getpgid(Some(Pid::from_raw(pid))) == Ok(group),
+        Whose::Build | Whose::Stranger => false,
+    };
+    let mut alive = 0;
+    trail::each_pid(|pid| {
+        // Asked again once there is a descriptor: from there on it means this process and no later one.
+        if is_agent(pid)
+            && let Ok(process) = pidfd::open(pid)
+            && is_agent(pid)
+            && pidfd::send(process.as_fd(), libc::SIGKILL).is_ok()
+        {
+            alive += 1;
+        }
+    })?;
+    Ok(alive)
 }
 
 /// Closes everything else, so that the guard holds no pipe, lock or terminal open after the wrapper's end.

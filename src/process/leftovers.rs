@@ -38,12 +38,16 @@ pub(super) fn below(all: &[Stat], root: i32, spared: impl Fn(&Stat) -> bool) -> 
 }
 
 /// Sends what is asked for, if the process is still the one that was seen.
-pub(super) fn signal((pid, start_time): Key, signal: LeftoverSignal) {
-    let signals: &[i32] = match signal {
-        LeftoverSignal::Count => &[],
-        LeftoverSignal::Terminate => &[libc::SIGTERM, libc::SIGCONT],
-        LeftoverSignal::Kill => &[libc::SIGKILL],
-    };
+pub(super) fn signal(key: Key, signal: LeftoverSignal) {
+    match signal {
+        LeftoverSignal::Count => {}
+        LeftoverSignal::Terminate => send(key, &[libc::SIGTERM, libc::SIGCONT]),
+        LeftoverSignal::Kill => send(key, &[libc::SIGKILL]),
+    }
+}
+
+/// Sends these signals, if the process is still the one that was seen.
+pub(super) fn send((pid, start_time): Key, signals: &[i32]) {
     let Ok(process) = pidfd::open(pid) else { return };
     // Looked at after the descriptor was opened: from here on it means this process and no later one.
     if procfs::stat(pid).is_some_and(|stat| stat.start_time == start_time) {

@@ -27,9 +27,12 @@ mod identity;
 mod leftovers;
 mod pidfd;
 mod procfs;
+mod program;
 mod resolve;
+mod rights;
 mod spawn;
 mod survivor;
+mod trail;
 mod user;
 mod watch;
 
@@ -48,13 +51,17 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use identity::AgentIdentity;
+pub use program::keeps_death_signal;
 pub use resolve::{Fault, Unresolved, explain, resolve};
+pub use rights::Change;
 pub use spawn::{Command, User};
-pub use user::Account;
+pub use survivor::Survivor;
+pub use user::{Account, NoAccount};
 
 use guard::Guard;
 use leftovers::Key;
 use pidfd::{Whose, Zombie};
+use trail::Trail;
 use watch::{Watch, Watched};
 
 /// Keeps other processes of the same user, builds above all, from reading this one's memory and environment, and
@@ -66,15 +73,30 @@ pub fn forbid_dumps() -> io::Result<()> {
     Ok(prctl::set_dumpable(false)?)
 }
 
+/// What is missing of `/proc`, without which the agent can be supervised but not what it starts: for people, with the
+/// consequence and the cure.
+#[must_use]
+pub fn lacking() -> Option<String> {
+    procfs::lacking()
+}
+
 /// All processes that are ours, and the only place that waits for them. There is one in a program; it lives in the
 /// main thread, because the agent dies with the thread that has forked it.
 pub struct Processes {
     facts: UnboundedSender<Event>,
     agents: Vec<Agent>,
+    /// What lives of an agent that is over, and as which generation it is ended.
+    survivor: Option<(Generation, Survivor)>,
     /// Children we had before we were this program (a script that did `helper & exec agent-wrap`): reaped, never
     /// signalled.
     elders: Vec<Key>,
     sweep: Option<Sweep>,
+    has_spawned: bool,
+    /// Leftovers that people know of.
+    told: BTreeSet<Key>,
+    /// The name of this run, which the agent's processes bear, and how they are found by it.
+    run: String,
+    trail: Trail,
 }
 
 struct Agent {
@@ -86,9 +108,9 @@ struct Agent {
 }
 
 impl Agent {
-    /// Whether nothing of it is left here. A survivor is not ours to reap, and its group is asked for when it is over.
+    /// Whether nothing of it is left here.
     fn is_over(&self) -> bool {
-        !self.watched.is_held() && self.generation != Generation(0)
+        !self.watched.is_held()
     }
 }
 
@@ -101,66 +123,99 @@ struct Sweep {
 }
 
 impl Processes {
-    /// Makes this process inherit every orphan below it. What it finds out later goes to `facts`.
+    /// Makes this process inherit every orphan below it. What it finds out later goes to `facts`; `run` is the name by
+    /// which what belongs to the agent is known.
     ///
     /// # Errors
     /// When the kernel or the container lacks pidfd or does not let us be a subreaper.
-    pub fn new(facts: UnboundedSender<Event>) -> io::Result<Self> {
+    pub fn new(facts: UnboundedSender<Event>, run: &str) -> io::Result<Self> {
         pidfd::probe()?;
         prctl::set_child_subreaper(true)?;
         let children = procfs::children().unwrap_or_default();
         let elders = children.into_iter().filter_map(procfs::stat).map(|stat| leftovers::key(&stat)).collect();
-        Ok(Self { facts, agents: Vec::new(), elders, sweep: None })
+        let trail = Trail::of([run], std::env::vars_os());
+        Ok(Self {
+            facts,
+            agents: Vec::new(),
+            survivor: None,
+            elders,
+            sweep: None,
+            has_spawned: false,
+            told: BTreeSet::new(),
+            run: run.to_owned(),
+            trail,
+        })
     }
 
     /// Starts the agent, now and in the calling thread; to be called inside the runtime. `AgentSpawned` or
-    /// `SpawnFailed` follows when the exec has been tried, `AgentExited` when it has ended.
+    /// `SpawnFailed` follows when the exec has been tried, `AgentExited` when it has ended. While something lives of
+    /// the agent before, which may be the agent itself in the background, `RemainsFound` follows instead.
     pub fn spawn(&mut self, generation: Generation, command: &Command) {
-        self.forget(|agent| !agent.watched.is_held());
+        self.forget(Agent::is_over);
         // What the run before has left is left: it is counted again when this one is over.
         self.sweep = None;
+        if let Some(processes) = self.remains(generation) {
+            let _ = self.facts.send(Event::RemainsFound { generation, processes });
+            return;
+        }
         if let Err(failure) = self.try_spawn(generation, command) {
             let _ = self.facts.send(Event::SpawnFailed { generation, failure });
         }
     }
 
+    /// Takes up what lives of the agent before.
+    fn remains(&mut self, generation: Generation) -> Option<String> {
+        // Before the first there was none, and nothing need be looked through.
+        let survivor = self.has_spawned.then(|| Survivor::by(self.trail.clone(), None)).flatten()?;
+        let names = survivor::names(&survivor.living());
+        self.take_up(generation, survivor);
+        Some(names)
+    }
+
+    /// What the agents before have left that is not the agent itself, each process told once; `None` when there is
+    /// nothing new. To be asked for before the next is started.
+    pub fn left_behind(&mut self) -> Option<String> {
+        let mut left = self.has_spawned.then(|| self.below_us())?;
+        left.retain(|stat| self.trail.whose(stat.pid) != trail::Whose::Agent);
+        let told = std::mem::replace(&mut self.told, left.iter().map(leftovers::key).collect());
+        let news = left.iter().any(|stat| !told.contains(&leftovers::key(stat)));
+        news.then(|| survivor::names(&left))
+    }
+
     fn try_spawn(&mut self, generation: Generation, command: &Command) -> Result<(), SpawnFailure> {
-        let forked = spawn::fork(command)?;
-        let prepared = pidfd::open(forked.pid).map_err(io::Error::from).and_then(|pidfd| {
-            let watched = Watched::new(pidfd, true);
-            let guard = command.guarded.then(|| guard::fork(watched.pidfd.as_fd())).transpose()?;
+        self.has_spawned = true;
+        let spawn::Forked { pid: agent, report, gate } = spawn::fork(command, trail::marker(&self.run))?;
+        let prepared = pidfd::open(agent).map_err(io::Error::from).and_then(|pidfd| {
+            let watched = Watched::new(pidfd);
             let watch = Watch::new(generation, &watched, &self.facts)?;
-            Ok((watch, pipe::Receiver::from_owned_fd(forked.report)?, watched, guard))
+            let report = pipe::Receiver::from_owned_fd(report)?;
+            // The guard last, so that nothing fails while there is a guard, which would take that for our end.
+            let guard = || guard::fork(watched.pidfd.as_fd(), agent, &self.trail);
+            let guard = command.guarded.then(guard).transpose()?;
+            Ok((watch, report, watched, guard))
         });
         let (watch, report, watched, guard) = prepared.map_err(|error| {
-            spawn::discard(forked.pid);
+            spawn::discard(agent);
             spawn::parent_failure(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
         })?;
-        let pid = forked.pid.unsigned_abs();
+        let pid = agent.unsigned_abs();
         let identity = AgentIdentity::of(pid).ok();
-        self.agents.push(Agent { generation, pid: forked.pid, identity, watched, guard });
+        self.agents.push(Agent { generation, pid: agent, identity, watched, guard });
+        // It writes one byte to an empty pipe that has a reader.
+        let _ = gate.open();
         tokio::spawn(watch.follow_child(report, command.program.clone(), pid));
         Ok(())
     }
 
     /// Takes up an agent that an earlier wrapper has left, as generation 0. Its end is told as `AgentExited` with an
     /// unknown exit, at once if it is not there any more. To be called inside the runtime.
-    ///
-    /// # Errors
-    /// When it lives and cannot be watched: no descriptor to be had.
-    pub fn adopt_survivor(&mut self, identity: AgentIdentity) -> io::Result<()> {
-        let generation = Generation(0);
-        let Some(pidfd) = survivor::open(&identity)? else {
-            let exit = agent_wrap_supervisor::Exit::Unknown;
-            let _ = self.facts.send(Event::AgentExited { generation, exit });
-            return Ok(());
-        };
-        let pid = i32::try_from(identity.pid).unwrap_or_default();
-        let watched = Watched::new(pidfd, false);
-        let watch = Watch::new(generation, &watched, &self.facts)?;
-        self.agents.push(Agent { generation, pid, identity: Some(identity), watched, guard: None });
-        tokio::spawn(watch.follow_stranger());
-        Ok(())
+    pub fn adopt_survivor(&mut self, survivor: Survivor) {
+        self.take_up(Generation(0), survivor);
+    }
+
+    fn take_up(&mut self, generation: Generation, survivor: Survivor) {
+        survivor.watch(generation, &self.facts);
+        self.survivor = Some((generation, survivor));
     }
 
     /// Who the agent of this generation is, for the state file; `None` when there is none, or `/proc` did not tell.
@@ -174,13 +229,17 @@ impl Processes {
     /// # Errors
     /// `EPERM` when it belongs to another user and we lack CAP_KILL; `EINVAL` for a number that is no signal.
     pub fn signal_agent(&mut self, generation: Generation, signal: AgentSignal) -> io::Result<()> {
-        let Some(agent) = self.agent(generation) else { return Ok(()) };
         let signals: &[i32] = match signal {
             // A stopped process does not handle a TERM until it is continued.
             AgentSignal::Terminate => &[libc::SIGTERM, libc::SIGCONT],
             AgentSignal::Kill => &[libc::SIGKILL],
             AgentSignal::Forward(number) => &[number],
         };
+        if let Some((_, survivor)) = self.survivor.as_ref().filter(|(number, _)| *number == generation) {
+            survivor.signal(signals);
+            return Ok(());
+        }
+        let Some(agent) = self.agent(generation) else { return Ok(()) };
         for &number in signals {
             pidfd::send(agent.watched.pidfd.as_fd(), number)?;
         }
@@ -206,6 +265,7 @@ impl Processes {
 
     /// Takes the zombie of an ended agent away; its pid and group may then be anybody's. Nothing for one that runs.
     pub fn reap(&mut self, generation: Generation) {
+        self.survivor.take_if(|(number, _)| *number == generation);
         if let Some(agent) = self.agent(generation) {
             agent.watched.reap();
         }
@@ -224,17 +284,7 @@ impl Processes {
     /// Counts what the agent has left behind (everything below us that is no living agent and was not there before
     /// us), answers with `LeftoversCounted`, and signals it. What turns up later gets the same signal, and
     /// `LeftoversCounted` comes once more when nothing is left.
-    ///
-    /// A survivor's leftovers are those of its group, the rest of them is not below us.
     pub fn signal_leftovers(&mut self, generation: Generation, signal: LeftoverSignal) {
-        if generation == Generation(0) {
-            if let Some(identity) = self.identity(generation) {
-                survivor::sweep(&identity, signal, &self.facts);
-            } else {
-                let _ = self.facts.send(Event::LeftoversCounted { generation, alive: 0 });
-            }
-            return;
-        }
         // One whose exec has failed was reaped without being asked for.
         self.forget(Agent::is_over);
         let mut sweep = Sweep { generation, signal, signalled: BTreeSet::new(), alive: 0 };
@@ -291,12 +341,17 @@ impl Processes {
         }
     }
 
-    /// Counts, and signals those that have not had the signal yet.
-    fn advance(&self, sweep: &mut Sweep) {
+    /// Every living process that the agents have left.
+    fn below_us(&self) -> Vec<procfs::Stat> {
         let spared = |stat: &procfs::Stat| {
             self.elders.contains(&leftovers::key(stat)) || self.is_unreaped_agent(stat.pid) || self.is_guard(stat.pid)
         };
-        let found = procfs::all().map(|all| leftovers::below(&all, getpid().as_raw(), spared)).unwrap_or_default();
+        procfs::all().map(|all| leftovers::below(&all, getpid().as_raw(), spared)).unwrap_or_default()
+    }
+
+    /// Counts, and signals those that have not had the signal yet.
+    fn advance(&self, sweep: &mut Sweep) {
+        let found = self.below_us();
         sweep.alive = found.len();
         for key in found.iter().map(leftovers::key) {
             if sweep.signalled.insert(key) {

@@ -10,6 +10,8 @@ use nix::libc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::shortage::Shortage;
+
 /// Opens a descriptor of the process; it is closed on exec. Sure for a child of ours that has not been reaped.
 pub(super) fn open(pid: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: pidfd_open takes two integers and touches no memory of ours.
@@ -89,11 +91,12 @@ pub(super) fn wait_for_end(child: BorrowedFd<'_>) {
 
 /// Whether this kernel (5.4 or later) and this sandbox allow all of the above.
 pub(super) fn probe() -> io::Result<()> {
-    let told = |errno: Errno| {
-        io::Error::other(format!(
+    let told = |errno: Errno| match Shortage::of(errno) {
+        Some(_) => io::Error::from(errno),
+        None => io::Error::other(format!(
             "pidfd_open fails ({errno}): the kernel is older than 5.4, or a seccomp filter of the container forbids it; \
              update the container runtime's profile"
-        ))
+        )),
     };
     let me = open(nix::unistd::getpid().as_raw()).map_err(told)?;
     send(me.as_fd(), 0).map_err(told)

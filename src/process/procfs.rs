@@ -27,6 +27,13 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
     parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// The name of a process, as `ps` shows it; it is not to be trusted, and has no control characters.
+pub(super) fn name(pid: i32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = String::from_utf8_lossy(&name).trim_end().replace(char::is_control, "?");
+    if name.is_empty() { "a process".to_owned() } else { name }
+}
+
 /// Every process that may be seen.
 pub(super) fn all() -> io::Result<Vec<Stat>> {
     let mut all = Vec::new();
@@ -54,6 +61,25 @@ pub(super) fn children() -> io::Result<Vec<i32>> {
 fn scan_children() -> io::Result<Vec<i32>> {
     let me = nix::unistd::getpid().as_raw();
     Ok(all()?.into_iter().filter(|stat| stat.parent == me).map(|stat| stat.pid).collect())
+}
+
+/// What of all this cannot be had, with its consequence and the cure; `None` when everything can.
+pub(super) fn lacking() -> Option<String> {
+    let me = nix::unistd::getpid().as_raw();
+    let lacks = if stat(me).is_none() {
+        "/proc shows no processes"
+    } else if !all().is_ok_and(|all| all.iter().any(|stat| stat.pid == me)) {
+        "/proc cannot be listed"
+    } else if boot_id().is_err() {
+        "/proc/sys/kernel/random/boot_id cannot be read"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{lacks}: what the agent leaves behind is neither reported nor ended, an agent that goes into the background \
+         is started again beside itself, and one that outlives a killed wrapper is not found by the next; mount it (in a \
+         container or chroot: mount -t proc proc /proc)"
+    ))
 }
 
 /// The identifier of this boot: a pid and a start time mean something only within one.

@@ -21,6 +21,7 @@ use nix::sys::termios;
 use nix::unistd::{self, ForkResult, Gid, Pid, Uid};
 
 use super::procfs;
+use crate::shortage::Shortage;
 use crate::signals::{HIGHEST_SIGNAL, is_ignored};
 
 /// What the agent is started with. Standard input, output and error are the wrapper's own, but for an input that is our
@@ -37,7 +38,8 @@ pub struct Command {
     pub directory: Option<PathBuf>,
     /// The user to become; `None` for the wrapper's.
     pub user: Option<User>,
-    /// Whether it may re-execute itself, which loses the parent-death signal: a guard then watches over it.
+    /// Whether it may lose the parent-death signal (it may execute itself again, or is not the agent itself): a guard
+    /// then watches over it.
     pub guarded: bool,
 }
 
@@ -57,6 +59,21 @@ pub(super) struct Forked {
     pub(super) pid: i32,
     /// Brings a [`Report`] when something has failed, and its end when the exec has succeeded.
     pub(super) report: OwnedFd,
+    pub(super) gate: Gate,
+}
+
+/// What a child waits at before it executes its program, so that nothing runs before there is a guard. A parent that
+/// ends without opening it takes the child with it.
+pub(super) struct Gate {
+    parents: OwnedFd,
+    /// Kept, so that there is a reader even if the child has been killed.
+    _childs: OwnedFd,
+}
+
+impl Gate {
+    pub(super) fn open(self) -> Result<(), Errno> {
+        unistd::write(&self.parents, &[1]).map(drop)
+    }
 }
 
 /// Dispositions the agent gets whatever we or our parent have set: an ignored TERM, INT or QUIT would make it immune.
@@ -131,7 +148,7 @@ impl Report {
 }
 
 fn is_exhaustion(errno: Errno) -> bool {
-    matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOSPC)
+    Shortage::of(errno).is_some()
 }
 
 /// What an errno of the parent's own preparations means.
@@ -157,20 +174,26 @@ impl Drop for AllBlocked {
     }
 }
 
-/// Forks. The caller is the thread whose death kills the child: it must live as long as the process.
-pub(super) fn fork(command: &Command) -> Result<Forked, SpawnFailure> {
+/// Forks, with one variable besides the command's own. The caller is the thread whose death kills the child: it must
+/// live as long as the process.
+pub(super) fn fork(command: &Command, variable: (OsString, OsString)) -> Result<Forked, SpawnFailure> {
     let (report, report_end) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(parent_failure)?;
-    let prepared = Prepared::new(command).map_err(parent_failure)?;
+    let (gate, gate_end) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(parent_failure)?;
+    let prepared = Prepared::new(command, variable).map_err(parent_failure)?;
     let _blocked = AllBlocked::new().map_err(parent_failure)?;
     // SAFETY: the child runs nothing but `Prepared::become_agent`, which keeps to calls that are safe in a process
     // with other threads: it allocates nothing and takes no lock.
     match unsafe { unistd::fork() }.map_err(parent_failure)? {
-        ForkResult::Child => prepared.become_agent(report_end.as_fd()),
+        ForkResult::Child => {
+            // The copy of the parent's own end would keep the gate from telling of the parent's end.
+            drop(gate_end);
+            prepared.become_agent(report_end.as_fd(), gate.as_fd())
+        }
         ForkResult::Parent { child } => {
             // On both sides, so that the group is there for whoever comes first. Here it fails once the child has
             // executed its program, and then the child has done it.
             let _ = unistd::setpgid(child, child);
-            Ok(Forked { pid: child.as_raw(), report })
+            Ok(Forked { pid: child.as_raw(), report, gate: Gate { parents: gate_end, _childs: gate } })
         }
     }
 }
@@ -207,8 +230,8 @@ fn c_string(string: impl Into<OsString>) -> Result<CString, Errno> {
 }
 
 impl Prepared {
-    fn new(command: &Command) -> Result<Self, Errno> {
-        let env = command.env.iter().map(|(name, value)| {
+    fn new(command: &Command, variable: (OsString, OsString)) -> Result<Self, Errno> {
+        let env = command.env.iter().chain([&variable]).map(|(name, value)| {
             let mut entry = name.clone();
             entry.push("=");
             entry.push(value);
@@ -231,8 +254,8 @@ impl Prepared {
     }
 
     /// The child's whole life before the agent's.
-    fn become_agent(&self, report: BorrowedFd<'_>) -> ! {
-        let (step, errno) = match self.set_up() {
+    fn become_agent(&self, report: BorrowedFd<'_>, gate: BorrowedFd<'_>) -> ! {
+        let (step, errno) = match self.set_up().and_then(|()| wait_for_release(gate)) {
             Ok(()) => (Step::Exec, self.exec()),
             Err(errno) => (Step::Setup, errno),
         };
@@ -264,7 +287,7 @@ impl Prepared {
             // The parent ended before it was set.
             return Err(Errno::ESRCH);
         }
-        SigSet::empty().thread_set_mask()
+        Ok(())
     }
 
     fn exec(&self) -> Errno {
@@ -272,6 +295,16 @@ impl Prepared {
         unsafe { libc::execve(self.program.as_ptr(), self.argv.array.as_ptr(), self.env.array.as_ptr()) };
         Errno::last()
     }
+}
+
+/// Waits for the parent's word, still with every signal blocked, then opens the mask as the last thing before the exec.
+fn wait_for_release(gate: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut word = [0];
+    // No signal interrupts it, and its end without a word is the parent's.
+    if unistd::read(gate, &mut word)? == 0 {
+        return Err(Errno::ESRCH);
+    }
+    SigSet::empty().thread_set_mask()
 }
 
 /// Whether our standard input is our controlling terminal, of which only its foreground group may read: anybody else is

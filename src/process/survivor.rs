@@ -1,69 +1,109 @@
-//! An agent that outlived its wrapper: not our child, so it is known by its identity and watched by a pidfd.
+//! An agent that has outlived the wrapper that started it, or the process it was started as: most often not our child,
+//! so it is found by its trail and watched by pidfds.
 
-use std::io;
-use std::os::fd::OwnedFd;
-
-use agent_wrap_supervisor::{Event, Generation, LeftoverSignal};
-use nix::errno::Errno;
+use agent_wrap_supervisor::{Event, Exit, Generation};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::identity::AgentIdentity;
 use super::leftovers::{self, Key};
 use super::pidfd::End;
 use super::procfs::Stat;
+use super::trail::{Trail, Whose};
 use super::{pidfd, procfs};
 
-/// Opens the very process of this identity; `None` when it is over.
-pub(super) fn open(identity: &AgentIdentity) -> io::Result<Option<OwnedFd>> {
-    let Ok(pid) = i32::try_from(identity.pid) else { return Ok(None) };
-    match pidfd::open(pid) {
-        // Looked at after the descriptor was opened: from here on it means this process and no later one.
-        Ok(pidfd) => Ok(identity.is_alive().then_some(pidfd)),
-        Err(Errno::ESRCH | Errno::EINVAL) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
+/// So many processes are named; of the others it is said how many they are.
+const NAMED: usize = 5;
+
+/// The living processes of an agent, whoever started it.
+#[derive(Clone, Debug)]
+pub struct Survivor {
+    trail: Trail,
+    /// The process that was started, where it is known.
+    leader: Option<AgentIdentity>,
 }
 
-/// Counts and signals the living members of the survivor's group, and tells when they are gone.
-pub(super) fn sweep(identity: &AgentIdentity, signal: LeftoverSignal, facts: &UnboundedSender<Event>) {
-    let members = members(identity);
-    tell(facts, members.len());
-    for &key in &members {
-        leftovers::signal(key, signal);
+impl Survivor {
+    /// The agent of these runs, if anything of it lives.
+    #[must_use]
+    pub fn find<'a>(runs: impl IntoIterator<Item = &'a str>, leader: Option<AgentIdentity>) -> Option<Self> {
+        Self::by(Trail::of(runs, std::env::vars_os()), leader)
     }
-    if !members.is_empty() {
-        tokio::spawn(until_gone(identity.clone(), members, facts.clone()));
-    }
-}
 
-/// They are nobody's children here, so that no SIGCHLD tells of their end; each is awaited.
-async fn until_gone(identity: AgentIdentity, mut awaited: Vec<Key>, facts: UnboundedSender<Event>) {
-    while !awaited.is_empty() {
-        for (pid, start_time) in awaited {
-            let Ok(process) = pidfd::open(pid) else { continue };
-            if procfs::stat(pid).is_some_and(|stat| stat.start_time == start_time) {
-                let Ok(end) = End::of(process) else { return };
-                end.come().await;
+    pub(super) fn by(trail: Trail, leader: Option<AgentIdentity>) -> Option<Self> {
+        let survivor = Self { trail, leader };
+        (!survivor.living().is_empty()).then_some(survivor)
+    }
+
+    /// What of it lives now.
+    pub(super) fn living(&self) -> Vec<Stat> {
+        let all = procfs::all().unwrap_or_default();
+        let boot_id = procfs::boot_id().unwrap_or_default();
+        let me = nix::unistd::getpid().as_raw();
+        let belongs = |stat: &&Stat| {
+            stat.pid != me
+                && stat.is_alive()
+                && (self.leader.as_ref().is_some_and(|leader| leader.is(stat, &boot_id))
+                    || match self.trail.whose(stat.pid) {
+                        Whose::Agent => true,
+                        // A build perhaps; but there may be no second agent.
+                        Whose::Hidden => self.leader.as_ref().is_some_and(|leader| leader.leads(stat, &all, &boot_id)),
+                        Whose::Build | Whose::Stranger => false,
+                    })
+        };
+        all.iter().filter(belongs).copied().collect()
+    }
+
+    pub(super) fn signal(&self, signals: &[i32]) {
+        for stat in self.living() {
+            leftovers::send(leftovers::key(&stat), signals);
+        }
+    }
+
+    /// Tells when nothing of it lives any more, as the end of this generation. To be called inside the runtime.
+    pub(super) fn watch(&self, generation: Generation, facts: &UnboundedSender<Event>) {
+        let (survivor, facts) = (self.clone(), facts.clone());
+        tokio::spawn(async move {
+            survivor.end().await;
+            // The driver may have finished.
+            let _ = facts.send(Event::AgentExited { generation, exit: Exit::Unknown });
+        });
+    }
+
+    /// Each is awaited, because no SIGCHLD tells of the end of somebody else's child.
+    async fn end(&self) {
+        loop {
+            let living = self.living();
+            if living.is_empty() {
+                return;
+            }
+            for key in living.iter().map(leftovers::key) {
+                end_of(key).await;
             }
         }
-        awaited = members(&identity);
     }
-    tell(&facts, 0);
 }
 
-/// A group keeps its number until its last member is gone. A process that has this pid now and is not the survivor
-/// therefore means that the group is somebody else's.
-fn members(identity: &AgentIdentity) -> Vec<Key> {
-    let Ok(group) = i32::try_from(identity.pid) else { return Vec::new() };
-    if procfs::stat(group).is_some() && identity.stat().is_none() {
-        return Vec::new();
+async fn end_of((pid, start_time): Key) {
+    let Ok(process) = pidfd::open(pid) else { return patience().await };
+    if procfs::stat(pid).is_some_and(|stat| stat.start_time == start_time) {
+        match End::of(process) {
+            Ok(end) => end.come().await,
+            Err(_) => patience().await,
+        }
     }
-    let all = procfs::all().unwrap_or_default();
-    let member = |stat: &&Stat| stat.group == group && stat.pid != group && stat.is_alive();
-    all.iter().filter(member).map(leftovers::key).collect()
 }
 
-fn tell(facts: &UnboundedSender<Event>, alive: usize) {
-    let alive = u32::try_from(alive).unwrap_or(u32::MAX);
-    let _ = facts.send(Event::LeftoversCounted { generation: Generation(0), alive });
+/// Without a descriptor to be had one can only look again.
+async fn patience() {
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+}
+
+/// "java (pid 7), tee (pid 8)", for people.
+pub(super) fn names(processes: &[Stat]) -> String {
+    let named = processes.iter().take(NAMED).map(|stat| format!("{} (pid {})", procfs::name(stat.pid), stat.pid));
+    let mut names = named.collect::<Vec<_>>().join(", ");
+    if processes.len() > NAMED {
+        names.push_str(&format!(" and {} more", processes.len() - NAMED));
+    }
+    names
 }

@@ -1,10 +1,13 @@
 //! From the words of `--agent-user` to the ids, groups and home that an agent of another user gets.
 
+use std::io;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::unistd::{self, Gid, Group, Uid};
 
 use super::spawn::User;
+use crate::shortage::Shortage;
 
 /// A user of this machine, or at least a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,26 +20,36 @@ pub struct Account {
     pub home: PathBuf,
 }
 
+/// Why there is no such account.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAccount {
+    /// Nobody of that name.
+    #[error("{0}")]
+    Unknown(String),
+    /// The system has not enough left to look.
+    #[error("cannot look up the agent's user: {0}")]
+    System(io::Error),
+}
+
 impl User {
     /// Looks up `USER[:GROUP]`, each a name or a number.
     ///
     /// # Errors
-    /// A sentence for people: there is none of that name.
-    pub fn lookup(words: &str) -> Result<Account, String> {
+    /// There is none of that name, or it cannot be looked for.
+    pub fn lookup(words: &str) -> Result<Account, NoAccount> {
         let (user, group) = words.split_once(':').map_or((words, None), |(user, group)| (user, Some(group)));
-        let unknown = |what: &str, name: &str| format!("--agent-user {words}: this machine has no {what} {name:?}");
+        let unknown = |what: &str, name: &str| {
+            NoAccount::Unknown(format!("--agent-user {words}: this machine has no {what} {name:?}"))
+        };
         let account = match user.parse::<u32>() {
-            Ok(uid) => unistd::User::from_uid(Uid::from_raw(uid)).ok().flatten().ok_or(uid),
-            Err(_) => Ok(unistd::User::from_name(user).ok().flatten().ok_or_else(|| unknown("user", user))?),
+            Ok(uid) => found(unistd::User::from_uid(Uid::from_raw(uid)))?.ok_or(uid),
+            Err(_) => Ok(found(unistd::User::from_name(user))?.ok_or_else(|| unknown("user", user))?),
         };
         let group = match group {
             None => None,
             Some(group) => Some(match group.parse::<u32>() {
                 Ok(gid) => gid,
-                Err(_) => {
-                    let found = Group::from_name(group).ok().flatten();
-                    found.ok_or_else(|| unknown("group", group))?.gid.as_raw()
-                }
+                Err(_) => found(Group::from_name(group))?.ok_or_else(|| unknown("group", group))?.gid.as_raw(),
             }),
         };
         let account = match account {
@@ -52,6 +65,15 @@ impl User {
             }
         };
         Ok(account)
+    }
+}
+
+/// What was found; a directory of users that cannot be asked counts as one that does not know them, unless it is us who
+/// lack what it takes to ask.
+fn found<T>(answer: Result<Option<T>, Errno>) -> Result<Option<T>, NoAccount> {
+    match answer {
+        Err(errno) if Shortage::of(errno).is_some() => Err(NoAccount::System(errno.into())),
+        answer => Ok(answer.ok().flatten()),
     }
 }
 
@@ -77,8 +99,8 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_named() {
-        let error = User::lookup("no such user").unwrap_err();
+        let error = User::lookup("no such user").unwrap_err().to_string();
         assert_eq!(error, "--agent-user no such user: this machine has no user \"no such user\"");
-        assert!(User::lookup("root:no such group").unwrap_err().contains("group"));
+        assert!(User::lookup("root:no such group").unwrap_err().to_string().contains("group"));
     }
 }

@@ -21,9 +21,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// `held`: it is a child of ours, so that its pid stays its own until it is reaped.
-    pub(super) fn new(pidfd: OwnedFd, held: bool) -> Arc<Self> {
-        Arc::new(Self { pidfd, held: AtomicBool::new(held) })
+    /// A child of ours, so that its pid stays its own until it is reaped.
+    pub(super) fn new(pidfd: OwnedFd) -> Arc<Self> {
+        Arc::new(Self { pidfd, held: AtomicBool::new(true) })
     }
 
     /// Whether it is an unreaped child of ours.
@@ -83,12 +83,6 @@ impl Watch {
         self.end.come().await;
         let exit = self.watched.ended().unwrap_or(Exit::Unknown);
         self.tell(Event::AgentExited { generation, exit });
-    }
-
-    /// A process that is nobody's child here: only that it has ended can be known.
-    pub(super) async fn follow_stranger(self) {
-        self.end.come().await;
-        self.tell(Event::AgentExited { generation: self.generation, exit: Exit::Unknown });
     }
 
     fn tell(&self, event: Event) {

@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn record(memory: Memory) -> Record {
-        Record { run: "r1".to_owned(), agent: None, memory }
+        Record { run: "r1".to_owned(), earlier: Vec::new(), agent: None, memory }
     }
 
     #[test]
@@ -215,7 +215,14 @@ mod tests {
         }
         drop(first.file);
         let next = StateFile::open(Some(&dir(&folder)), "https://ci", "n 1").unwrap();
-        let expected = Previous { unclean: true, marked: true, connected: true, survivor: None };
+        let expected = Previous {
+            unclean: true,
+            marked: true,
+            connected: true,
+            run: "r1".to_owned(),
+            earlier: Vec::new(),
+            agent: None,
+        };
         assert_eq!((next.previous, next.warnings.len()), (Some(expected), 0));
     }
 

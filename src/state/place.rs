@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
+use crate::hash::fnv;
+
 /// The folder for what outlives a run. It may not exist yet, nor be writable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir(PathBuf);
@@ -91,12 +93,6 @@ fn readable(text: &str) -> String {
     let safe = |letter: char| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '_' };
     // The first letter is no dot, so that the file is not hidden.
     text.trim_start_matches('.').chars().map(safe).take(60).collect()
-}
-
-/// FNV-1a with 64 bits: the name of a file must not change with the version of a library.
-fn fnv(parts: &[&[u8]]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

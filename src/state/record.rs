@@ -13,6 +13,8 @@ const VERSION: u32 = 1;
 pub struct Record {
     /// The run's own name, as in the marker of its marks.
     pub run: String,
+    /// Runs whose agent may still live and is being ended.
+    pub earlier: Vec<String>,
     /// The agent that runs, if one does.
     pub agent: Option<AgentIdentity>,
     /// What the supervisor wants remembered.
@@ -28,15 +30,29 @@ pub struct Previous {
     pub marked: bool,
     /// It had seen the node connected.
     pub connected: bool,
-    /// Its agent, if that very process still runs.
-    pub survivor: Option<AgentIdentity>,
+    /// Its name.
+    pub run: String,
+    /// Earlier runs whose agent it had not seen the end of.
+    pub earlier: Vec<String>,
+    /// Its agent, which may be over.
+    pub agent: Option<AgentIdentity>,
+}
+
+impl Previous {
+    /// The runs whose agent may still live.
+    pub fn runs(&self) -> impl Iterator<Item = &str> {
+        self.earlier.iter().chain([&self.run]).map(String::as_str)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
-    /// As in the marker of the run's marks; like the wrapper's pid, for people.
+    /// As in the marker of the run's marks, and in the environment of its agent.
     run: String,
+    #[serde(default)]
+    earlier: Vec<String>,
+    /// The wrapper's pid, for people.
     wrapper: u32,
     agent: Option<AgentIdentity>,
     memory: StoredMemory,
@@ -60,6 +76,7 @@ impl Record {
         let stored = Stored {
             version: VERSION,
             run: self.run.clone(),
+            earlier: self.earlier.clone(),
             wrapper: std::process::id(),
             agent: self.agent.clone(),
             memory: StoredMemory { marked, connected, stopped },
@@ -83,7 +100,9 @@ impl Previous {
             unclean: !stored.memory.stopped,
             marked: stored.memory.marked,
             connected: stored.memory.connected,
-            survivor: stored.agent.filter(AgentIdentity::is_alive),
+            run: stored.run,
+            earlier: stored.earlier,
+            agent: stored.agent,
         })
     }
 }
@@ -92,28 +111,27 @@ impl Previous {
 mod tests {
     use super::*;
 
-    fn survivor(agent: AgentIdentity) -> Option<AgentIdentity> {
-        let record = Record { run: "r".to_owned(), agent: Some(agent), memory: Memory::default() };
-        Previous::from_json(&record.to_json()).unwrap().survivor
+    #[test]
+    fn what_is_needed_to_find_an_agent_is_kept() {
+        let agent = AgentIdentity { pid: 7, start_time: 8, boot_id: "b".to_owned(), session: 5 };
+        let record = Record {
+            run: "r2".to_owned(),
+            earlier: vec!["r1".to_owned()],
+            agent: Some(agent.clone()),
+            memory: Memory::default(),
+        };
+        let previous = Previous::from_json(&record.to_json()).unwrap();
+        assert_eq!(previous.runs().collect::<Vec<_>>(), ["r1", "r2"]);
+        assert_eq!(previous.agent, Some(agent));
     }
 
     #[test]
-    fn a_survivor_is_the_very_process_and_alive() {
-        let mut agent = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
-        let identity = AgentIdentity::of(agent.id()).unwrap();
-        assert_eq!(survivor(identity.clone()), Some(identity.clone()));
-        assert_eq!(survivor(AgentIdentity { start_time: identity.start_time - 1, ..identity.clone() }), None);
-        assert_eq!(survivor(AgentIdentity { boot_id: "before".to_owned(), ..identity.clone() }), None);
-        agent.kill().unwrap();
-        // A zombie until it is waited for, which is no survivor either.
-        nix::sys::wait::waitid(
-            nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(i32::try_from(agent.id()).unwrap())),
-            nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
-        )
-        .unwrap();
-        assert_eq!(survivor(identity.clone()), None);
-        agent.wait().unwrap();
-        assert_eq!(survivor(identity), None);
+    fn a_record_of_an_earlier_program_is_understood() {
+        let json = r#"{"version":1,"run":"r","wrapper":1,"agent":{"pid":7,"start_time":8,"boot_id":"b"},
+                       "memory":{"marked":false,"connected":false,"stopped":true}}"#;
+        let previous = Previous::from_json(json.as_bytes()).unwrap();
+        assert_eq!(previous.agent.unwrap().session, 0);
+        assert_eq!(previous.earlier, [""; 0]);
     }
 
     #[test]

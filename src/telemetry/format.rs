@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use thiserror::Error;
@@ -9,12 +10,14 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::outlet::{LostWords, Outlet};
 use super::story::Line;
+use super::visible::visible;
 use crate::mask;
 
 /// How loud a line is.
@@ -52,71 +55,86 @@ pub enum InstallError {
     },
 }
 
+/// Logging that is set up; dropped, it takes care of the last lines.
+#[must_use]
+pub struct Logging(Arc<Outlet>);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
 /// Sets up logging for the whole process.
 ///
 /// # Errors
 /// When `level` is neither a level nor a list of `target=level`.
-pub fn install(format: Format, level: &str) -> Result<(), InstallError> {
+pub fn install(format: Format, level: &str) -> Result<Logging, InstallError> {
     let bad = |cause: String| InstallError::Level { level: level.to_owned(), cause };
     let targets = match level.parse::<LevelFilter>() {
         // The libraries below speak up only when they are asked by name.
         Ok(filter) => Targets::new().with_default(LevelFilter::WARN.min(filter)).with_target("agent_wrap", filter),
         Err(_) => level.parse::<Targets>().map_err(|error| bad(error.to_string()))?,
     };
+    let layout = TextLayout::of_stderr();
+    let outlet = Arc::new(Outlet::new(io::stderr(), lost_words(format, layout)));
+    subscriber(format, layout, targets, Arc::clone(&outlet)).try_init().ok();
+    Ok(Logging(outlet))
+}
+
+fn subscriber<W>(format: Format, layout: TextLayout, targets: Targets, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let registry = tracing_subscriber::registry().with(targets);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
-        Format::Text => {
-            let stderr = std::io::stderr();
-            let colours = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let stamp = if goes_to_the_journal() {
-                Stamp::None
-            } else if stderr.is_terminal() {
-                Stamp::Clock
-            } else {
-                Stamp::Full
-            };
-            let layout = TextLayout { colours, stamp };
-            let layer = tracing_subscriber::fmt::layer().event_format(layout).with_writer(Masked::stderr);
-            registry.with(layer).try_init().ok();
-        }
+        Format::Text => Box::new(registry.with(layer.event_format(layout))),
         Format::Json => {
-            let layer = tracing_subscriber::fmt::layer()
+            let layer = layer
                 .json()
                 .flatten_event(true)
                 .with_current_span(false)
                 .with_span_list(false)
                 .with_timer(UtcTime)
-                .with_target(false)
-                .with_writer(Masked::stderr);
-            registry.with(layer).try_init().ok();
+                .with_target(false);
+            Box::new(registry.with(layer.map_event_format(Visible)))
         }
     }
-    Ok(())
+}
+
+/// The line that says how many are missing before it.
+fn lost_words(format: Format, layout: TextLayout) -> LostWords {
+    Box::new(move |lost| {
+        let (lines, were) = if lost == 1 { ("line", "was") } else { ("lines", "were") };
+        let message = format!("{lost} {lines} of this log {were} lost: stderr took nothing, is its reader stuck?");
+        let now = SystemTime::now();
+        match format {
+            Format::Text => layout.line(now, tracing::Level::WARN, &message),
+            Format::Json => json_line(now, "WARN", "lines_lost", &message),
+        }
+    })
+}
+
+/// Something that is wrong before there is a log, as a line that looks like one.
+#[must_use]
+pub fn fault_line(format: Format, event: &str, words: &str) -> String {
+    match format {
+        Format::Text => format!("agent-wrap: {}\n", shown(words)),
+        Format::Json => json_line(SystemTime::now(), "ERROR", event, words),
+    }
+}
+
+fn json_line(time: SystemTime, level: &str, event: &str, message: &str) -> String {
+    let timestamp = humantime::format_rfc3339_millis(time).to_string();
+    let fields = serde_json::json!({"timestamp": timestamp, "level": level, "message": message, "event": event});
+    format!("{}\n", shown(&fields.to_string()))
 }
 
 /// The last look at each line, whoever wrote it: a password in a URL never gets through, be it quoted by a library's
-/// error or by a controller's answer.
-struct Masked<W>(W);
-
-impl Masked<io::Stderr> {
-    fn stderr() -> Self {
-        Self(io::stderr())
-    }
-}
-
-impl<W: io::Write> io::Write for Masked<W> {
-    /// Takes whole lines, as the layers above hand them over.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match std::str::from_utf8(line) {
-            Ok(text) => self.0.write_all(mask::text(text).as_bytes())?,
-            Err(_) => self.0.write_all(line)?,
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
+/// error or by a controller's answer, nor does a character that acts. What is escaped could no longer be read as a URL.
+fn shown(text: &str) -> String {
+    visible(&mask::text(text)).into_owned()
 }
 
 /// Whether stderr is the stream that systemd connects to its journal, which stamps each line by itself.
@@ -172,9 +190,41 @@ impl Stamp {
 
 /// `agent-wrap 2026-01-31T12:00:00Z warning: the words`. The name comes first because the agent's own lines stand
 /// between ours.
+#[derive(Clone, Copy, Debug)]
 struct TextLayout {
     colours: bool,
     stamp: Stamp,
+}
+
+impl TextLayout {
+    fn of_stderr() -> Self {
+        let terminal = io::stderr().is_terminal();
+        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let stamp = if goes_to_the_journal() {
+            Stamp::None
+        } else if terminal {
+            Stamp::Clock
+        } else {
+            Stamp::Full
+        };
+        Self { colours, stamp }
+    }
+
+    fn line(self, time: SystemTime, level: tracing::Level, message: &str) -> String {
+        let (label, colour) = match level {
+            tracing::Level::ERROR => ("error: ", "\x1b[1;31m"),
+            tracing::Level::WARN => ("warning: ", "\x1b[33m"),
+            tracing::Level::INFO => ("", ""),
+            tracing::Level::DEBUG => ("debug: ", "\x1b[2m"),
+            tracing::Level::TRACE => ("trace: ", "\x1b[2m"),
+        };
+        let (stamp, message) = (self.stamp.words(time), shown(message));
+        match (self.colours, colour) {
+            (false, _) => format!("agent-wrap {stamp}{label}{message}\n"),
+            (true, "") => format!("\x1b[36magent-wrap\x1b[0m {stamp}{label}{message}\n"),
+            (true, _) => format!("\x1b[36magent-wrap\x1b[0m {stamp}{colour}{label}{message}\x1b[0m\n"),
+        }
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for TextLayout
@@ -185,24 +235,24 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut words = Words::default();
         event.record(&mut words);
-        let (label, colour) = match *event.metadata().level() {
-            tracing::Level::ERROR => ("error: ", "\x1b[1;31m"),
-            tracing::Level::WARN => ("warning: ", "\x1b[33m"),
-            tracing::Level::INFO => ("", ""),
-            tracing::Level::DEBUG => ("debug: ", "\x1b[2m"),
-            tracing::Level::TRACE => ("trace: ", "\x1b[2m"),
-        };
-        if self.colours {
-            write!(writer, "\x1b[36magent-wrap\x1b[0m ")?;
-        } else {
-            write!(writer, "agent-wrap ")?;
-        }
-        write!(writer, "{}", self.stamp.words(SystemTime::now()))?;
-        if self.colours && !colour.is_empty() {
-            writeln!(writer, "{colour}{label}{}\x1b[0m", words.message)
-        } else {
-            writeln!(writer, "{label}{}", words.message)
-        }
+        writer.write_str(&self.line(SystemTime::now(), *event.metadata().level(), &words.message))
+    }
+}
+
+/// JSON without what JSON itself would let through: only its strings can hold such characters, and there they may be
+/// escaped.
+struct Visible<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Visible<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        writeln!(writer, "{}", shown(line.trim_end_matches('\n')))
     }
 }
 
@@ -221,21 +271,112 @@ impl Visit for Words {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::Write;
+    use std::sync::Mutex;
     use std::time::Duration;
 
+    use agent_wrap_supervisor::{Build, Failure, FailureKind, Mark, Moment, Note, Owner, Span};
+
+    use super::super::story::Story;
     use super::*;
+
+    const PLAIN: TextLayout = TextLayout { colours: false, stamp: Stamp::None };
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of these notes.
+    fn logged(format: Format, notes: &[Note]) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let targets = Targets::new().with_default(LevelFilter::TRACE);
+        tracing::subscriber::with_default(subscriber(format, PLAIN, targets, move || writer.clone()), || {
+            let mut story = Story::new("n\u{9b}", Moment::default());
+            notes.iter().for_each(|note| story.tell(Moment::default(), note));
+        });
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn hostile() -> Vec<Note> {
+        let evil = "x\x1b[2J\u{9b}2J\u{202e}\u{2028}\nagent-wrap error: forged".to_owned();
+        let build = Build { name: Some(evil.clone()), progress: None };
+        let failure = Failure { kind: FailureKind::Unavailable, words: format!("the proxy says {evil}") };
+        let mark = Mark { owner: Owner::Foreign, reason: evil, matches: false };
+        vec![
+            Note::Draining { builds: vec![build], left: None },
+            Note::Waiting { failure, retry: Span::ZERO },
+            Note::ForeignMark(mark),
+        ]
+    }
+
+    #[test]
+    fn text_of_others_is_text_in_a_line_of_text() {
+        let text = logged(Format::Text, &hostile());
+        assert_eq!(text.lines().count(), 3, "{text:?}");
+        assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
+        assert!(!text.contains(['\u{202e}', '\u{2028}']), "{text:?}");
+        assert!(text.lines().all(|line| line.starts_with("agent-wrap ")), "{text:?}");
+        let build = r"x\u001b[2J\u009b2J\u202e\u2028\nagent-wrap error: forged";
+        assert!(text.contains(&format!("waiting for 1 build: {build}\n")), "{text:?}");
+    }
+
+    #[test]
+    fn text_of_others_is_text_in_a_line_of_json() {
+        let text = logged(Format::Json, &hostile());
+        assert_eq!(text.lines().count(), 3, "{text:?}");
+        assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
+        assert!(!text.contains(['\u{202e}', '\u{2028}']), "{text:?}");
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        // For a program it is what it was.
+        assert!(line["message"].as_str().unwrap().contains("x\x1b[2J\u{9b}2J\u{202e}\u{2028}\nagent"), "{line}");
+        assert_eq!((line["node"].as_str(), line["event"].as_str()), (Some("n\u{9b}"), Some("draining")));
+    }
+
+    #[test]
+    fn what_was_lost_is_said_as_everything_else() {
+        let words = "of this log were lost: stderr took nothing, is its reader stuck?";
+        assert_eq!(lost_words(Format::Text, PLAIN)(7), format!("agent-wrap warning: 7 lines {words}\n"));
+        let json = lost_words(Format::Json, PLAIN)(1);
+        let line: serde_json::Value = serde_json::from_str(json.strip_suffix('\n').unwrap()).unwrap();
+        assert_eq!((line["event"].as_str(), line["level"].as_str()), (Some("lines_lost"), Some("WARN")));
+        assert!(line["message"].as_str().unwrap().starts_with("1 line of this log was lost"));
+    }
+
+    #[test]
+    fn a_fault_before_there_is_a_log_is_one_line() {
+        let words = "the user \u{1b}[2J\nforged";
+        assert_eq!(fault_line(Format::Text, "x", words), "agent-wrap: the user \\u001b[2J\\nforged\n");
+        let json = fault_line(Format::Json, "x", words);
+        let line: serde_json::Value = serde_json::from_str(json.strip_suffix('\n').unwrap()).unwrap();
+        assert_eq!((line["event"].as_str(), line["level"].as_str()), (Some("x"), Some("ERROR")));
+        assert_eq!((line["message"].as_str(), json.lines().count()), (Some(words), 1));
+    }
 
     #[test]
     fn no_line_shows_the_password_of_a_url() {
-        let mut masked = Masked(Vec::new());
-        masked.write_all(b"{\"message\":\"moved to http://me:hush@ci/\",\"node\":\"a@b\"}\n").unwrap();
-        masked.write_all(b"error for url (https://me:hush@ci/api)\n").unwrap();
-        assert_eq!(
-            String::from_utf8(masked.0).unwrap(),
-            "{\"message\":\"moved to http://********@ci/\",\"node\":\"a@b\"}\n\
-             error for url (https://********@ci/api)\n"
-        );
+        // A character that is escaped ends no URL.
+        for url in ["http://me:hush@ci/", "https://me:hu\u{202e}sh@ci/api"] {
+            let shown = format!("{}://********@ci", url.split(':').next().unwrap());
+            let failure = Failure { kind: FailureKind::Unavailable, words: format!("moved to {url}") };
+            let note = Note::Waiting { failure, retry: Span::ZERO };
+            for format in [Format::Text, Format::Json] {
+                for line in [logged(format, std::slice::from_ref(&note)), fault_line(format, "x", &format!("({url})"))]
+                {
+                    assert!(line.contains(&shown) && !line.contains("me:hu"), "{line:?}");
+                }
+            }
+        }
     }
 
     #[test]

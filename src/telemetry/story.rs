@@ -1,11 +1,11 @@
 //! The story: each note of the supervisor as a line of text, with the times that people want to know.
 
 use agent_wrap_supervisor::{
-    Effect, Ending, Failure, LiftMethod, MarkMethod, Moment, Note, Owner, Request, Span, StopSource,
+    Effect, Ending, Failure, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span, StopSource,
 };
 
 use super::format::Level;
-use super::words::{builds_words, exit_words, owner_words, signal_name, span_words, spawn_failure_words};
+use super::words::{builds_words, exit_words, owner_words, signal_name, span_words, spawn_failure_words, times_words};
 
 /// One line: how loud, a stable name for programs, and words for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,11 @@ pub struct Story {
     stopping: Option<Moment>,
     draining: Option<Moment>,
     at_terminal: bool,
+    online: OnlinePolicy,
+    /// The run before did not end by a stop.
+    unclean: bool,
+    /// An agent was started.
+    started: bool,
     /// The stop under way was asked for by Ctrl-C.
     interrupted: bool,
     kill_asked: bool,
@@ -48,6 +53,9 @@ impl Story {
             stopping: None,
             draining: None,
             at_terminal: false,
+            online: OnlinePolicy::Always,
+            unclean: false,
+            started: false,
             interrupted: false,
             kill_asked: false,
         }
@@ -58,6 +66,18 @@ impl Story {
     pub fn at_terminal(mut self, at_terminal: bool) -> Self {
         self.at_terminal = at_terminal;
         self
+    }
+
+    /// The run before did not end by a stop.
+    #[must_use]
+    pub fn after_unclean_end(mut self, unclean: bool) -> Self {
+        self.unclean = unclean;
+        self
+    }
+
+    /// Which marks are lifted from now on.
+    pub fn online(&mut self, online: OnlinePolicy) {
+        self.online = online;
     }
 
     /// Takes note of who is about to ask for something, for the line that says what comes of it.
@@ -77,11 +97,20 @@ impl Story {
         line.log(&self.node);
     }
 
-    fn line(&mut self, now: Moment, note: &Note) -> Line {
+    pub(super) fn line(&mut self, now: Moment, note: &Note) -> Line {
         match note {
             Note::SurvivorFound => warn(
                 "survivor_found",
                 "an agent that an earlier wrapper left behind still runs; it is ended before another is started",
+            ),
+            Note::RemainsFound { processes } => warn(
+                "remains_found",
+                format!(
+                    "the agent has ended, but what it has started lives on and belongs to no build: {processes}; it is \
+                     ended before the agent is started again. Does the command go into the background, or is it a \
+                     script that starts the agent without exec? Keep it in the foreground, and let a script end with \
+                     exec java ..."
+                ),
             ),
             Note::SurvivorEnded => info("survivor_ended", "the agent that was left behind has ended"),
             Note::NodeFree => info("node_free", "the node is not marked offline"),
@@ -102,9 +131,10 @@ impl Story {
             Note::MarkLeft { mark } => warn(
                 "mark_left",
                 format!(
-                    "the node stays marked offline {} ({}), as --online says; the agent is started and gets no builds",
+                    "the node stays marked offline {} ({}): {}; the agent is started and gets no builds",
                     owner_words(mark.owner),
-                    quoted(&mark.reason)
+                    quoted(&mark.reason),
+                    self.why_left(mark)
                 ),
             ),
             Note::WayChanged { words } => info("way_changed", format!("{words}; trying another way")),
@@ -125,6 +155,7 @@ impl Story {
                 format!("{}; the agent is started all the same, as --if-refused=start says", failure.words),
             ),
             Note::AgentStarting { generation } => {
+                self.started = true;
                 self.agent = now;
                 debug("agent_starting", format!("starting the agent (run {})", generation.0))
             }
@@ -179,20 +210,22 @@ impl Story {
                 error(
                     "slowing",
                     format!(
-                        "the agent failed {failures} times in a row; {marks}the pace slows down, for as long as it takes"
+                        "the agent failed {}; {marks}the pace slows down, for as long as it takes",
+                        times_words(*failures)
                     ),
                 )
             }
             Note::GivingUp { failures } => error(
                 "giving_up",
-                format!("the agent failed {failures} times in a row: giving up, as --restart-limit says"),
+                format!("the agent failed {}: giving up, as --restart-limit says", times_words(*failures)),
             ),
             Note::ForeignMark(mark) => warn(
                 "foreign_mark",
                 format!(
-                    "the node was marked offline {} ({}); it is theirs to lift",
+                    "the node was marked offline {} ({}): {}",
                     owner_words(mark.owner),
-                    quoted(&mark.reason)
+                    quoted(&mark.reason),
+                    if mark.owner == Owner::Foreign { "it is theirs to lift" } else { self.why_left(mark) }
                 ),
             ),
             Note::ForeignMarkGone => info("foreign_mark_gone", "the mark that somebody else had set is gone"),
@@ -336,6 +369,22 @@ impl Story {
         info("request", text)
     }
 
+    /// Why a mark is not lifted.
+    fn why_left(&self, mark: &Mark) -> &'static str {
+        match (mark.owner, self.online) {
+            (Owner::Monitor, _) => "no --online lifts that, it goes when the monitor finds the node well again",
+            (Owner::ThisRun | Owner::EarlierRun, _) | (Owner::Foreign, OnlinePolicy::Never | OnlinePolicy::Own) => {
+                "--online says so"
+            }
+            (Owner::Foreign, OnlinePolicy::Match) if !mark.matches => "its reason does not match --online",
+            (Owner::Foreign, _) if self.started => "only our own marks are lifted when the agent is started again",
+            (Owner::Foreign, _) if self.unclean => {
+                "the run before did not end by a stop, and only our own marks are lifted then"
+            }
+            (Owner::Foreign, OnlinePolicy::Always | OnlinePolicy::Match) => "it is set again and again",
+        }
+    }
+
     /// What a person at the terminal can do now.
     fn hint(&self, useful: bool, words: &str) -> String {
         if useful && self.at_terminal && self.interrupted { format!(" ({words})") } else { String::new() }
@@ -408,7 +457,7 @@ fn processes(count: u32) -> String {
 
 /// A reason in quotes, on one line and of a bearable length: it is somebody else's text. Our marker is for programs,
 /// and the words beside the reason say already whose mark it is.
-fn quoted(reason: &str) -> String {
+pub(super) fn quoted(reason: &str) -> String {
     const LONGEST: usize = 200;
     let reason = match reason.rsplit_once(" [agent-wrap ") {
         Some((words, marker)) if marker.ends_with(']') => words,
@@ -436,83 +485,4 @@ fn warn(event: &'static str, text: impl Into<String>) -> Line {
 
 fn error(event: &'static str, text: impl Into<String>) -> Line {
     Line { level: Level::Error, event, text: text.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use agent_wrap_supervisor::{Build, Exit, Generation};
-
-    use super::*;
-
-    fn at(millis: u64) -> Moment {
-        Moment::default() + Span(millis)
-    }
-
-    fn texts(story: &mut Story, notes: &[(u64, Note)]) -> Vec<String> {
-        notes.iter().map(|(millis, note)| story.line(at(*millis), note).text).collect()
-    }
-
-    fn interrupted_drain() -> Vec<(u64, Note)> {
-        let builds = vec![Build { name: Some("app #7".to_owned()), progress: Some(40) }];
-        vec![
-            (1_000, Note::Stopping { source: StopSource::Interrupt, agent: true }),
-            (1_040, Note::Marked),
-            (1_040, Note::Draining { builds: builds.clone(), left: Some(Span(300_000)) }),
-            (2_000, Note::DrainCut { builds, timeout: false }),
-            (2_000, Note::Terminating { grace: Span(30_000) }),
-            (2_100, Note::RequestTaken { request: Request::Stop(StopSource::Interrupt), effect: Effect::Already }),
-            (3_000, Note::RequestTaken { request: Request::Stop(StopSource::Interrupt), effect: Effect::Killed }),
-            (3_000, Note::Killing),
-        ]
-    }
-
-    #[test]
-    fn at_a_terminal_it_says_what_another_interrupt_does() {
-        let mut story = Story::new("n", at(0)).at_terminal(true);
-        let texts = texts(&mut story, &interrupted_drain());
-        assert_eq!(
-            texts,
-            [
-                "stopping: stop (Ctrl-C)",
-                "the node is marked offline, confirmed after 40 ms",
-                "draining: waiting up to 5m for 1 build: app #7 (40%) (Ctrl-C again to cut it off)",
-                "not waiting any longer; cut off: 1 build: app #7 (40%)",
-                "asking the agent to end (TERM); it has 30 s",
-                "already stopping (the third Ctrl-C kills the agent)",
-                "stop (Ctrl-C): ending at once",
-                "killing the agent",
-            ]
-        );
-    }
-
-    #[test]
-    fn without_a_terminal_nobody_is_told_of_keys() {
-        let mut story = Story::new("n", at(0));
-        let texts = texts(&mut story, &interrupted_drain());
-        assert!(!texts.iter().any(|text| text.contains("again to cut") || text.contains("third")), "{texts:#?}");
-    }
-
-    #[test]
-    fn a_reason_is_quoted_without_the_marker_and_on_one_line() {
-        assert_eq!(quoted("agent stops on h: SIGTERM [agent-wrap h 00c0ffee.4]"), "\"agent stops on h: SIGTERM\"");
-        assert_eq!(quoted("see [agent-wrap docs] first\nthen call"), "\"see [agent-wrap docs] first then call\"");
-        assert_eq!(quoted(""), "no reason given");
-        assert_eq!(quoted(&"x".repeat(300)).chars().count(), 203);
-    }
-
-    #[test]
-    fn an_agent_that_never_connected_is_told_apart() {
-        let mut story = Story::new("n", at(0));
-        let exited =
-            |connected| Note::AgentExited { generation: Generation(1), exit: Exit::Code(3), asked: false, connected };
-        let texts = texts(
-            &mut story,
-            &[(0, Note::AgentStarting { generation: Generation(1) }), (6, exited(false)), (7, exited(true))],
-        );
-        assert_eq!(
-            texts[1],
-            "the agent exited with code 3 after 6 ms, never connected; its own output above should say why"
-        );
-        assert_eq!(texts[2], "the agent exited with code 3 after 7 ms");
-    }
 }

@@ -1,6 +1,9 @@
 //! Words for times, exits and reasons.
 
 use agent_wrap_supervisor::{Build, Exit, OfflineReason, Owner, Span, SpawnFailure};
+use nix::errno::Errno;
+
+use crate::shortage::Shortage;
 
 /// A span as people write it: "340 ms", "4.2 s", "5m", "1h 30m".
 #[must_use]
@@ -50,19 +53,25 @@ pub(super) fn spawn_failure_words(failure: SpawnFailure) -> String {
         SpawnFailure::NotExecutable => {
             "the command's file is there but cannot be executed; agent-wrap's log says why".to_owned()
         }
-        SpawnFailure::Exhausted(errno) => format!(
-            "the system has no process or memory to spare ({}); is a build using them up, or is a limit (TasksMax=, \
-             ulimit -u) too low?",
-            errno_words(errno)
-        ),
-        SpawnFailure::Unprepared => "what it needs could not be had (see above)".to_owned(),
+        SpawnFailure::Exhausted(errno) => {
+            let shortage = Shortage::of(Errno::from_raw(errno)).unwrap_or(Shortage::Processes);
+            format!("the system has no {} to spare ({}); {}", shortage.noun(), errno_words(errno), shortage.cause())
+        }
+        SpawnFailure::Unprepared => {
+            "what it needs (jar, secret) could not be got ready; agent-wrap's log says why".to_owned()
+        }
         SpawnFailure::Cancelled => "a stop came first".to_owned(),
         SpawnFailure::Other(errno) => format!("the system refused to start it ({})", errno_words(errno)),
     }
 }
 
 fn errno_words(errno: i32) -> &'static str {
-    nix::errno::Errno::from_raw(errno).desc()
+    Errno::from_raw(errno).desc()
+}
+
+/// How often something failed: "once", "3 times in a row".
+pub(super) fn times_words(failures: u32) -> String {
+    if failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") }
 }
 
 pub(super) fn owner_words(owner: Owner) -> &'static str {
@@ -107,9 +116,13 @@ pub fn offline_reason(reason: &OfflineReason, host: &str, stopping: impl FnOnce(
         OfflineReason::AgentMissing(failure) => {
             format!("the agent on {host} could not be started: {}", spawn_failure_words(*failure))
         }
+        OfflineReason::AgentFailing { failures: 1, last } => {
+            let how = last.map_or_else(|| "failed".to_owned(), exit_words);
+            format!("the agent on {host} {how}; see its log there")
+        }
         OfflineReason::AgentFailing { failures, last } => {
             let last = last.map(|exit| format!(", last it {}", exit_words(exit))).unwrap_or_default();
-            format!("the agent on {host} keeps failing: {failures} times in a row{last}; see its log there")
+            format!("the agent on {host} keeps failing: {}{last}; see its log there", times_words(*failures))
         }
     };
     text.chars()
@@ -140,6 +153,26 @@ mod tests {
         ] {
             assert_eq!(span_words(Span(millis)), words);
         }
+    }
+
+    #[test]
+    fn a_failing_agent_is_counted_from_two_on() {
+        let reason = |failures, last| {
+            offline_reason(&OfflineReason::AgentFailing { failures, last }, "h", || unreachable!("it does not stop"))
+        };
+        assert_eq!(reason(1, Some(Exit::Code(7))), "the agent on h exited with code 7; see its log there");
+        assert_eq!(reason(1, None), "the agent on h failed; see its log there");
+        let words = "the agent on h keeps failing: 2 times in a row, last it was killed by SIGKILL; see its log there";
+        assert_eq!(reason(2, Some(Exit::Signal(9))), words);
+    }
+
+    #[test]
+    fn what_is_lacking_is_named() {
+        let words = |errno: Errno| spawn_failure_words(SpawnFailure::Exhausted(errno as i32));
+        assert!(words(Errno::EMFILE).starts_with("the system has no descriptor to spare (Too many open files)"));
+        assert!(words(Errno::EMFILE).contains("ulimit -n") && !words(Errno::EMFILE).contains("ulimit -u"));
+        assert!(words(Errno::EAGAIN).contains("ulimit -u") && !words(Errno::EAGAIN).contains("ulimit -n"));
+        assert!(!spawn_failure_words(SpawnFailure::Unprepared).contains("fetched"));
     }
 
     #[test]

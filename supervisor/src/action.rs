@@ -6,7 +6,7 @@ use crate::{Ending, Exit, Generation, Note, RequestNumber, Span, SpawnFailure};
 #[must_use = "an action that is not performed breaks the promise"]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Start the agent. Answered by `AgentSpawned` or `SpawnFailed`, then by `AgentExited`.
+    /// Start the agent. Answered by `AgentSpawned` or `SpawnFailed`, then by `AgentExited`; or by `RemainsFound`.
     Spawn {
         /// The run of the agent that begins.
         generation: Generation,

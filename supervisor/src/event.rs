@@ -29,6 +29,14 @@ pub enum Event {
         /// What the controller said.
         failure: Failure,
     },
+    /// The agent of this generation was not started, because something of the one before still lives: it is taken up
+    /// under this generation. Its end is told as `AgentExited`.
+    RemainsFound {
+        /// The run of the agent that was to begin.
+        generation: Generation,
+        /// What lives, for people to read.
+        processes: String,
+    },
     /// The agent of this generation has ended. It stays unreaped until [`Action::Reap`](crate::Action::Reap).
     AgentExited {
         /// The run of the agent that this is about.

@@ -16,7 +16,8 @@
 //!                                                                   │ ended      │
 //!                                             Finished <─ Closing <─ Sweeping <──┘
 //! ```
-//! * **Evicting**: an agent that a killed wrapper left behind gets TERM, then KILL; there is never a second one.
+//! * **Evicting**: an agent that a killed wrapper left behind gets TERM, then KILL; there is never a second one. So
+//!   does what lives of one that went into the background, when another is about to be started.
 //! * **Enabling**: the node is read, its mark lifted if the policy says so, and read again. Nothing is started yet.
 //!   An agent that has failed as often as allowed is given up here, once a read has shown that the controller was not
 //!   the cause.

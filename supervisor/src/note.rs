@@ -10,7 +10,12 @@ use crate::{Build, Exit, Failure, Generation, LiftMethod, Mark, MarkMethod, Requ
 pub enum Note {
     /// An agent of an earlier run is still alive and is ended first.
     SurvivorFound,
-    /// The survivor is gone.
+    /// The agent has ended, but something lives that it has started besides builds; it is ended first.
+    RemainsFound {
+        /// What lives.
+        processes: String,
+    },
+    /// The survivor, or what remained of the agent, is gone.
     SurvivorEnded,
     /// The first read: the node carries no mark, nothing is to be done.
     NodeFree,

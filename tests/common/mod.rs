@@ -2,6 +2,7 @@
 #![expect(dead_code, reason = "each test file uses its part of it")]
 
 pub mod runtime;
+pub mod screen;
 pub mod standalone;
 
 use std::collections::VecDeque;

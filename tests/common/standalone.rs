@@ -219,6 +219,16 @@ pub fn guard(wrapper: Pid) -> Option<Pid> {
     children(wrapper).into_iter().find(|child| name(*child) == "agent-wrap-gd")
 }
 
+/// The guard of a wrapper, once it is on duty: it takes its name when it has closed what is not its.
+///
+/// # Panics
+/// When patience ends.
+#[track_caller]
+pub fn guard_on_duty(wrapper: Pid) -> Pid {
+    super::eventually("there is a guard", || guard(wrapper).is_some());
+    guard(wrapper).expect("a guard")
+}
+
 /// Every process with this in its environment. A zombie has none.
 pub fn marked(marker: &str) -> Vec<Pid> {
     let has = |pid: &Pid| {

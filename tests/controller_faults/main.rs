@@ -5,6 +5,7 @@
 mod common;
 mod forward_proxies;
 mod garbage;
+mod marks_left;
 mod names;
 mod place;
 mod preparing;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let all = [
         forward_proxies::trials(),
         garbage::trials(),
+        marks_left::trials(),
         names::trials(),
         preparing::trials(),
         proxies::trials(),

@@ -21,7 +21,7 @@ struct Way {
     give: fn(&mut Command, &Path),
 }
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 4] = [
     Way {
         name: "user_and_token_file",
         with_user: false,
@@ -53,14 +53,6 @@ const WAYS: [Way; 5] = [
         file: "agent-wrap.token",
         give: |command, dir| {
             command.env("CREDENTIALS_DIRECTORY", dir);
-        },
-    },
-    Way {
-        name: "variable_that_names_a_file",
-        with_user: true,
-        file: "token",
-        give: |command, dir| {
-            command.env("JENKINS_API_TOKEN", format!("@{}", dir.join("token").display()));
         },
     },
 ];

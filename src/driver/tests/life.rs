@@ -125,7 +125,7 @@ impl Life {
             connected: false,
             stopped: node.is_some_and(|node| !node.unclean),
         };
-        let record = Record { run: "r".to_owned(), agent, memory };
+        let record = Record { run: "r".to_owned(), earlier: Vec::new(), agent, memory };
         {
             let mut world = shared.lock();
             world.controller = self.controller;

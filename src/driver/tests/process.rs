@@ -15,7 +15,12 @@ pub struct Machine(pub Shared);
 
 /// A pid that shows the generation.
 pub fn identity(generation: Generation) -> AgentIdentity {
-    AgentIdentity { pid: 100 + generation.0, start_time: u64::from(generation.0), boot_id: "this one".to_owned() }
+    AgentIdentity {
+        pid: 100 + generation.0,
+        start_time: u64::from(generation.0),
+        boot_id: "this one".to_owned(),
+        session: 0,
+    }
 }
 
 impl Agents<Prepared> for Machine {
@@ -29,6 +34,11 @@ impl Agents<Prepared> for Machine {
         world.process = Some(Process { generation, state, plan, termed: false, killed: false });
         world.soon(takes, move |world| world.spawned(generation));
         world.point(format_args!("forked"));
+    }
+
+    fn left_behind(&mut self) -> Option<String> {
+        self.0.lock().point(format_args!("what is left?"));
+        None
     }
 
     fn identity(&self, generation: Generation) -> Option<AgentIdentity> {

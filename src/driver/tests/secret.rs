@@ -50,6 +50,10 @@ impl Agents<Launched> for Forks {
         self.shared.lock().send(fact);
     }
 
+    fn left_behind(&mut self) -> Option<String> {
+        None
+    }
+
     fn identity(&self, generation: Generation) -> Option<AgentIdentity> {
         let mut secret = self.secret.lock().unwrap();
         secret.1 = std::fs::read_to_string(&secret.0).ok();
@@ -90,7 +94,7 @@ fn launch(folder: &Path) -> Launch {
     let line = "agent-wrap --standalone java -jar agent.jar -url http://c/ -name n -noReconnect -secret c0ffee";
     let cli = crate::cli::parse(line.split(' ').map(Into::into), false).unwrap();
     let settings = config::load(&cli, &surroundings).unwrap().settings;
-    Launch::new(&settings, "/bin/true".into(), "r", RuntimeDirectory::choose(&surroundings), None)
+    Launch::new(&settings, "/bin/true".into(), "r", RuntimeDirectory::choose(&surroundings, None), None)
 }
 
 #[test]

@@ -242,7 +242,7 @@ pub fn reloader(shared: Shared) -> Arc<Reload<Launch>> {
             poll: Span::seconds(5 + u64::from(number % 20)),
             ..running.clone()
         };
-        let read = Arc::new(|| Err("the partner reads them".to_owned()));
+        let read = Arc::new(|| Err(CredentialError::Unreadable("the partner reads them".to_owned())));
         Ok(Reloaded {
             settings,
             launch: Launch { shared: shared.clone(), settings: number },

@@ -18,7 +18,7 @@ use crate::{Action, AgentState, Deadline, Event, Failure, Memory, Moment, Note, 
 /// Where the wrapper stands. The module documentation of the crate has the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
-    /// An agent that an earlier wrapper left behind is being ended.
+    /// What lives of an agent that an earlier wrapper or an earlier run left behind is being ended.
     Evicting,
     /// The node is being brought online; the agent is not started before that is settled.
     Enabling,
@@ -119,6 +119,7 @@ impl Supervisor {
         }
         match event {
             Event::AgentSpawned { generation, pid } => self.agent_spawned(generation, pid),
+            Event::RemainsFound { generation, processes } => self.remains_found(generation, processes),
             Event::SpawnFailed { generation, failure } => self.spawn_failed(generation, failure),
             Event::AgentUnprepared { generation, failure } => self.agent_unprepared(generation, failure),
             Event::AgentExited { generation, exit } => self.agent_exited(generation, exit),

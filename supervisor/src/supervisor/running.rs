@@ -17,7 +17,7 @@ impl Supervisor {
         self.timers.clear(Deadline::FailuresForgotten);
         self.timers.clear(Deadline::GraceTimeout);
         self.timers.clear(Deadline::KillTimeout);
-        if generation == Generation(0) {
+        if generation == Generation(0) || self.phase == Phase::Evicting {
             self.tell(Note::SurvivorEnded);
         } else {
             let (asked, connected) = (self.agent.asked, self.agent.connected);

@@ -6,7 +6,7 @@ use super::{Phase, Supervisor};
 use crate::node::{FINAL_AFTER, Verdict};
 use crate::{
     Action, AgentSignal, AgentState, Cause, Deadline, Desired, Ending, Failure, FailureKind, Generation, Goal,
-    IfRefused, Note, OfflineReason, Scope, Span, SpawnFailure,
+    IfRefused, Note, OfflineReason, RestartMode, Scope, Span, SpawnFailure,
 };
 
 /// The first look after the agent's start.
@@ -16,14 +16,18 @@ impl Supervisor {
     /// The first decision: end a survivor, else bring the node online.
     pub(super) fn begin(&mut self) {
         if self.agent.is_alive() {
-            self.phase = Phase::Evicting;
-            self.agent.asked = true;
             self.tell(Note::SurvivorFound);
-            self.act(Action::SignalAgent { generation: Generation(0), signal: AgentSignal::Terminate });
-            self.timers.set(Deadline::GraceTimeout, self.policy.grace);
+            self.evict();
         } else {
             self.enable();
         }
+    }
+
+    /// Ends what lives of an agent, before another is started.
+    fn evict(&mut self) {
+        self.phase = Phase::Evicting;
+        self.ask_agent_to_end();
+        self.timers.set(Deadline::GraceTimeout, self.policy.grace);
     }
 
     /// Brings the node online, or sees that it is; the agent is started when that is settled.
@@ -97,8 +101,35 @@ impl Supervisor {
         for signal in core::mem::take(&mut self.agent.pending) {
             self.act(Action::SignalAgent { generation, signal: AgentSignal::Forward(signal) });
         }
+        if self.phase == Phase::Starting {
+            self.agent_runs();
+        } else {
+            self.agent_came_late();
+        }
+    }
+
+    /// The agent before has ended, and yet something of it lives.
+    pub(super) fn remains_found(&mut self, generation: Generation, processes: String) {
+        if generation != self.agent.generation || self.agent.state != AgentState::Spawning {
+            return;
+        }
+        self.agent.state = AgentState::Alive;
+        self.agent.pending.clear();
+        if let Some(node) = &mut self.node {
+            node.agent_prepared();
+        }
+        self.tell(Note::RemainsFound { processes });
+        if self.phase == Phase::Starting {
+            self.evict();
+        } else {
+            self.agent_came_late();
+        }
+    }
+
+    /// An agent that is there only now that it is to go.
+    fn agent_came_late(&mut self) {
+        let generation = self.agent.generation;
         match self.phase {
-            Phase::Starting => self.agent_runs(),
             Phase::Terminating => self.ask_agent_to_end(),
             Phase::Killing => {
                 self.ask_agent_to_end();
@@ -113,6 +144,7 @@ impl Supervisor {
             }
             Phase::Evicting
             | Phase::Enabling
+            | Phase::Starting
             | Phase::Running
             | Phase::Landed
             | Phase::BackingOff
@@ -142,14 +174,22 @@ impl Supervisor {
             return;
         }
         match failure {
+            SpawnFailure::Cancelled => self.count_and_back_off(),
+            SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared => self.try_again(failure),
             // What was there at the first start may be missing for a moment while it is upgraded.
-            SpawnFailure::Exhausted(_) | SpawnFailure::Unprepared | SpawnFailure::Cancelled => {
-                self.count_and_back_off()
-            }
-            _ if generation > Generation(1) => self.count_and_back_off(),
+            _ if generation > Generation(1) => self.try_again(failure),
             SpawnFailure::NotFound | SpawnFailure::NotExecutable | SpawnFailure::Other(_) => {
                 self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
             }
+        }
+    }
+
+    /// Tries a start that failed again, unless nothing is to be tried again.
+    fn try_again(&mut self, failure: SpawnFailure) {
+        if self.policy.restart == RestartMode::No {
+            self.begin_errand(Goal::Exit(Cause::SpawnFailed(failure)));
+        } else {
+            self.count_and_back_off();
         }
     }
 
@@ -160,7 +200,7 @@ impl Supervisor {
             return;
         }
         let Some(node) = &mut self.node else {
-            self.count_and_back_off();
+            self.try_again(SpawnFailure::Unprepared);
             return;
         };
         let if_refused = node.policy.if_refused;
@@ -169,7 +209,7 @@ impl Supervisor {
             Verdict::Passing => self.back_off(false, Some(FINAL_AFTER.half())),
             Verdict::Final if if_refused == IfRefused::Exit => self.end_refused(failure),
             // Without its secret there is no agent to be started all the same.
-            Verdict::Final => self.count_and_back_off(),
+            Verdict::Final => self.try_again(SpawnFailure::Unprepared),
         }
     }
 

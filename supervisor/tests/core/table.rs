@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use agent_wrap_supervisor::{
     Backoff, Build, Event, Exit, Failure, FailureKind, Generation, Mark, Moment, NodePolicy, NodeView, OfflinePolicy,
-    Owner, Policy, Request, RequestNumber, Span, SpawnFailure, StopSource, Supervisor, WriteOutcome,
+    Owner, Policy, Request, RequestNumber, RestartMode, Span, SpawnFailure, StopSource, Supervisor, WriteOutcome,
 };
 
 use crate::world::agent::AgentPlan;
@@ -75,6 +75,7 @@ fn states() -> Vec<(&'static str, World)> {
         node: Some(NodePolicy { offline: OfflinePolicy::Never, ..NodePolicy::default() }),
         ..policy()
     });
+    let once = World::new(Policy { restart: RestartMode::No, ..policy() });
     let now = Span::ZERO;
     let draining = || asked(stubborn(), TERM, Span(200));
     let terminating = || asked(draining(), Request::StopNow, now);
@@ -84,6 +85,7 @@ fn states() -> Vec<(&'static str, World)> {
         ("Enabling, reading", after(fresh(), now)),
         ("Enabling, lifting", after(marked(), Span(25))),
         ("Starting", after(fresh(), Span(25))),
+        ("Starting, --restart no", after(once, Span(25))),
         ("Running, not connected yet", after(fresh(), Span(100))),
         ("Running", running()),
         ("Running, standalone", after(standalone, Span(100))),
@@ -122,6 +124,7 @@ fn written(outcome: WriteOutcome) -> Event {
 fn events(generation: Generation) -> Vec<Event> {
     let mut events = vec![
         Event::AgentSpawned { generation, pid: 7 },
+        Event::RemainsFound { generation, processes: "java".into() },
         Event::SpawnFailed { generation, failure: SpawnFailure::NotFound },
         Event::SpawnFailed { generation, failure: SpawnFailure::Exhausted(11) },
         Event::AgentUnprepared { generation, failure: failure(FailureKind::Unavailable) },

@@ -23,6 +23,8 @@ pub struct Process {
     pub killed: bool,
     /// Time has gone by while it was being forked, or after its TERM: one disturbance has been paid.
     pub slow: bool,
+    /// It is what an agent has left in the background.
+    pub is_remains: bool,
     /// Time has gone by while it could have connected.
     pub dawdling: bool,
     /// Time has gone by after its KILL.
@@ -44,6 +46,7 @@ impl Process {
             termed: false,
             killed: false,
             slow: false,
+            is_remains: false,
             dawdling: false,
             unkillable: false,
             late: false,

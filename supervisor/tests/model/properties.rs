@@ -161,6 +161,9 @@ fn sights<K: Keeper>() -> Vec<Property<Exploration<K>>> {
         Property::sometimes("seen: an agent started although the controller refuses", |_, world: &World<K>| {
             world.book.started_anyway()
         }),
+        Property::sometimes("seen: what an agent has left in the background", |_, world: &World<K>| {
+            world.running().is_some_and(|process| process.is_remains)
+        }),
         Property::sometimes("seen: an agent that is started again", |_, world: &World<K>| world.book.generations > 1),
         Property::sometimes("seen: given up because the agent keeps failing", |_, world: &World<K>| {
             matches!(world.ending, Some(Ending::GaveUp))

@@ -183,7 +183,9 @@ impl<K: Keeper> World<K> {
     }
 
     pub fn may_connect(&self) -> bool {
-        self.running().is_some_and(|process| !process.connected) && !self.controller.channel && !self.controller.down
+        self.running().is_some_and(|process| !process.connected && !process.is_remains)
+            && !self.controller.channel
+            && !self.controller.down
     }
 
     /// The time until something is due; `None` when nothing ever will be.

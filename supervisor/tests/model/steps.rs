@@ -26,6 +26,8 @@ pub enum Step {
     Stale,
     Fork,
     SpawnFails(SpawnFailure),
+    /// Instead of the fork, something is found that the agent before has left in the background.
+    Remains,
     /// The controller does not give what the agent needs.
     Unprepared(FailureKind),
     /// The spawn that was given up has not happened.
@@ -56,6 +58,7 @@ impl Step {
         match self {
             Self::Reset
             | Self::SpawnFails(_)
+            | Self::Remains
             | Self::EndsUnnoticed
             | Self::Counted(1..)
             | Self::SetMark
@@ -164,6 +167,9 @@ impl<K: Keeper> World<K> {
                 }
                 steps.push(Step::SpawnFails(SpawnFailure::Exhausted(11)));
                 steps.push(Step::SpawnFails(SpawnFailure::NotFound));
+                if self.book.generations > 1 {
+                    steps.push(Step::Remains);
+                }
                 steps.push(Step::Unprepared(match self.controller.refuses {
                     Some(refusal) if !self.controller.down => refusal.kind,
                     _ => FailureKind::Unavailable,
@@ -257,7 +263,9 @@ impl<K: Keeper> World<K> {
                 let message = self.stale.take().unwrap();
                 self.tell(message.answer().unwrap())
             }
-            Step::Fork | Step::SpawnFails(_) | Step::GivenUp | Step::Unprepared(_) => self.spawn_ends(step),
+            Step::Fork | Step::SpawnFails(_) | Step::GivenUp | Step::Remains | Step::Unprepared(_) => {
+                self.spawn_ends(step)
+            }
             Step::Connect => {
                 self.process.as_mut().unwrap().connected = true;
                 if self.controller.connect() {
@@ -336,6 +344,13 @@ impl<K: Keeper> World<K> {
         let generation = self.process.as_ref().unwrap().generation;
         let failure = match step {
             Step::SpawnFails(failure) => failure,
+            Step::Remains => {
+                let process = self.process.as_mut().unwrap();
+                // It has no channel and will never have one.
+                (process.life, process.is_remains) = (Life::Alive, true);
+                process.late = std::mem::take(&mut process.slow);
+                return self.tell(Event::RemainsFound { generation, processes: String::new() });
+            }
             Step::Unprepared(kind) => {
                 self.process = None;
                 return self.tell(Event::AgentUnprepared { generation, failure: failure(kind) });

@@ -325,6 +325,22 @@ fn a_secret_that_is_refused_for_good_is_a_failure_where_the_agent_is_to_be_start
     "#);
 }
 
+/// A start that the controller holds up is no start that failed; one that it refuses for good is.
+#[test]
+fn without_restarts_a_start_waits_for_the_controller_and_is_not_tried_again_after_it() {
+    let mut policy = Policy { restart: RestartMode::No, ..Policy::default() };
+    policy.node.as_mut().unwrap().if_refused = IfRefused::Start;
+    let mut world = World::new(policy.clone());
+    world.plans.extend([FailureKind::Unavailable, FailureKind::Forbidden].map(unprepared));
+    world.run(Span::seconds(20));
+    assert!(world.core.status().connected, "{}", world.honest_story());
+
+    let mut world = World::new(policy);
+    world.plans.extend(vec![unprepared(FailureKind::Forbidden); 3]);
+    world.run_to_the_end();
+    assert_eq!(world.ending, Some(Ending::SpawnFailed(SpawnFailure::Unprepared)), "{}", world.honest_story());
+}
+
 #[test]
 fn a_refusal_of_a_secret_that_passes_is_none() {
     let mut world = World::new(limited(1));
@@ -391,4 +407,15 @@ fn a_refusal_at_a_restart_ends_what_the_agent_has_left_behind() {
     assert!(matches!(world.ending, Some(Ending::Refused(_))), "{story}");
     assert!(story.contains("leftovers Terminate") && story.contains("0 left over"), "{story}");
     assert!(!story.contains("MARK"), "{story}");
+}
+
+#[test]
+fn refusals_before_something_was_found_that_an_agent_has_left_are_forgotten() {
+    let mut world = World::new(Policy::default());
+    world.plans.push_back(failing(Span::seconds(8), 1));
+    world.plans.extend([FailureKind::Forbidden; 2].map(unprepared));
+    world.plans.push_back(AgentPlan { remains: true, ..AgentPlan::default() });
+    world.plans.push_back(unprepared(FailureKind::Forbidden));
+    world.run(Span::seconds(60));
+    assert!(world.core.status().connected, "{}", world.honest_story());
 }

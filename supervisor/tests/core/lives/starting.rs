@@ -1,4 +1,6 @@
-use agent_wrap_supervisor::{FailureKind, IfRefused, OnlineMethod, OnlinePolicy, Owner, Policy, Span};
+use agent_wrap_supervisor::{
+    Exit, FailureKind, IfRefused, OnlineMethod, OnlinePolicy, Owner, Policy, RestartMode, Span, SpawnFailure,
+};
 use insta::assert_snapshot;
 
 use super::{TERM, end, hudson, marked, node, running};
@@ -456,6 +458,49 @@ fn a_survivor_is_ended_first() {
 }
 
 #[test]
+fn what_lives_of_an_agent_that_has_ended_is_ended_before_another_is_started() {
+    let mut world = World::new(Policy::default());
+    let ends = AgentPlan { ends: Some((Span(100), Exit::Code(0))), connects_after: None, ..AgentPlan::default() };
+    let remains = AgentPlan { remains: true, term_takes: None, ..AgentPlan::default() };
+    world.plans.extend([ends, remains]);
+    world.run(Span::seconds(32));
+    assert_snapshot!(world.honest_story(), @r#"
+     0.000 Enabling | begin: READ 1
+     0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+     0.030 Running | agent 1 spawned: "AgentStarted"
+     0.130 BackingOff | agent 1 ended with code 0: "AgentExited"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+     0.921 Enabling | (RestartDelay): READ 2
+     0.941 Starting | read 2 says free: "NodeFree"; "AgentStarting"; SPAWN 2
+     0.951 Evicting | instead of agent 2 there is java: "RemainsFound { processes: "java" }"; TERM to 2
+    30.951 Evicting | (GraceTimeout): "Killing"; KILL to 2
+    30.971 Enabling | agent 2 ended with signal 9: "SurvivorEnded"; REAP 2; READ 3
+    30.991 Starting | read 3 says free: "NodeFree"; "AgentStarting"; SPAWN 3
+    31.001 Running | agent 3 spawned: "AgentStarted"
+    31.501 Running | (NextLook): READ 4
+    31.521 Running | read 4 says free
+    "#);
+}
+
+#[test]
+fn a_stop_ends_what_lives_of_an_agent_that_has_ended() {
+    let mut world = World::new(Policy { node: None, ..Policy::default() });
+    let ends = AgentPlan { ends: Some((Span(100), Exit::Code(0))), ..AgentPlan::default() };
+    world.plans.extend([ends, AgentPlan { remains: true, ..AgentPlan::default() }]);
+    world.run(Span(1000));
+    world.ask(TERM);
+    assert_snapshot!(end(world), @r#"
+    0.000 Starting | begin: "AgentStarting"; SPAWN 1
+    0.010 Running | agent 1 spawned: "AgentStarted"
+    0.110 BackingOff | agent 1 ended with code 0: "AgentExited"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    0.901 Starting | (RestartDelay): "AgentStarting"; SPAWN 2
+    0.911 Evicting | instead of agent 2 there is java: "RemainsFound { processes: "java" }"; TERM to 2
+    1.000 Terminating | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; "Terminating { grace: Span(30000) }"; TERM to 2
+    1.211 Sweeping | agent 2 ended with code 143: "AgentExited, asked"; leftovers Count
+    1.221 Finished | 0 left over: REAP 2; remember [stopped]; FINISH Stopped { killed: false, confirmed: true }
+    "#);
+}
+
+#[test]
 fn standalone_never_asks_anybody() {
     let mut world = World::new(Policy { node: None, ..Policy::default() });
     world.run(Span::seconds(60));
@@ -509,6 +554,17 @@ fn a_system_without_processes_to_spare_is_tried_again() {
     1.871 Running | (NextLook): READ 4
     1.891 Running | read 4 says free
     "#);
+}
+
+#[test]
+fn without_restarts_an_agent_that_cannot_be_started_is_not_tried_again() {
+    for failure in [SpawnFailure::Exhausted(11), SpawnFailure::Unprepared] {
+        let mut world = World::new(Policy { restart: RestartMode::No, ..Policy::default() });
+        world.plans.push_back(AgentPlan { spawn_fails: Some(failure), ..AgentPlan::default() });
+        let story = end(world);
+        assert!(story.contains(&format!("MARK 3 by ChangeCause for AgentMissing({failure:?})")), "{story}");
+        assert!(story.trim_end().ends_with(&format!("FINISH SpawnFailed({failure:?})")), "{story}");
+    }
 }
 
 #[test]

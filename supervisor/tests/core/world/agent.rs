@@ -20,6 +20,8 @@ pub struct AgentPlan {
     /// From TERM to its end; `None` when it ignores TERM.
     pub term_takes: Option<Span>,
     pub unkillable: bool,
+    /// It is not started, because something of the one before lives; that is what the rest of the plan is about.
+    pub remains: bool,
     /// Processes that it leaves behind.
     pub leaves: u32,
     /// They ignore TERM.
@@ -40,6 +42,7 @@ impl Default for AgentPlan {
             ends: None,
             term_takes: Some(Span(300)),
             unkillable: false,
+            remains: false,
             leaves: 0,
             leaves_stubborn: false,
             count_takes: Some(Span(10)),
@@ -96,6 +99,7 @@ impl AgentPlan {
             ends: random.percent(50).then(|| (random.span(Span::seconds(2000)), exit)),
             term_takes: random.percent(60).then(|| random.span(Span::seconds(60))),
             unkillable: random.percent(20),
+            remains: random.percent(10),
             leaves: u32::try_from(random.below(3)).unwrap(),
             leaves_stubborn: random.percent(60),
             count_takes: random.percent(90).then(|| random.pick(&[Span(10), Span(490), Span(600), Span(2000)])),

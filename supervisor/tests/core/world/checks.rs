@@ -7,7 +7,7 @@ use agent_wrap_supervisor::{
 };
 
 use super::World;
-use super::agent::ProcessState;
+use super::agent::{Process, ProcessState};
 
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
@@ -269,8 +269,8 @@ impl World {
         });
         let online = matches!(self.core.status().desired, Some(Desired::Online(_)));
         // A survivor that cannot be killed is no agent of this run.
-        let running =
-            self.generations > 0 && self.process.as_ref().is_some_and(|process| process.state == ProcessState::Alive);
+        let runs = |process: &Process| process.state == ProcessState::Alive && !process.plan.remains;
+        let running = self.generations > 0 && self.process.as_ref().is_some_and(runs);
         let healthy = !self.controller.down
             && self.controller.refuses_reads.is_none()
             && self.controller.refuses_writes.is_none()

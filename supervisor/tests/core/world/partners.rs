@@ -60,6 +60,7 @@ impl World {
             Event::AgentSpawned { .. }
             | Event::SpawnFailed { .. }
             | Event::AgentUnprepared { .. }
+            | Event::RemainsFound { .. }
             | Event::AgentExited { .. }
             | Event::NodeRead { .. }
             | Event::NodeWritten { .. } => true,
@@ -201,6 +202,10 @@ impl World {
             return;
         }
         process.state = ProcessState::Alive;
+        if plan.remains {
+            self.tell(Event::RemainsFound { generation, processes: "java".into() });
+            return;
+        }
         let termed = process.termed;
         self.leftovers = plan.leaves;
         if let Some(after) = plan.connects_after {

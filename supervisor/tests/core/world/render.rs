@@ -34,6 +34,9 @@ pub fn render_event(event: &Event) -> String {
             format!("agent {} unprepared: {:?}", generation.0, failure.kind)
         }
         Event::AgentExited { generation, exit: how } => format!("agent {} ended with {}", generation.0, exit(*how)),
+        Event::RemainsFound { generation, processes } => {
+            format!("instead of agent {} there is {processes}", generation.0)
+        }
         Event::LeftoversCounted { alive, .. } => format!("{alive} left over"),
         Event::NodeRead { request, outcome: Ok(seen) } => format!("read {} says {}", request.0, view(seen)),
         Event::NodeRead { request, outcome: Err(failure) } => format!("read {} failed: {:?}", request.0, failure.kind),

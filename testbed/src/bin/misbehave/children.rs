@@ -1,4 +1,4 @@
-//! Processes that are left behind.
+//! Processes that are left behind, as those of builds are.
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Result};
@@ -13,6 +13,8 @@ use signal_hook::consts::{SIGHUP, SIGTERM};
 use crate::arguments::Options;
 use crate::{Exit, complain, say};
 
+/// What a controller gives to each process of a build.
+const OF_A_BUILD: &str = "JENKINS_SERVER_COOKIE";
 /// How long a process that was left behind lives at most, should nobody end it.
 const LIFETIME: Duration = Duration::from_secs(600);
 
@@ -37,6 +39,7 @@ fn start(arguments: &[&str]) -> Result<(String, Child)> {
     let mut child = Command::new(env::current_exe()?)
         .args(arguments)
         .env_remove("MISBEHAVE")
+        .env(OF_A_BUILD, "durable-misbehaving")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;

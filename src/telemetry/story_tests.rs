@@ -1,0 +1,118 @@
+//! What people read of a life.
+
+use agent_wrap_supervisor::{
+    Build, Effect, Exit, Generation, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, StopSource,
+};
+
+use super::story::{Story, quoted};
+
+fn at(millis: u64) -> Moment {
+    Moment::default() + Span(millis)
+}
+
+fn texts(story: &mut Story, notes: &[(u64, Note)]) -> Vec<String> {
+    notes.iter().map(|(millis, note)| story.line(at(*millis), note).text).collect()
+}
+
+fn interrupted_drain() -> Vec<(u64, Note)> {
+    let builds = vec![Build { name: Some("app #7".to_owned()), progress: Some(40) }];
+    vec![
+        (1_000, Note::Stopping { source: StopSource::Interrupt, agent: true }),
+        (1_040, Note::Marked),
+        (1_040, Note::Draining { builds: builds.clone(), left: Some(Span(300_000)) }),
+        (2_000, Note::DrainCut { builds, timeout: false }),
+        (2_000, Note::Terminating { grace: Span(30_000) }),
+        (2_100, Note::RequestTaken { request: Request::Stop(StopSource::Interrupt), effect: Effect::Already }),
+        (3_000, Note::RequestTaken { request: Request::Stop(StopSource::Interrupt), effect: Effect::Killed }),
+        (3_000, Note::Killing),
+    ]
+}
+
+#[test]
+fn at_a_terminal_it_says_what_another_interrupt_does() {
+    let mut story = Story::new("n", at(0)).at_terminal(true);
+    let texts = texts(&mut story, &interrupted_drain());
+    assert_eq!(
+        texts,
+        [
+            "stopping: stop (Ctrl-C)",
+            "the node is marked offline, confirmed after 40 ms",
+            "draining: waiting up to 5m for 1 build: app #7 (40%) (Ctrl-C again to cut it off)",
+            "not waiting any longer; cut off: 1 build: app #7 (40%)",
+            "asking the agent to end (TERM); it has 30 s",
+            "already stopping (the third Ctrl-C kills the agent)",
+            "stop (Ctrl-C): ending at once",
+            "killing the agent",
+        ]
+    );
+}
+
+#[test]
+fn without_a_terminal_nobody_is_told_of_keys() {
+    let mut story = Story::new("n", at(0));
+    let texts = texts(&mut story, &interrupted_drain());
+    assert!(!texts.iter().any(|text| text.contains("again to cut") || text.contains("third")), "{texts:#?}");
+}
+
+#[test]
+fn a_reason_is_quoted_without_the_marker_and_on_one_line() {
+    assert_eq!(quoted("agent stops on h: SIGTERM [agent-wrap h 00c0ffee.4]"), "\"agent stops on h: SIGTERM\"");
+    assert_eq!(quoted("see [agent-wrap docs] first\nthen call"), "\"see [agent-wrap docs] first then call\"");
+    assert_eq!(quoted(""), "no reason given");
+    assert_eq!(quoted(&"x".repeat(300)).chars().count(), 203);
+}
+
+#[test]
+fn a_mark_that_is_left_has_its_true_cause() {
+    let mark = |owner| Mark { owner, reason: "r".to_owned(), matches: false };
+    let left = |story: &mut Story, owner| {
+        let text = story.line(at(0), &Note::MarkLeft { mark: mark(owner) }).text;
+        let (_, words) = text.split_once("(\"r\"): ").unwrap();
+        words.strip_suffix("; the agent is started and gets no builds").unwrap().to_owned()
+    };
+    let story = || Story::new("n", at(0));
+    let with = |online| {
+        let mut story = story();
+        story.online(online);
+        story
+    };
+    for policy in [OnlinePolicy::Always, OnlinePolicy::Own, OnlinePolicy::Match, OnlinePolicy::Never] {
+        assert!(left(&mut with(policy), Owner::Monitor).starts_with("no --online lifts that"));
+    }
+    assert_eq!(left(&mut with(OnlinePolicy::Own), Owner::Foreign), "--online says so");
+    assert_eq!(left(&mut with(OnlinePolicy::Never), Owner::EarlierRun), "--online says so");
+    assert_eq!(left(&mut with(OnlinePolicy::Match), Owner::Foreign), "its reason does not match --online");
+    let mut crashed = story().after_unclean_end(true);
+    assert!(left(&mut crashed, Owner::Foreign).starts_with("the run before did not end by a stop"));
+    texts(&mut crashed, &[(0, Note::AgentStarting { generation: Generation(1) })]);
+    assert_eq!(left(&mut crashed, Owner::Foreign), "only our own marks are lifted when the agent is started again");
+    let found = crashed.line(at(0), &Note::ForeignMark(mark(Owner::Monitor))).text;
+    assert!(found.ends_with("it goes when the monitor finds the node well again"), "{found}");
+}
+
+#[test]
+fn one_failure_is_no_row() {
+    let mut story = Story::new("", at(0));
+    let notes = [1, 2].map(|failures| (0, Note::GivingUp { failures }));
+    assert_eq!(
+        texts(&mut story, &notes),
+        ["once", "2 times in a row"]
+            .map(|times| format!("the agent failed {times}: giving up, as --restart-limit says"))
+    );
+}
+
+#[test]
+fn an_agent_that_never_connected_is_told_apart() {
+    let mut story = Story::new("n", at(0));
+    let exited =
+        |connected| Note::AgentExited { generation: Generation(1), exit: Exit::Code(3), asked: false, connected };
+    let texts = texts(
+        &mut story,
+        &[(0, Note::AgentStarting { generation: Generation(1) }), (6, exited(false)), (7, exited(true))],
+    );
+    assert_eq!(
+        texts[1],
+        "the agent exited with code 3 after 6 ms, never connected; its own output above should say why"
+    );
+    assert_eq!(texts[2], "the agent exited with code 3 after 7 ms");
+}
