@@ -24,9 +24,9 @@ const ROOM: usize = 64 * 1024;
 /// How long a line is waited for.
 const COURTESY: Duration = Duration::from_millis(10);
 /// At the end, how long a reader is waited for that takes nothing ...
-const STALLED: Duration = Duration::from_millis(300);
+const STALLED: Duration = Duration::from_millis(200);
 /// ... and how often so long for one that does.
-const STALLED_ROUNDS: u32 = 6;
+const STALLED_ROUNDS: u32 = 2;
 /// How long a piece of a line may take that no thread can be had for.
 const ALONE: Duration = Duration::from_millis(100);
 /// The thread calls nothing that is deep.

@@ -12,12 +12,13 @@ use crate::{
 
 /// SIGKILL's number, which a killed agent's exit shows.
 const KILL: i32 = 9;
-/// The parts of the five seconds that a stop may take beyond marking, draining and grace.
-const KILL_TIME: Span = Span::millis(1500);
+/// The parts of the five seconds that a stop may take beyond marking, draining and grace. The rest is the program's, for
+/// its last lines and files.
+const KILL_TIME: Span = Span::millis(1000);
 const SWEEP_COUNT_TIME: Span = Span::millis(500);
 const SWEEP_TERM_TIME: Span = Span::millis(1000);
 const SWEEP_KILL_TIME: Span = Span::millis(500);
-const LAST_LOOK_TIME: Span = Span::millis(1500);
+const LAST_LOOK_TIME: Span = Span::millis(1250);
 /// Between the two reads that have to call the node idle.
 const IDLE_GAP: Span = Span::millis(500);
 /// The looks at running builds slow down to one in ten times half a second.

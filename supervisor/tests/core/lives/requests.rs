@@ -249,7 +249,7 @@ fn a_restart_waits_for_an_agent_that_cannot_be_killed() {
      10.560 Draining | (NextLook): READ 10
      10.580 Terminating | read 10 says marked by ThisRun "nonce 8", connected: "Terminating { grace: Span(30000) }"; TERM to 1
      40.580 Killing | (GraceTimeout): "Killing"; KILL to 1
-     42.080 Killing | (KillTimeout): "Unkillable"
+     41.580 Killing | (KillTimeout): "Unkillable"
     610.000 Enabling | agent 1 ended with code 0: "AgentExited, asked, was connected"; REAP 1; READ 11
     610.020 Enabling | read 11 says marked by ThisRun "nonce 8": "Lifting by Cli"; LIFT 12 by Cli
     610.030 ... write 12 is carried out
