@@ -1,6 +1,7 @@
 //! The settings, read again while the wrapper runs.
 
-use super::{StartError, agent_user, credential_source, online_match, runtime_directory, vain_meanings};
+use super::StartError;
+use super::parts::{agent_user, credential_source, online_match, runtime_directory, vain_meanings};
 use crate::cli::Cli;
 use crate::config::{self, Settings, Surroundings};
 use crate::driver::{Launch, Reloaded};

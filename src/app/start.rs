@@ -11,8 +11,9 @@ use agent_wrap_supervisor::{Moment, OfflinePolicy, Policy, Request, Span};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{
-    StartError, agent_user, controller, host_name, open_state, random_hex, random_number, resolve, runtime_directory,
+use super::StartError;
+use super::parts::{
+    agent_user, controller, host_name, open_state, random_hex, random_number, resolve, runtime_directory,
 };
 use crate::clock::Clock;
 use crate::config::Settings;
