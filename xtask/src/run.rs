@@ -29,6 +29,19 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// The same program, not yet with its arguments, with the signals of a terminal and of a stop as they are by default.
+pub(crate) fn with_default_signals(command: &Command) -> Command {
+    let mut env = program("env");
+    env.args(["--default-signal=HUP,INT,QUIT,TERM"]).arg(command.get_program());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => env.env(name, value),
+            None => env.env_remove(name),
+        };
+    }
+    env
+}
+
 /// `--locked` where nobody could commit a changed lock file.
 pub(crate) fn locked() -> &'static [&'static str] {
     if is_ci() { &["--locked"] } else { &[] }

@@ -55,7 +55,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn cargo_test(filters: &[String], cache: &Path, skips: &Path) -> Result<Tally> {
-    let mut command = run::cargo();
+    // Whoever starts us with nohup, or with & in a script, has us ignore signals that the tests are about.
+    let mut command = run::with_default_signals(&run::cargo());
     command.args(["test", "--workspace", "--no-fail-fast"]).args(run::locked()).arg("--").args(filters);
     command.env(cache::VARIABLE, cache).env(skip::VARIABLE, skips).env("CARGO_TERM_COLOR", "never");
     // A plain `cargo test` looks at a few beginnings only.
