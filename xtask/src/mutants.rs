@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         run::check(run::cargo().args(["install", "--locked", "cargo-mutants"]))?;
     }
     let mut command = run::cargo();
-    command.args(["mutants", "--package", "agent-wrap-supervisor", "--output", "target", "--in-place=false"]);
+    command.args(["mutants", "--package", "agent-wrap-supervisor", "--output", "target"]);
     command.args(["--jobs", &options.jobs.to_string()]);
     if let Some(shard) = &options.shard {
         command.args(["--shard", shard]);
