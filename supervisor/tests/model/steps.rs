@@ -58,7 +58,6 @@ impl Step {
         match self {
             Self::Reset
             | Self::SpawnFails(_)
-            | Self::Remains
             | Self::EndsUnnoticed
             | Self::Counted(1..)
             | Self::SetMark
@@ -77,6 +76,8 @@ impl Step {
             | Self::Stale
             | Self::Fork
             | Self::GivenUp
+            // The end that comes before it has been paid.
+            | Self::Remains
             | Self::Connect
             | Self::ChannelFreed
             | Self::Counted(0)
