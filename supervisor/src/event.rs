@@ -185,3 +185,22 @@ pub enum WriteOutcome {
     /// Nobody can tell: it may have been carried out, or may still be.
     Unknown(Failure),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_is_reported_as_a_shell_would() {
+        for (exit, code) in [
+            (Exit::Code(0), 0),
+            (Exit::Code(7), 7),
+            (Exit::Signal(9), 137),
+            (Exit::Signal(15), 143),
+            (Exit::Signal(400), 255),
+            (Exit::Unknown, 1),
+        ] {
+            assert_eq!(exit.shell_code(), code, "{exit:?}");
+        }
+    }
+}

@@ -218,7 +218,6 @@ impl Node {
     pub(crate) fn step(&mut self) -> Step {
         match self.knowledge {
             Knowledge::Handled => return Step::Nothing,
-            Knowledge::Stale if self.desired == Desired::AsItIs => return Step::Nothing,
             Knowledge::Stale => return Step::Read,
             Knowledge::Fresh => {}
         }

@@ -36,6 +36,8 @@ pub struct Controller {
     pub down: bool,
     pub refuses_reads: Option<FailureKind>,
     pub refuses_writes: Option<FailureKind>,
+    /// Accepts writes and does nothing.
+    pub is_deaf: bool,
     pub builds: u8,
 }
 
@@ -52,6 +54,7 @@ impl Default for Controller {
             down: false,
             refuses_reads: None,
             refuses_writes: None,
+            is_deaf: false,
             builds: 0,
         }
     }
@@ -75,6 +78,9 @@ impl Controller {
         }
         if let Some(kind) = refusal {
             return Reply::Refused(kind);
+        }
+        if self.is_deaf && !matches!(wish, Wish::Read) {
+            return Reply::Done;
         }
         let nonce = mark_of(Owner::ThisRun, &format!("nonce {}", request.0));
         match wish {
