@@ -198,3 +198,20 @@ impl Policy {
         marking.plus(self.grace).plus(Span::seconds(5))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_stop_counts_what_a_stop_does() {
+        let mut policy = Policy::default();
+        assert_eq!(policy.longest_stop(), Span::seconds(10 + 300 + 30 + 5));
+        if let Some(node) = &mut policy.node {
+            node.offline = OfflinePolicy::Never;
+        }
+        assert_eq!(policy.longest_stop(), Span::seconds(30 + 5));
+        policy.node = None;
+        assert_eq!(policy.longest_stop(), Span::seconds(30 + 5));
+    }
+}

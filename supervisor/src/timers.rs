@@ -98,6 +98,20 @@ mod tests {
     }
 
     #[test]
+    fn deadlines_that_fall_together_are_taken_in_their_order() {
+        let all = [Deadline::AbandonWrite, Deadline::GraceTimeout, Deadline::StartTimeout, Deadline::NextLook];
+        for first in 0..all.len() {
+            let mut timers = Timers::default();
+            for at in 0..all.len() {
+                timers.set(all[(first + at) % all.len()], Span(10));
+            }
+            timers.advance(Span(10));
+            let taken: Vec<_> = core::iter::from_fn(|| timers.take_due()).collect();
+            assert_eq!(taken, all);
+        }
+    }
+
+    #[test]
     fn setting_a_deadline_again_replaces_it() {
         let mut timers = Timers::default();
         timers.set(Deadline::NextLook, Span(30));

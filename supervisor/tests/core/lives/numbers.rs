@@ -74,6 +74,14 @@ fn a_reload_starts_the_count_of_refusals_anew() {
 }
 
 #[test]
+fn nothing_is_awaited_after_the_end() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.ask(TERM);
+    world.run_to_the_end();
+    assert_eq!(world.core.next_deadline(), None, "{}", world.honest_story());
+}
+
+#[test]
 fn an_end_while_the_controller_is_known_to_be_down_is_no_failure() {
     let mut world = World::new(node(|node| node.poll = Span::seconds(5)));
     world.plans.push_back(AgentPlan { ends: Some((Span::seconds(30), Exit::Code(1))), ..AgentPlan::default() });
