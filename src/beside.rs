@@ -75,8 +75,16 @@ mod tests {
         let beside = Beside::start("test").unwrap();
         assert_eq!(beside.run(AMPLE, || 1).await, Ok(1));
         let shut = GATE.lock().unwrap();
-        let hanging = beside.run(Duration::ZERO, || drop(GATE.lock())).await;
-        assert_eq!(hanging, Err(Late(Duration::ZERO)));
+        let (entered, has_entered) = tokio::sync::oneshot::channel();
+        let hanging = beside.run(AMPLE, move || {
+            entered.send(()).unwrap();
+            drop(GATE.lock());
+        });
+        tokio::select! {
+            biased;
+            result = hanging => panic!("it does not hang: {result:?}"),
+            begun = has_entered => begun.unwrap(),
+        }
         let begun = Arc::new(AtomicBool::new(false));
         let begins = Arc::clone(&begun);
         let behind = beside.run(Duration::ZERO, move || begins.store(true, Ordering::SeqCst)).await;
