@@ -101,3 +101,17 @@ fn two_slow_refusals_are_not_final_however_far_apart_they_are() {
     assert!(matches!(world.ending, Some(Ending::Refused(_))), "{}", world.honest_story());
     assert_eq!(moments(&world, "failed: Unauthenticated").len(), 3, "{}", world.story());
 }
+
+#[test]
+fn an_outage_while_the_agent_runs_excuses_no_failure_from_before() {
+    let mut world = World::new(node(|node| node.poll = Span::seconds(5)));
+    let ends = |after| AgentPlan { ends: Some((Span::seconds(after), Exit::Code(1))), ..AgentPlan::default() };
+    world.plans.extend([ends(5), ends(60)]);
+    world.run(Span::seconds(20));
+    world.controller.down = true;
+    world.run(Span::seconds(10));
+    world.controller.down = false;
+    world.run(Span::seconds(50));
+    let story = world.honest_story();
+    assert!(story.contains("Answering") && story.contains("2 failures"), "{story}");
+}
