@@ -130,7 +130,11 @@ impl Supervisor {
     fn agent_came_late(&mut self) {
         let generation = self.agent.generation;
         match self.phase {
-            Phase::Terminating => self.ask_agent_to_end(),
+            Phase::Terminating => {
+                let grace = self.timers.left(Deadline::GraceTimeout).unwrap_or(self.policy.grace);
+                self.tell(Note::Terminating { grace });
+                self.ask_agent_to_end();
+            }
             Phase::Killing => {
                 self.ask_agent_to_end();
                 self.kill_agent();

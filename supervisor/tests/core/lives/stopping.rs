@@ -618,3 +618,19 @@ fn timers_pause_while_we_are_suspended() {
     1021.010 Finished | read 12 says marked by ThisRun "nonce 9": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
+
+#[test]
+fn an_agent_that_comes_after_the_stop_is_said_to_be_asked_to_end() {
+    let mut world = World::new(Policy { node: None, ..Policy::default() });
+    let late = AgentPlan { spawn_takes: Span::seconds(5), cancellable: false, ..AgentPlan::default() };
+    world.plans.push_back(late);
+    world.run(Span::seconds(1));
+    world.ask(TERM);
+    assert_snapshot!(end(world), @r#"
+    0.000 Starting | begin: "AgentStarting"; SPAWN 1
+    1.000 Terminating | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; CANCEL SPAWN 1
+    5.000 Terminating | agent 1 spawned: "AgentStarted"; "Terminating { grace: Span(26000) }"; TERM to 1
+    5.300 Sweeping | agent 1 ended with code 143: "AgentExited, asked"; leftovers Count
+    5.310 Finished | 0 left over: REAP 1; remember [stopped]; FINISH Stopped { killed: false, confirmed: true }
+    "#);
+}
