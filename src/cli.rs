@@ -97,15 +97,18 @@ fn fault_line(words: &str) -> String {
 pub fn command() -> Command {
     Command::new("agent-wrap")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Bring a Jenkins or Hudson node online, run its agent, mark the node offline before it stops")
+        .about(
+            "Bring a Jenkins or Hudson node online, run its agent, mark the node offline before it stops.\n\
+             COMMAND is the agent, as in: java -jar agent.jar; how to connect is added where it does not say.",
+        )
         .override_usage("agent-wrap [OPTIONS] COMMAND [ARGUMENT...]")
         .max_term_width(100)
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(
             Arg::new("command")
-                .value_name("COMMAND")
-                .help("The agent, as in: java -jar agent.jar; how to connect is added where it does not say")
+                // In the words of the usage it stands at the top; these would be others.
+                .hide(true)
                 .value_parser(value_parser!(OsString))
                 .num_args(0..)
                 .trailing_var_arg(true),
@@ -134,9 +137,9 @@ pub fn command() -> Command {
                 .help("Print the version and exit"),
         )
         .after_help(
-            "TIME is written like 90s, 5m or 1h 30m, or as whole seconds. Every option is also a key of the settings \
-             file (drain = \"5m\") and a variable of the environment (AGENT_WRAP_DRAIN). Signals and exit codes: \
-             agent-wrap(1).\n\n\
+            "TIME is written like 90s, 5m or 1h 30m, or as whole seconds. Every option but --config, \
+             --print-config, --help and --version is also a key of the settings file (drain = \"5m\") and a variable of \
+             the environment (AGENT_WRAP_DRAIN). Signals and exit codes: agent-wrap(1).\n\n\
              Example: agent-wrap --user keeper --token-file token --url https://ci/ --node a java -jar agent.jar",
         )
 }

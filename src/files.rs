@@ -83,6 +83,44 @@ pub fn read_regular(path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
     }
 }
 
+/// What a process that we start finds under a path that was written for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inherited {
+    /// The same as we, each time.
+    Lasting,
+    /// A pipe, which gives its contents once.
+    Once,
+    /// Nothing: it is a descriptor of ours, and the child gets none but its three streams.
+    Nothing,
+}
+
+/// What a process that we start finds under this path.
+#[must_use]
+pub fn inherited(path: &Path) -> Inherited {
+    if descriptor(path).is_some_and(|number| number > 2) {
+        return Inherited::Nothing;
+    }
+    match open(path) {
+        Ok(Opened::Pipe(_)) => Inherited::Once,
+        Ok(Opened::Regular(_)) | Err(_) => Inherited::Lasting,
+    }
+}
+
+/// Whether this path is a name of standard input.
+#[must_use]
+pub fn is_stdin(path: &Path) -> bool {
+    descriptor(path) == Some(0)
+}
+
+/// The descriptor that a path is a name of, as shells write it.
+fn descriptor(path: &Path) -> Option<u32> {
+    if path == Path::new("/dev/stdin") {
+        return Some(0);
+    }
+    let number = ["/dev/fd", "/proc/self/fd"].iter().find_map(|folder| path.strip_prefix(folder).ok())?;
+    number.to_str()?.parse().ok()
+}
+
 enum Opened {
     Regular(File),
     Pipe(File),
@@ -224,6 +262,29 @@ mod tests {
         writing.join().unwrap();
         assert_eq!(read(&path, 100).unwrap(), b"keeper:token");
         assert_eq!(read(&path, 6).unwrap(), b"keeper");
+    }
+
+    #[test]
+    fn what_a_child_finds_under_a_path() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        assert_eq!(inherited(&path_of(&reader)), Inherited::Nothing);
+        // By another name it is the pipe that it would be as a child's standard input.
+        let pipe = format!("/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd());
+        assert_eq!(inherited(Path::new(&pipe)), Inherited::Once);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(inherited(file.path()), Inherited::Lasting);
+        assert_eq!(inherited(&path_of(file.as_file())), Inherited::Nothing);
+        assert_eq!(inherited(Path::new("/nonexistent")), Inherited::Lasting);
+        for (path, number) in [
+            ("/dev/stdin", Some(0)),
+            ("/dev/fd/0", Some(0)),
+            ("/proc/self/fd/63", Some(63)),
+            ("/dev/fd/x", None),
+            ("/dev/fd", None),
+            ("fd/3", None),
+        ] {
+            assert_eq!(descriptor(Path::new(path)), number, "{path}");
+        }
     }
 
     #[test]

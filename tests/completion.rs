@@ -4,6 +4,8 @@
 mod common;
 
 use std::fs;
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +14,9 @@ use agent_wrap_testbed::hudson::{Hudson, HudsonOptions};
 use agent_wrap_testbed::simulated::{Entry, Fault, On, Operation, Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage;
-use common::standalone::{standalone_with, start_and_listen};
+use common::standalone::{on_fork, standalone_with, start_and_listen};
 use common::{Wrap, eventually, is_alive, wrap, wrap_with_state};
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 
 /// A wrapper that knows the controller, the node and the account, and nothing of the agent's connection.
@@ -150,6 +153,65 @@ fn a_secret_in_the_command_is_moved_out_of_sight_and_warned_about() {
     outcome.expect_code(0);
     assert!(!outcome.text().contains(&secret), "{}", outcome.text());
     assert!(controller.requests_for(Operation::Jar).is_empty(), "a jar that is there is not fetched");
+}
+
+/// What `-secret @PATH` of an agent's command says, with the secret on a pipe at the wrapper's descriptor 0 or 63.
+fn secret_through_a_pipe(number: i32, path: &str) {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writeln!(writer, "{}", controller.secret("n 1")).expect("there is room in it");
+    drop(writer);
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    fs::write(dir.path().join("agent.jar"), "a jar").expect("a jar");
+    command.args(["--restart-delay", "100ms", &stand_in_java(dir.path()), "-jar", "agent.jar"]);
+    command.args(["-url", &controller.url(), "-name", "n 1", "-secret", &format!("@{path}")]);
+    if number == 0 {
+        command.stdin(reader);
+    } else {
+        on_fork(&mut command, move || {
+            // SAFETY: it takes integers; the copy is for the program that is about to be executed.
+            if unsafe { libc::dup2(reader.as_raw_fd(), number) } < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    let line = command_line(wrap.agent_pid(1));
+    assert!(line.contains(".secret") && !line.contains(path), "{line}");
+    // The pipe is empty now.
+    kill(wrap.agent_pid(1), Signal::SIGKILL).expect("the agent is there");
+    wrap.wait_for_nth("agent_connected", 2);
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(!outcome.has("command"), "{}", outcome.text());
+}
+
+#[test]
+fn a_secret_from_a_shells_pipe_is_handed_over_at_each_start() {
+    secret_through_a_pipe(63, "/dev/fd/63");
+}
+
+#[test]
+fn a_secret_from_standard_input_is_handed_over_at_each_start() {
+    secret_through_a_pipe(0, "/dev/stdin");
+}
+
+#[test]
+fn a_secret_that_does_not_come_through_its_pipe_is_told_before_the_node_is_touched() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(writer);
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    fs::write(dir.path().join("agent.jar"), "a jar").expect("a jar");
+    command.args([&stand_in_java(dir.path()), "-jar", "agent.jar", "-secret", "@/dev/stdin"]).stdin(reader);
+    let outcome = Wrap::start(command).outcome();
+    outcome.expect_code(78);
+    assert!(outcome.text().contains("/dev/stdin is empty"), "{}", outcome.text());
+    assert!(controller.requests().is_empty());
 }
 
 /// A wrapper with an account that may look at the node, but not know its secret; another machine's agent is connected

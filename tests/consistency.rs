@@ -96,6 +96,51 @@ fn both_manual_pages_know_all_of_them_and_no_others() {
 }
 
 #[test]
+fn the_usage_is_the_manuals_synopsis() {
+    let synopsis = MANUAL.split("\n.Sh SYNOPSIS\n").nth(1).and_then(|rest| rest.split("\n.Sh ").next()).unwrap();
+    let lines = |from: &str| from.lines().map(str::to_owned).collect::<Vec<_>>();
+    let command = [".Op Fl -", ".Ar command", ".Op Ar argument ..."];
+    let asked = [".Fl -print-config", ".Op Ar command Op Ar argument ..."];
+    let start = [".Nm", ".Op Ar option ..."];
+    assert_eq!(lines(synopsis), [&start[..], &command, &start, &asked].concat());
+    let help = cli::command().render_help().to_string();
+    assert!(help.contains("\nUsage: agent-wrap [OPTIONS] COMMAND [ARGUMENT...]\n"), "{help}");
+    assert!(help.contains("\nCOMMAND is the agent, ") && !help.contains("[COMMAND]"), "{help}");
+}
+
+#[test]
+fn a_switch_may_have_its_value_everywhere() {
+    let help = cli::command().render_help().to_string();
+    let switches: Vec<_> = keys().into_iter().filter(|(_, default)| default.as_deref() == Some("false")).collect();
+    assert!(!switches.is_empty());
+    for (switch, _) in switches {
+        assert!(help_of(&switch, &help).starts_with(&format!("--{switch}[=<BOOL>] ")), "{help}");
+        assert!(MANUAL.contains(&format!("\n.It Fl -{switch} Ns Op = Ns Ar bool\n")), "{switch}");
+    }
+}
+
+#[test]
+fn what_is_no_key_is_said_to_be_none() {
+    let options = NO_SETTINGS.map(|name| format!("--{name}"));
+    let [all @ .., last] = &options;
+    let help = cli::command().render_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = format!("Every option but {} and {last} is also a key of the settings file", all.join(", "));
+    assert!(help.contains(&words), "{help}");
+    let manual = options.map(|option| option[1..].to_owned());
+    let [all @ .., last] = &manual;
+    let words = format!("Every option but\n.Fl {}\nand\n.Fl {last}\nis also a key of\n", all.join(" , "));
+    assert!(MANUAL.contains(&words), "{words}");
+}
+
+#[test]
+fn the_defaults_are_where_the_manual_says() {
+    let (before, _) = FILE_MANUAL.split_once("\nin the sources.\n").unwrap();
+    let path = before.rsplit_once(".Pa ").unwrap().1;
+    let defaults = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    assert_eq!(defaults, config::DEFAULTS);
+}
+
+#[test]
 fn the_defaults_are_told_everywhere() {
     let help = cli::command().render_help().to_string();
     let (options, file_keys) = (items(MANUAL, ".It Fl -"), items(FILE_MANUAL, ".It Ic "));

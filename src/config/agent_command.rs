@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::agent_options::{are_java_options, is_option, takes_value};
 use super::transparent;
-use crate::files;
+use crate::files::{self, Inherited};
 
 /// What a command line says about the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -253,9 +253,12 @@ fn percent_decode(segment: &str) -> Option<String> {
 /// The most that is read of a file of arguments, in bytes.
 const LONGEST: usize = 1024 * 1024;
 
-/// The lines of a file that an argument names with `@`; `None` if it cannot be read. The agent reads it after us: what
+/// The lines of a file that an argument names with `@`; `None` if the agent cannot read it, or cannot do so after us: what
 /// comes only once is left to it.
 pub(crate) fn lines_of(path: &Path) -> Option<Vec<OsString>> {
+    if files::inherited(path) != Inherited::Lasting {
+        return None;
+    }
     let text = files::read_regular(path, LONGEST).ok()?;
     let text = text.strip_suffix(b"\n").unwrap_or(&text);
     Some(

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::agent_command::{AgentCommand, Place, is_agent_jar, lines_of};
+use crate::files::{Inherited, is_stdin};
 
 /// What a completion depends on besides the command.
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub struct CompletionFacts<'a> {
     pub stdio: bool,
     /// Whether a file is there; a relative path is relative to the working directory.
     pub exists: &'a dyn Fn(&Path) -> bool,
+    /// What the agent finds under a path.
+    pub inherited: &'a dyn Fn(&Path) -> Inherited,
 }
 
 /// The kinds of controller that agents connect to in different ways.
@@ -65,6 +68,8 @@ pub enum NeededSecret {
     JnlpOfTheNode,
     /// This one, which stood in the command.
     Given(SecretString),
+    /// The first line of this pipe or descriptor of ours, which the command names and the agent could not read.
+    Piped(PathBuf),
 }
 
 /// What has to be done about the jar.
@@ -86,7 +91,8 @@ pub enum Jar {
 /// as it is; and so does all of a command that may run the agent elsewhere, where our files are not.
 #[must_use]
 pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
-    let agent = AgentCommand::read(command, &lines_of);
+    let is_lasting = |path: &Path| (facts.inherited)(path) == Inherited::Lasting;
+    let agent = AgentCommand::read(command, &|path| is_lasting(path).then(|| lines_of(path))?);
     let mut completion = Completion {
         command: command.to_vec(),
         secret: NeededSecret::None,
@@ -94,13 +100,17 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         completed: false,
         warnings: Vec::new(),
     };
-    if let Some(at) = agent.elsewhere.filter(|_| agent.is_agent) {
+    if !agent.is_agent {
+        return completion;
+    }
+    if let Some(at) = agent.elsewhere {
+        completion.warnings.extend(vain_files(command, facts));
         completion.warnings.extend(left_undone(&agent, facts).map(|undone| left_alone(&command[at], &undone)));
         return completion;
     }
-    if agent.is_agent {
-        hide_secret(&agent, facts, &mut completion);
-    }
+    hide_secret(&agent, facts, &mut completion);
+    let vain = vain_files(&completion.command, facts);
+    completion.warnings.extend(vain);
     if let Some(at) = agent.jar {
         completion.jar = find_jar(at, facts, &mut completion.command);
         match lack(&agent, facts) {
@@ -162,9 +172,39 @@ fn is_plain_secret(text: &OsStr) -> bool {
     !text.is_empty() && !text.as_bytes().starts_with(b"@")
 }
 
-/// Moves a secret that stands in the command into the secret file.
+/// What to say of files that the agent is to read its arguments from, and cannot, or not when it is started again.
+fn vain_files(command: &[OsString], facts: &CompletionFacts<'_>) -> Vec<String> {
+    let of_word = |word: &OsString| {
+        let path = file_of(word).filter(|path| *path != facts.secret_file)?;
+        let why = match (facts.inherited)(path) {
+            Inherited::Lasting => return None,
+            Inherited::Once => "a pipe, which gives its contents once: an agent that is started again finds nothing in it",
+            Inherited::Nothing => "a descriptor of agent-wrap's own: the agent gets its three streams only, and finds no \
+                                   such file",
+        };
+        Some(format!("{word:?} in the agent's command is {why}; name a regular file"))
+    };
+    command.iter().filter_map(of_word).collect()
+}
+
+/// The file that an argument names with `@`.
+fn file_of(word: &OsStr) -> Option<&Path> {
+    let path = word.as_bytes().strip_prefix(b"@").filter(|path| !path.is_empty())?;
+    Some(Path::new(OsStr::from_bytes(path)))
+}
+
+/// Moves a secret that stands in the command, or comes through a pipe, into the secret file.
 fn hide_secret(agent: &AgentCommand, facts: &CompletionFacts<'_>, completion: &mut Completion) {
     let Some(word) = agent.secret() else { return };
+    if let (Place::Whole(at), Some(path)) = (word.place, file_of(&word.text)) {
+        // What an agent on --stdio reads there is the controller.
+        let is_its_own = facts.stdio && is_stdin(path);
+        if !is_its_own && (facts.inherited)(path) != Inherited::Lasting {
+            completion.command[at] = reference(facts.secret_file);
+            completion.secret = NeededSecret::Piped(path.to_owned());
+        }
+        return;
+    }
     let Some(secret) = word.text.to_str().filter(|_| is_plain_secret(&word.text)) else { return };
     let reference = reference(facts.secret_file);
     match word.place {
@@ -295,6 +335,11 @@ mod tests {
             jar_dir: Some(Path::new("/state/ci")),
             stdio: false,
             exists: &|_| true,
+            inherited: &|path| match path.to_str().unwrap() {
+                "/dev/stdin" => Inherited::Once,
+                "/dev/fd/63" => Inherited::Nothing,
+                _ => Inherited::Lasting,
+            },
         }
     }
 
@@ -390,6 +435,44 @@ mod tests {
             assert_eq!(completion.warnings.len(), 1);
             assert!(!format!("{completion:?}").contains("hush"));
         }
+    }
+
+    #[test]
+    fn a_secret_that_comes_through_a_pipe_goes_into_the_file() {
+        let stdio = CompletionFacts { stdio: true, ..facts() };
+        for (line, facts, expected, pipe) in [
+            ("-url u -name n -secret @/dev/fd/63", facts(), "-url u -name n -secret @/run/s", "/dev/fd/63"),
+            ("-jnlpUrl u @/dev/stdin n", facts(), "-jnlpUrl u @/run/s n", "/dev/stdin"),
+            (
+                "-secret @/dev/stdin",
+                facts(),
+                "-secret @/run/s -url https://ci/x/ -name a b -noReconnect",
+                "/dev/stdin",
+            ),
+            ("-secret @/dev/fd/63", stdio, "-secret @/run/s", "/dev/fd/63"),
+        ] {
+            let (planned, completion) = planned(&format!("java -jar agent.jar {line}"), &facts);
+            assert_eq!(planned, format!("java -jar agent.jar {expected}"));
+            assert!(matches!(&completion.secret, NeededSecret::Piped(path) if path == Path::new(pipe)), "{line}");
+            assert_eq!(completion.warnings, Vec::<String>::new(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_the_agent_reads_by_itself_is_warned_about() {
+        let stdio = CompletionFacts { stdio: true, ..facts() };
+        for (line, facts, said) in [
+            ("java -jar agent.jar -url u -name n -secret @f @/dev/stdin", facts(), "gives its contents once"),
+            ("java @/dev/fd/63 -jar agent.jar -url u -name n -secret @f", facts(), "finds no such file"),
+            ("java -jar agent.jar -secret @/dev/stdin", stdio, "gives its contents once"),
+            ("ssh host java -jar agent.jar -url u -name n -secret @/dev/fd/63", facts(), "finds no such file"),
+        ] {
+            let (planned, completion) = planned(line, &facts);
+            assert_eq!(planned, line);
+            assert!(matches!(completion.secret, NeededSecret::None), "{line}");
+            assert!(matches!(completion.warnings.as_slice(), [warning] if warning.contains(said)), "{completion:?}");
+        }
+        assert_eq!(planned("sh -c x @/dev/fd/63", &facts()).1.warnings, Vec::<String>::new());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::table::{Kind, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use crate::files;
 
-/// The built-in defaults, which are also the example that users are given.
+/// The built-in defaults, with a comment for every key, as an example of a settings file.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
 
 /// Where the settings file is looked for when `--config` does not name one.

@@ -57,7 +57,7 @@ fn concealed(key: Key, given: &Given) -> Option<String> {
 
 fn toml_key(name: &str) -> String {
     let bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if bare { name.to_owned() } else { toml::Value::from(name).to_string() }
+    if bare { name.to_owned() } else { quoted(name) }
 }
 
 fn line(text: &mut String, name: &str, value: &str, given: &Given) -> std::fmt::Result {
@@ -70,9 +70,15 @@ fn value(kind: Kind, given: &Given) -> String {
     let bare = match kind {
         Kind::Switch => super::parse::switch(&words).ok().map(|on| on.to_string()),
         Kind::Count => super::parse::count(&words).ok().map(|count| count.to_string()),
-        Kind::Text | Kind::Path | Kind::Time | Kind::Signals => None,
+        // A settings file's relative paths are relative to it, and what is printed may become a file anywhere.
+        Kind::Path => std::path::absolute(&given.text).ok().map(|path| quoted(&path.to_string_lossy())),
+        Kind::Text | Kind::Time | Kind::Signals => None,
     };
-    bare.unwrap_or_else(|| toml::Value::from(words.as_ref()).to_string())
+    bare.unwrap_or_else(|| quoted(&words))
+}
+
+fn quoted(words: &str) -> String {
+    toml::Value::from(words).to_string()
 }
 
 fn origin(given: &Given) -> String {

@@ -89,7 +89,8 @@ impl RuntimeDirectory {
     /// It cannot be made, is a symbolic link, belongs to somebody else or is open to others.
     pub fn prepare(&self, for_another: bool) -> Result<(), SecretFileError> {
         if self.managed {
-            return Ok(());
+            let fault = useless(&self.path);
+            return fault.map_or(Ok(()), |fault| Err(SecretFileError::Managed { path: self.path.clone(), fault }));
         }
         let mode = if for_another { 0o711 } else { 0o700 };
         let failed = |error| SecretFileError::Directory { path: self.path.clone(), error };
@@ -137,6 +138,17 @@ fn readable(node: &str) -> String {
         encoded.push_str(&format!("+{:016x}", fnv(&[node.as_bytes()])));
     }
     encoded
+}
+
+/// What keeps us from making a file in this directory.
+fn useless(folder: &Path) -> Option<&'static str> {
+    match std::fs::metadata(folder) {
+        Ok(found) if !found.is_dir() => Some("is no directory"),
+        Ok(_) if eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK).is_err() => Some("cannot be written"),
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some("cannot be reached"),
+        Err(_) => Some("is not there"),
+    }
 }
 
 /// What keeps us from having a directory of our own in this one.
@@ -289,6 +301,36 @@ mod tests {
             assert_eq!(secret_of(file.path()), Some(path));
         }
         assert!(directory.secret_file(&"a".repeat(120), "1").ends_with(format!("{}.1.secret", "a".repeat(120))));
+    }
+
+    #[test]
+    fn a_directory_of_the_service_managers_that_is_of_no_use_is_named_with_its_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let managed = |path: &Path| {
+            let named = surroundings(false, &[("RUNTIME_DIRECTORY", path.to_str().unwrap())]);
+            RuntimeDirectory::choose(&named, None)
+        };
+        managed(folder.path()).prepare(false).unwrap();
+        for (path, fault) in [
+            (folder.path().join("d"), "is not there"),
+            (file, "is no directory"),
+            ("/proc/sys".into(), "cannot be written"),
+        ] {
+            let error = managed(&path).prepare(false).unwrap_err();
+            assert!(!error.is_shortage());
+            let words = format!("$RUNTIME_DIRECTORY names {}, which {fault}; set RuntimeDirectory=", path.display());
+            assert!(error.to_string().starts_with(&words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_is_told_by_its_directory() {
+        let path = PathBuf::from("/proc/n.0000000a.rehearsal.secret");
+        let words = SecretFile::create(path, &SecretString::from(""), None).unwrap_err().to_string();
+        assert!(words.contains(" in /proc: ") && words.contains("RuntimeDirectory="), "{words}");
+        assert!(!words.contains("rehearsal"), "{words}");
     }
 
     #[test]

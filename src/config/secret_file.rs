@@ -29,6 +29,17 @@ pub enum SecretFileError {
         /// Why not.
         error: io::Error,
     },
+    /// What the service manager should have made is of no use.
+    #[error(
+        "$RUNTIME_DIRECTORY names {path}, which {fault}; set RuntimeDirectory= in the unit, which makes the directory and \
+         the variable, or let the variable name a directory of your own"
+    )]
+    Managed {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
     /// Somebody else could put files of their own into it, or take ours.
     #[error("the runtime directory {path} {fault}; remove it, or set XDG_RUNTIME_DIR to a directory of your own")]
     NotOurs {
@@ -59,7 +70,11 @@ pub enum SecretFileError {
         error: io::Error,
     },
     /// The file cannot be written.
-    #[error("cannot write the secret file {path}: {error}{}", cause_of(.error))]
+    #[error(
+        "cannot make a file for the node's secret in {}: {error}{}; is the directory full, or not ours to write? Set \
+         RuntimeDirectory= in the unit, or XDG_RUNTIME_DIR to a directory of your own",
+        path.parent().unwrap_or(path).display(), cause_of(.error)
+    )]
     File {
         /// The file.
         path: PathBuf,
@@ -76,7 +91,7 @@ impl SecretFileError {
             Self::Directory { error, .. } | Self::Owner { error, .. } | Self::File { error, .. } => {
                 Shortage::of_error(error).is_some()
             }
-            Self::NotOurs { .. } | Self::Closed { .. } => false,
+            Self::Managed { .. } | Self::NotOurs { .. } | Self::Closed { .. } => false,
         }
     }
 }

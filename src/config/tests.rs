@@ -538,6 +538,24 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
 }
 
 #[test]
+fn what_is_printed_means_the_same_in_another_directory() {
+    let paths = ["--token-file=me/token", "--ca-file", "../ca.pem", "--secret-file=secret", "--state-dir", "./s"];
+    let printing = World::new(&[&COMPLETE[..], &paths, &["--user=me"]].concat(), AGENT).load().unwrap();
+    let moved = World::new(&[], AGENT).file(&printing.print()).settings();
+    let absolute = |path: &str| std::env::current_dir().unwrap().join(path);
+    let mut expected = printing.settings;
+    let controller = expected.controller.as_mut().unwrap();
+    controller.ca_file = Some(absolute("../ca.pem"));
+    controller.credentials.as_mut().unwrap().token = SecretSource::File(absolute("me/token"));
+    expected.secret = Some(SecretSource::File(absolute("secret")));
+    expected.state_dir = Some(absolute("s"));
+    assert_eq!(moved, expected);
+    // What is no path stays wrong.
+    let empty = World::new(&[&COMPLETE[..], &["--ca-file", ""]].concat(), AGENT).load().unwrap_err();
+    assert!(empty.print().contains("\nca-file = \"\" "), "{}", empty.print());
+}
+
+#[test]
 fn incomplete_settings_are_printed_too() {
     let world = World::new(&["--url=https://u:hush@ci/", "--print-config"], "").variable("AGENT_WRAP_TOKEN", "hush");
     let error = world.load().unwrap_err();

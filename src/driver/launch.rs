@@ -19,6 +19,7 @@ use crate::config::{
     Settings, child_environment, local_jnlp, shell_quote,
 };
 use crate::controller::{Controller, Inbound};
+use crate::files;
 use crate::process::{self, Command, User, keeps_death_signal};
 use crate::state::{self, StateDir};
 
@@ -138,6 +139,7 @@ impl Launch {
             jar_dir: self.jar_dir.as_deref(),
             stdio: self.stdio,
             exists: &|path| path.exists(),
+            inherited: &files::inherited,
         };
         config::plan(&self.command, &facts)
     }
@@ -231,6 +233,10 @@ impl Launch {
         match (&plan.secret, &self.controller) {
             (NeededSecret::None, _) => Ok(None),
             (NeededSecret::Given(secret), _) => Ok(Some(secret.clone())),
+            (NeededSecret::Piped(path), _) => {
+                let source = SecretSource::File(path.clone());
+                source.read().map(Some).map_err(|error| error.to_string())
+            }
             (NeededSecret::JnlpOfTheNode, Some((url, node))) => {
                 Ok(Some(SecretString::from(local_jnlp(url, node, of_the_node()?.expose_secret()))))
             }

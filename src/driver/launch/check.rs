@@ -8,7 +8,7 @@ use nix::unistd::{AccessFlags, eaccess};
 use secrecy::SecretString;
 
 use super::Launch;
-use crate::config::{ControllerKind, Jar, NeededSecret, SecretError, SecretFile, SecretFileError};
+use crate::config::{ControllerKind, Jar, NeededSecret, SecretError, SecretFile, SecretFileError, SecretSource};
 use crate::shortage::{Shortage, cause_of};
 use crate::state;
 
@@ -32,8 +32,8 @@ pub enum NotReady {
         /// Why not.
         error: io::Error,
     },
-    /// The node's secret.
-    #[error("the node's own secret (--secret-file) cannot be used: {0}")]
+    /// The node's secret, of the settings or of the command.
+    #[error("the node's own secret cannot be used: {0}")]
     Secret(#[from] SecretError),
     /// The file by which it gets to the agent.
     #[error("the node's secret cannot be handed over to the agent: {0}")]
@@ -69,10 +69,11 @@ impl Launch {
             }
             Jar::Ready | Jar::Fetch(_) => {}
         }
-        if matches!(plan.secret, NeededSecret::OfTheNode | NeededSecret::JnlpOfTheNode)
-            && let Some(secret) = &self.secret
-        {
-            secret.read()?;
+        match (&plan.secret, &self.secret) {
+            (NeededSecret::OfTheNode | NeededSecret::JnlpOfTheNode, Some(secret)) => drop(secret.read()?),
+            // What comes through a pipe is remembered from here on.
+            (NeededSecret::Piped(path), _) => drop(SecretSource::File(path.clone()).read()?),
+            (_, _) => {}
         }
         if !matches!(plan.secret, NeededSecret::None) {
             self.check_secret_file()?;
