@@ -163,16 +163,15 @@ impl Story {
                 let again = if generation.0 > 1 { " again" } else { "" };
                 info("agent_started", format!("the agent is started{again}, pid {pid}"))
             }
-            Note::AgentConnected { marked } => {
-                let took = span_words(now.since(self.agent));
-                if *marked {
-                    warn(
-                        "agent_connected",
-                        format!("the agent is connected after {took}, but its node is marked offline"),
-                    )
-                } else {
-                    let takes = if self.stopping.is_some() { "" } else { " and takes builds" };
-                    info("agent_connected", format!("the agent is connected after {took}{takes}"))
+            Note::AgentConnected { marked, wished } => {
+                let text = format!("the agent is connected after {}", span_words(now.since(self.agent)));
+                match (marked, wished) {
+                    (true, false) => warn("agent_connected", format!("{text}, but its node is marked offline")),
+                    (true, true) => info("agent_connected", format!("{text}; its node stays marked offline")),
+                    (false, false) if self.stopping.is_none() => {
+                        info("agent_connected", format!("{text} and takes builds"))
+                    }
+                    (false, _) => info("agent_connected", text),
                 }
             }
             Note::AgentDisconnected => {

@@ -4,6 +4,7 @@ use agent_wrap_supervisor::{
     Build, Effect, Exit, Generation, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, StopSource,
 };
 
+use super::format::Level;
 use super::story::{Story, quoted};
 
 fn at(millis: u64) -> Moment {
@@ -115,4 +116,18 @@ fn an_agent_that_never_connected_is_told_apart() {
         "the agent exited with code 3 after 6 ms, never connected; its own output above should say why"
     );
     assert_eq!(texts[2], "the agent exited with code 3 after 7 ms");
+}
+
+#[test]
+fn a_mark_that_is_wished_is_no_surprise_when_the_agent_connects() {
+    let connected = |marked, wished| {
+        let mut story = Story::new("n", at(0));
+        let line = story.line(at(7), &Note::AgentConnected { marked, wished });
+        (line.level, line.text)
+    };
+    let after = |rest| format!("the agent is connected after 7 ms{rest}");
+    assert_eq!(connected(false, false), (Level::Info, after(" and takes builds")));
+    assert_eq!(connected(true, false), (Level::Warn, after(", but its node is marked offline")));
+    assert_eq!(connected(true, true), (Level::Info, after("; its node stays marked offline")));
+    assert_eq!(connected(false, true), (Level::Info, after("")), "it is about to be marked");
 }
