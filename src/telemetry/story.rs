@@ -24,7 +24,8 @@ pub struct Story {
     node: String,
     /// What the last signal or request was, and who sent it.
     asked_by: Option<String>,
-    enabling: Moment,
+    /// Since when a mark is being lifted.
+    lifting: Option<Moment>,
     outage: Option<Moment>,
     agent: Moment,
     stopping: Option<Moment>,
@@ -47,7 +48,7 @@ impl Story {
         Self {
             node: node.to_owned(),
             asked_by: None,
-            enabling: now,
+            lifting: None,
             outage: None,
             agent: now,
             stopping: None,
@@ -115,6 +116,7 @@ impl Story {
             Note::SurvivorEnded => info("survivor_ended", "the agent that was left behind has ended"),
             Note::NodeFree => info("node_free", "the node is not marked offline"),
             Note::Lifting { mark, method } => {
+                self.lifting.get_or_insert(now);
                 let text = format!(
                     "the node is marked offline {} ({}); lifting it by {}",
                     owner_words(mark.owner),
@@ -123,20 +125,26 @@ impl Story {
                 );
                 if mark.owner == Owner::Foreign { warn("lifting", text) } else { info("lifting", text) }
             }
-            Note::Lifted => info("lifted", format!("the mark is lifted after {}", self.enabled(now))),
+            Note::Lifted => {
+                let took = self.lifting.take().map(|since| format!(" after {}", span_words(now.since(since))));
+                info("lifted", format!("the mark is lifted{}", took.unwrap_or_default()))
+            }
             Note::RaceLost => warn(
                 "race_lost",
                 "somebody else lifted the mark in the same moment, so that our toggle set it; toggling again",
             ),
-            Note::MarkLeft { mark } => warn(
-                "mark_left",
-                format!(
-                    "the node stays marked offline {} ({}): {}; the agent is started and gets no builds",
-                    owner_words(mark.owner),
-                    quoted(&mark.reason),
-                    self.why_left(mark)
-                ),
-            ),
+            Note::MarkLeft { mark } => {
+                self.lifting = None;
+                warn(
+                    "mark_left",
+                    format!(
+                        "the node stays marked offline {} ({}): {}; the agent is started and gets no builds",
+                        owner_words(mark.owner),
+                        quoted(&mark.reason),
+                        self.why_left(mark)
+                    ),
+                )
+            }
             Note::WayChanged { words } => info("way_changed", format!("{words}; trying another way")),
             Note::OutcomeUnknown(failure) => warn(
                 "outcome_unknown",
@@ -178,7 +186,6 @@ impl Story {
                 warn("agent_disconnected", "the agent runs, but the controller reports it disconnected")
             }
             Note::AgentExited { exit, asked, connected, .. } => {
-                self.enabling = now;
                 let ran = span_words(now.since(self.agent));
                 let exit = exit_words(*exit);
                 if *asked {
@@ -218,24 +225,30 @@ impl Story {
                 "giving_up",
                 format!("the agent failed {}: giving up, as --restart-limit says", times_words(*failures)),
             ),
-            Note::ForeignMark(mark) => warn(
-                "foreign_mark",
-                format!(
-                    "the node was marked offline {} ({}): {}",
-                    owner_words(mark.owner),
-                    quoted(&mark.reason),
-                    if mark.owner == Owner::Foreign { "it is theirs to lift" } else { self.why_left(mark) }
-                ),
-            ),
+            Note::ForeignMark(mark) => {
+                self.lifting = None;
+                warn(
+                    "foreign_mark",
+                    format!(
+                        "the node was marked offline {} ({}): {}",
+                        owner_words(mark.owner),
+                        quoted(&mark.reason),
+                        if mark.owner == Owner::Foreign { "it is theirs to lift" } else { self.why_left(mark) }
+                    ),
+                )
+            }
             Note::ForeignMarkGone => info("foreign_mark_gone", "the mark that somebody else had set is gone"),
-            Note::StrayMark(mark) => warn(
-                "stray_mark",
-                format!(
-                    "the node carries a mark {} although it should be online ({}); lifting it",
-                    owner_words(mark.owner),
-                    quoted(&mark.reason)
-                ),
-            ),
+            Note::StrayMark(mark) => {
+                self.lifting.get_or_insert(now);
+                warn(
+                    "stray_mark",
+                    format!(
+                        "the node carries a mark {} although it should be online ({}); lifting it",
+                        owner_words(mark.owner),
+                        quoted(&mark.reason)
+                    ),
+                )
+            }
             Note::Settled => {
                 debug("settled", "the start is over: a mark of somebody else counts as a wish from now on")
             }
@@ -245,6 +258,7 @@ impl Story {
             }
             Note::Stopping { source, agent } => {
                 self.stopping = Some(now);
+                self.lifting = None;
                 self.interrupted = *source == StopSource::Interrupt;
                 let what = if *agent { "" } else { " (no agent runs)" };
                 let who = self.asked_by.take().unwrap_or_else(|| source_words(*source).to_owned());
@@ -252,6 +266,7 @@ impl Story {
             }
             Note::RequestTaken { request, effect } => self.request_line(*request, *effect),
             Note::Marking { method } => {
+                self.lifting = None;
                 debug("marking", format!("marking the node offline by {}", mark_words(*method)))
             }
             Note::Marked => info(
@@ -387,10 +402,6 @@ impl Story {
     /// What a person at the terminal can do now.
     fn hint(&self, useful: bool, words: &str) -> String {
         if useful && self.at_terminal && self.interrupted { format!(" ({words})") } else { String::new() }
-    }
-
-    fn enabled(&self, now: Moment) -> String {
-        span_words(now.since(self.enabling))
     }
 
     fn ending_line(&mut self, now: Moment, ending: &Ending, code: u8) -> Line {

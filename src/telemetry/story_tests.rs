@@ -1,7 +1,8 @@
 //! What people read of a life.
 
 use agent_wrap_supervisor::{
-    Build, Effect, Exit, Generation, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, StopSource,
+    Build, Effect, Exit, Generation, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span,
+    StopSource,
 };
 
 use super::format::Level;
@@ -130,4 +131,27 @@ fn a_mark_that_is_wished_is_no_surprise_when_the_agent_connects() {
     assert_eq!(connected(true, false), (Level::Warn, after(", but its node is marked offline")));
     assert_eq!(connected(true, true), (Level::Info, after("; its node stays marked offline")));
     assert_eq!(connected(false, true), (Level::Info, after("")), "it is about to be marked");
+}
+
+#[test]
+fn a_lift_takes_as_long_as_since_it_began() {
+    let mark = Mark { owner: Owner::ThisRun, reason: "r".to_owned(), matches: false };
+    let lifting = || Note::Lifting { mark: mark.clone(), method: LiftMethod::Toggle };
+    let notes = [
+        (5_000, lifting()),
+        (5_028, Note::Lifted),
+        (9_000, Note::StrayMark(mark.clone())),
+        // Tried again after a failure: the time goes on.
+        (10_000, lifting()),
+        (10_500, Note::Lifted),
+        (20_000, lifting()),
+        (21_000, Note::Marking { method: MarkMethod::Toggle }),
+        (30_000, lifting()),
+        (30_007, Note::Lifted),
+        (40_000, Note::Lifted),
+    ];
+    let texts = texts(&mut Story::new("n", at(0)), &notes);
+    let lifted: Vec<&String> = texts.iter().filter(|text| text.starts_with("the mark is lifted")).collect();
+    let words = ["the mark is lifted after 28 ms", "the mark is lifted after 1.5 s", "the mark is lifted after 7 ms"];
+    assert_eq!(lifted, [words.as_slice(), &["the mark is lifted"]].concat().iter().collect::<Vec<_>>());
 }
