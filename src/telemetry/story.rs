@@ -1,9 +1,11 @@
 //! The story: each note of the supervisor as a line of text, with the times that people want to know.
 
 use agent_wrap_supervisor::{
-    Effect, Ending, Failure, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span, StopSource,
+    Effect, Ending, Failure, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span,
+    SpawnFailure, StopSource,
 };
 
+use super::explained::Explained;
 use super::format::Level;
 use super::words::{builds_words, exit_words, owner_words, signal_name, span_words, spawn_failure_words, times_words};
 
@@ -39,6 +41,7 @@ pub struct Story {
     /// The stop under way was asked for by Ctrl-C.
     interrupted: bool,
     kill_asked: bool,
+    explained: Explained,
 }
 
 impl Story {
@@ -59,6 +62,7 @@ impl Story {
             started: false,
             interrupted: false,
             kill_asked: false,
+            explained: Explained::default(),
         }
     }
 
@@ -86,6 +90,23 @@ impl Story {
         self.asked_by = Some(sender);
     }
 
+    /// Takes note of what the agent lacks that is about to fail, for the line that says when it is tried again.
+    pub fn agent_lacks(&mut self, words: String) {
+        self.explained.lacks(words);
+    }
+
+    /// Everything that was decided has been told: logs what it would have gone with.
+    pub fn told_all(&mut self) {
+        if let Some(line) = self.explained.not_tried_again() {
+            line.log(&self.node);
+        }
+    }
+
+    /// Logs what an agent that has ended has left behind.
+    pub fn left_behind(&mut self, processes: &str) {
+        self.explained.left(processes).log(&self.node);
+    }
+
     /// Logs a note.
     pub fn tell(&mut self, now: Moment, note: &Note) {
         let line = self.line(now, note);
@@ -104,15 +125,7 @@ impl Story {
                 "survivor_found",
                 "an agent that an earlier wrapper left behind still runs; it is ended before another is started",
             ),
-            Note::RemainsFound { processes } => warn(
-                "remains_found",
-                format!(
-                    "the agent has ended, but what it has started lives on and belongs to no build: {processes}; it is \
-                     ended before the agent is started again. Does the command go into the background, or is it a \
-                     script that starts the agent without exec? Keep it in the foreground, and let a script end with \
-                     exec java ..."
-                ),
-            ),
+            Note::RemainsFound { processes } => self.explained.remains(processes),
             Note::SurvivorEnded => info("survivor_ended", "the agent that was left behind has ended"),
             Note::NodeFree => info("node_free", "the node is not marked offline"),
             Note::Lifting { mark, method } => {
@@ -168,6 +181,7 @@ impl Story {
                 debug("agent_starting", format!("starting the agent (run {})", generation.0))
             }
             Note::AgentStarted { generation, pid } => {
+                self.explained.lacks_nothing();
                 let again = if generation.0 > 1 { " again" } else { "" };
                 info("agent_started", format!("the agent is started{again}, pid {pid}"))
             }
@@ -198,10 +212,18 @@ impl Story {
                 };
                 warn("agent_exited", format!("the agent {exit} after {ran}{never}"))
             }
+            // Why is said where it is said when it is tried again.
+            Note::SpawnFailed(SpawnFailure::Unprepared) => debug(
+                "spawn_failed",
+                format!("the agent could not be started: {}", spawn_failure_words(SpawnFailure::Unprepared)),
+            ),
             Note::SpawnFailed(failure) => {
                 error("spawn_failed", format!("the agent could not be started: {}", spawn_failure_words(*failure)))
             }
             Note::RestartPlanned { delay, failures } => {
+                if let Some(line) = self.explained.tried_again(*delay, *failures) {
+                    return line;
+                }
                 // What is not held against the agent is not counted as an attempt either.
                 let attempt = if *failures == 0 { String::new() } else { format!(" (attempt {})", failures + 1) };
                 info("restart_planned", format!("starting the agent again in {}{attempt}", span_words(*delay)))
@@ -426,7 +448,8 @@ impl Story {
             }
             Ending::GaveUp => error("gave_up", format!("gave up; exit code {code}")),
             Ending::SpawnFailed(failure) => {
-                error("spawn_failed", format!("{}; exit code {code}", spawn_failure_words(*failure)))
+                let words = spawn_failure_words(*failure);
+                error("spawn_failed", format!("the agent could not be started: {words}; exit code {code}"))
             }
             Ending::Unreachable(failure) => unusable("unreachable", "giving up after --start-timeout", failure, code),
             Ending::Refused(failure) => unusable("refused", "giving up", failure, code),
@@ -489,7 +512,7 @@ fn info(event: &'static str, text: impl Into<String>) -> Line {
     Line { level: Level::Info, event, text: text.into() }
 }
 
-fn warn(event: &'static str, text: impl Into<String>) -> Line {
+pub(super) fn warn(event: &'static str, text: impl Into<String>) -> Line {
     Line { level: Level::Warn, event, text: text.into() }
 }
 
