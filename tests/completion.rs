@@ -241,6 +241,10 @@ fn an_account_that_may_not_know_the_secret_is_told_what_is_missing() {
     let (controller, outcome) = one_that_may_only_look(&["--restart-limit", "1"]);
     outcome.expect_code(77);
     assert!(outcome.has("refused"), "{}", outcome.text());
+    let count = |words: &str| outcome.log.iter().filter(|line| line.contains(words)).count();
+    assert_eq!(count("Agent/Connect"), 2, "once when it is tried again and once at the end\n{}", outcome.text());
+    assert_eq!(count("\"not_prepared\""), 2, "{}", outcome.text());
+    assert_eq!((count("\"ERROR\""), count("log says why")), (1, 0), "{}", outcome.text());
     let node = controller.node("n 1").expect("the controller answers");
     assert!(!node.marked, "the node of another machine's agent is left alone");
     assert!(controller.requests_for(Operation::Jnlp).len() >= 3);

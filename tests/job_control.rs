@@ -238,7 +238,7 @@ fn ctrl_z_does_not_stop_a_command_of_a_shell_without_job_control() {
     let mut command = Command::new("sh");
     let line =
         format!("trap : INT; {AGENT_WRAP} --standalone {} --hang --print-signals; echo ended with $?,", misbehave());
-    command.args(["-c", &line]).envs(wrap().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["-c", &line]).env_clear().envs(wrap().get_envs().filter_map(|(name, value)| Some((name, value?))));
     let screen = Screen::of(&mut command);
     let mut shell = command.spawn().unwrap();
     drop(command);

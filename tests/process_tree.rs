@@ -101,6 +101,21 @@ fn what_is_left_at_a_restart_is_told_once() {
     assert!(outcome.text().contains("left 1 process behind"), "{}", outcome.text());
 }
 
+#[test]
+fn only_what_is_new_is_named_at_each_restart() {
+    let script = "JENKINS_SERVER_COOKIE=durable-1 sleep 1000 & echo child $!; exit 1";
+    let (wrap, said) = start_and_listen(standalone_script(&["--restart-delay", "10ms"], script));
+    for run in 1..=3 {
+        let child = said.wait_for_pid("child ");
+        let line = wrap.wait_for_nth("leftovers_left", run);
+        let message = line["message"].as_str().expect("a message");
+        assert!(message.contains(&format!("(pid {child})")) && message.matches("(pid ").count() == 1, "{message}");
+        assert_eq!(message.contains("left alone until a stop"), run == 1, "{message}");
+        assert_eq!(message.ends_with(&format!("; {run} in all")), run > 1, "{message}");
+    }
+    wrap.stop().expect_code(0);
+}
+
 /// Starts an agent by this script again and again. Each says `pid PID` of what must not be there twice.
 #[track_caller]
 fn there_is_never_a_second_one(options: &[&str], script: &str, what_ends_it: impl Fn(&Wrap, usize)) {
@@ -112,7 +127,8 @@ fn there_is_never_a_second_one(options: &[&str], script: &str, what_ends_it: imp
             assert!(!is_alive(before.0), "two at once:\n{}", wrap.log().join("\n"));
             let line = wrap.wait_for_nth("remains_found", run - 1);
             let message = line["message"].as_str().unwrap();
-            assert!(message.contains(&format!("(pid {})", before.0)) && message.contains("exec"), "{message}");
+            assert!(message.contains(&format!("(pid {})", before.0)), "{message}");
+            assert_eq!(message.contains("exec"), run == 2, "explained once: {message}");
         }
         before = Some(Ends(agent));
         what_ends_it(&wrap, run);

@@ -94,6 +94,21 @@ fn a_killed_wrapper_without_a_controller_leaves_nothing_for_long() {
 }
 
 #[test]
+fn what_several_have_left_is_one_line() {
+    let place = Place::new();
+    fs::create_dir(place.runtime()).expect("a directory");
+    fs::set_permissions(place.runtime(), fs::Permissions::from_mode(0o700)).expect("its mode");
+    for name in ["a.0000000a.secret", "b.0000000b.secret", "c.0000000c.secret"] {
+        fs::write(place.runtime().join(name), "hush").expect("a secret");
+    }
+    let next = Wrap::start(place.without_secret()).outcome();
+    next.expect_code(0);
+    let told: Vec<_> = next.log.iter().filter(|line| line.contains("\"secret_removed\"")).collect();
+    assert!(matches!(told[..], [line] if line.contains("a.0000000a.secret and 2 other secrets")), "{}", next.text());
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
 fn nor_does_one_that_can_keep_no_state() {
     let controller = Simulated::start(Options::jenkins("2.578")).expect("a controller");
     controller.create_node("n", 1).expect("the node is created");

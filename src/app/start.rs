@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -95,6 +96,17 @@ pub(super) fn overtaken(settings: &Settings) -> ExitCode {
     }
 }
 
+/// The secret files that have been removed, in one line.
+fn removed_words(removed: &[PathBuf]) -> Option<String> {
+    let (first, others) = removed.split_first()?;
+    let first = first.display();
+    Some(match others.len() {
+        0 => format!("removed {first}, which a killed wrapper had left"),
+        1 => format!("removed {first} and 1 other secret, which killed wrappers had left"),
+        others => format!("removed {first} and {others} other secrets, which killed wrappers had left"),
+    })
+}
+
 /// All that a start finds out before the controller is asked.
 pub(super) struct Prepared {
     /// The name of this run.
@@ -115,13 +127,8 @@ pub(super) fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
     let user = agent_user(settings)?;
     let run = random_hex()?;
     let runtime = runtime_directory(user.as_ref().map(|(user, _)| user));
-    for left in runtime.remove_abandoned() {
-        tracing::info!(
-            target: "agent_wrap",
-            event = "secret_removed",
-            "removed {}, which a killed wrapper had left",
-            left.display()
-        );
+    if let Some(words) = removed_words(&runtime.remove_abandoned()) {
+        tracing::info!(target: "agent_wrap", event = "secret_removed", "{words}");
     }
     let launch = Launch::new(settings, program, &run, runtime, user);
     let host = host_name();

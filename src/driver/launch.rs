@@ -335,22 +335,17 @@ impl<S: Shells> Turn<S> {
         match launched {
             Ok(launched) => {
                 if let Some(processes) = self.driver.processes.left_behind() {
-                    tracing::warn!(
-                        target: "agent_wrap",
-                        event = "leftovers_left",
-                        "the agent that has ended has left processes behind, which look like builds' and are left alone \
-                         until a stop: {processes}"
-                    );
+                    self.driver.story.left_behind(&processes);
                 }
                 self.driver.processes.spawn(generation, &launched);
                 self.launched = Some((generation, launched));
             }
             Err(Unprepared::Controller(failure)) => {
-                tracing::error!(target: "agent_wrap", event = "not_prepared", "{}", failure.words);
+                self.driver.story.agent_lacks(failure.words.clone());
                 self.handle(Event::AgentUnprepared { generation, failure });
             }
             Err(Unprepared::Other(words)) => {
-                tracing::error!(target: "agent_wrap", event = "not_prepared", "{words}");
+                self.driver.story.agent_lacks(words);
                 self.handle(Event::SpawnFailed { generation, failure: SpawnFailure::Unprepared });
             }
         }

@@ -215,6 +215,7 @@ impl<S: Shells> Turn<S> {
         while let Some(action) = self.supervisor.poll_action() {
             self.perform_one(action);
         }
+        self.driver.story.told_all();
     }
 
     fn perform_one(&mut self, action: Action) {

@@ -172,14 +172,17 @@ impl Processes {
         Some(names)
     }
 
-    /// What the agents before have left that is not the agent itself, each process told once; `None` when there is
-    /// nothing new. To be asked for before the next is started.
+    /// What the agents before have left that is not the agent itself, for people to read: each process is named once, and
+    /// beside others that were named before it is said how many there are; `None` when there is nothing new. To be asked
+    /// for before the next is started.
     pub fn left_behind(&mut self) -> Option<String> {
         let mut left = self.has_spawned.then(|| self.below_us())?;
         left.retain(|stat| self.trail.whose(stat.pid) != trail::Whose::Agent);
         let told = std::mem::replace(&mut self.told, left.iter().map(leftovers::key).collect());
-        let news = left.iter().any(|stat| !told.contains(&leftovers::key(stat)));
-        news.then(|| survivor::names(&left))
+        let all = left.len();
+        left.retain(|stat| !told.contains(&leftovers::key(stat)));
+        let in_all = if left.len() < all { format!("; {all} in all") } else { String::new() };
+        (!left.is_empty()).then(|| survivor::names(&left) + &in_all)
     }
 
     fn try_spawn(&mut self, generation: Generation, command: &Command) -> Result<(), SpawnFailure> {

@@ -1,5 +1,6 @@
 //! What people read: log lines on stderr that tell the story of one life.
 
+mod explained;
 mod format;
 mod outlet;
 mod story;

@@ -1,9 +1,11 @@
 //! The story: each note of the supervisor as a line of text, with the times that people want to know.
 
 use agent_wrap_supervisor::{
-    Effect, Ending, Failure, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span, StopSource,
+    Effect, Ending, Failure, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span,
+    SpawnFailure, StopSource,
 };
 
+use super::explained::Explained;
 use super::format::Level;
 use super::words::{builds_words, exit_words, owner_words, signal_name, span_words, spawn_failure_words, times_words};
 
@@ -24,7 +26,8 @@ pub struct Story {
     node: String,
     /// What the last signal or request was, and who sent it.
     asked_by: Option<String>,
-    enabling: Moment,
+    /// Since when a mark is being lifted.
+    lifting: Option<Moment>,
     outage: Option<Moment>,
     agent: Moment,
     stopping: Option<Moment>,
@@ -38,6 +41,7 @@ pub struct Story {
     /// The stop under way was asked for by Ctrl-C.
     interrupted: bool,
     kill_asked: bool,
+    explained: Explained,
 }
 
 impl Story {
@@ -47,7 +51,7 @@ impl Story {
         Self {
             node: node.to_owned(),
             asked_by: None,
-            enabling: now,
+            lifting: None,
             outage: None,
             agent: now,
             stopping: None,
@@ -58,6 +62,7 @@ impl Story {
             started: false,
             interrupted: false,
             kill_asked: false,
+            explained: Explained::default(),
         }
     }
 
@@ -85,6 +90,23 @@ impl Story {
         self.asked_by = Some(sender);
     }
 
+    /// Takes note of what the agent lacks that is about to fail, for the line that says when it is tried again.
+    pub fn agent_lacks(&mut self, words: String) {
+        self.explained.lacks(words);
+    }
+
+    /// Everything that was decided has been told: logs what it would have gone with.
+    pub fn told_all(&mut self) {
+        if let Some(line) = self.explained.not_tried_again() {
+            line.log(&self.node);
+        }
+    }
+
+    /// Logs what an agent that has ended has left behind.
+    pub fn left_behind(&mut self, processes: &str) {
+        self.explained.left(processes).log(&self.node);
+    }
+
     /// Logs a note.
     pub fn tell(&mut self, now: Moment, note: &Note) {
         let line = self.line(now, note);
@@ -103,18 +125,11 @@ impl Story {
                 "survivor_found",
                 "an agent that an earlier wrapper left behind still runs; it is ended before another is started",
             ),
-            Note::RemainsFound { processes } => warn(
-                "remains_found",
-                format!(
-                    "the agent has ended, but what it has started lives on and belongs to no build: {processes}; it is \
-                     ended before the agent is started again. Does the command go into the background, or is it a \
-                     script that starts the agent without exec? Keep it in the foreground, and let a script end with \
-                     exec java ..."
-                ),
-            ),
+            Note::RemainsFound { processes } => self.explained.remains(processes),
             Note::SurvivorEnded => info("survivor_ended", "the agent that was left behind has ended"),
             Note::NodeFree => info("node_free", "the node is not marked offline"),
             Note::Lifting { mark, method } => {
+                self.lifting.get_or_insert(now);
                 let text = format!(
                     "the node is marked offline {} ({}); lifting it by {}",
                     owner_words(mark.owner),
@@ -123,20 +138,26 @@ impl Story {
                 );
                 if mark.owner == Owner::Foreign { warn("lifting", text) } else { info("lifting", text) }
             }
-            Note::Lifted => info("lifted", format!("the mark is lifted after {}", self.enabled(now))),
+            Note::Lifted => {
+                let took = self.lifting.take().map(|since| format!(" after {}", span_words(now.since(since))));
+                info("lifted", format!("the mark is lifted{}", took.unwrap_or_default()))
+            }
             Note::RaceLost => warn(
                 "race_lost",
                 "somebody else lifted the mark in the same moment, so that our toggle set it; toggling again",
             ),
-            Note::MarkLeft { mark } => warn(
-                "mark_left",
-                format!(
-                    "the node stays marked offline {} ({}): {}; the agent is started and gets no builds",
-                    owner_words(mark.owner),
-                    quoted(&mark.reason),
-                    self.why_left(mark)
-                ),
-            ),
+            Note::MarkLeft { mark } => {
+                self.lifting = None;
+                warn(
+                    "mark_left",
+                    format!(
+                        "the node stays marked offline {} ({}): {}; the agent is started and gets no builds",
+                        owner_words(mark.owner),
+                        quoted(&mark.reason),
+                        self.why_left(mark)
+                    ),
+                )
+            }
             Note::WayChanged { words } => info("way_changed", format!("{words}; trying another way")),
             Note::OutcomeUnknown(failure) => warn(
                 "outcome_unknown",
@@ -160,26 +181,25 @@ impl Story {
                 debug("agent_starting", format!("starting the agent (run {})", generation.0))
             }
             Note::AgentStarted { generation, pid } => {
+                self.explained.lacks_nothing();
                 let again = if generation.0 > 1 { " again" } else { "" };
                 info("agent_started", format!("the agent is started{again}, pid {pid}"))
             }
-            Note::AgentConnected { marked } => {
-                let took = span_words(now.since(self.agent));
-                if *marked {
-                    warn(
-                        "agent_connected",
-                        format!("the agent is connected after {took}, but its node is marked offline"),
-                    )
-                } else {
-                    let takes = if self.stopping.is_some() { "" } else { " and takes builds" };
-                    info("agent_connected", format!("the agent is connected after {took}{takes}"))
+            Note::AgentConnected { marked, wished } => {
+                let text = format!("the agent is connected after {}", span_words(now.since(self.agent)));
+                match (marked, wished) {
+                    (true, false) => warn("agent_connected", format!("{text}, but its node is marked offline")),
+                    (true, true) => info("agent_connected", format!("{text}; its node stays marked offline")),
+                    (false, false) if self.stopping.is_none() => {
+                        info("agent_connected", format!("{text} and takes builds"))
+                    }
+                    (false, _) => info("agent_connected", text),
                 }
             }
             Note::AgentDisconnected => {
                 warn("agent_disconnected", "the agent runs, but the controller reports it disconnected")
             }
             Note::AgentExited { exit, asked, connected, .. } => {
-                self.enabling = now;
                 let ran = span_words(now.since(self.agent));
                 let exit = exit_words(*exit);
                 if *asked {
@@ -192,10 +212,18 @@ impl Story {
                 };
                 warn("agent_exited", format!("the agent {exit} after {ran}{never}"))
             }
+            // Why is said where it is said when it is tried again.
+            Note::SpawnFailed(SpawnFailure::Unprepared) => debug(
+                "spawn_failed",
+                format!("the agent could not be started: {}", spawn_failure_words(SpawnFailure::Unprepared)),
+            ),
             Note::SpawnFailed(failure) => {
                 error("spawn_failed", format!("the agent could not be started: {}", spawn_failure_words(*failure)))
             }
             Note::RestartPlanned { delay, failures } => {
+                if let Some(line) = self.explained.tried_again(*delay, *failures) {
+                    return line;
+                }
                 // What is not held against the agent is not counted as an attempt either.
                 let attempt = if *failures == 0 { String::new() } else { format!(" (attempt {})", failures + 1) };
                 info("restart_planned", format!("starting the agent again in {}{attempt}", span_words(*delay)))
@@ -219,24 +247,30 @@ impl Story {
                 "giving_up",
                 format!("the agent failed {}: giving up, as --restart-limit says", times_words(*failures)),
             ),
-            Note::ForeignMark(mark) => warn(
-                "foreign_mark",
-                format!(
-                    "the node was marked offline {} ({}): {}",
-                    owner_words(mark.owner),
-                    quoted(&mark.reason),
-                    if mark.owner == Owner::Foreign { "it is theirs to lift" } else { self.why_left(mark) }
-                ),
-            ),
+            Note::ForeignMark(mark) => {
+                self.lifting = None;
+                warn(
+                    "foreign_mark",
+                    format!(
+                        "the node was marked offline {} ({}): {}",
+                        owner_words(mark.owner),
+                        quoted(&mark.reason),
+                        if mark.owner == Owner::Foreign { "it is theirs to lift" } else { self.why_left(mark) }
+                    ),
+                )
+            }
             Note::ForeignMarkGone => info("foreign_mark_gone", "the mark that somebody else had set is gone"),
-            Note::StrayMark(mark) => warn(
-                "stray_mark",
-                format!(
-                    "the node carries a mark {} although it should be online ({}); lifting it",
-                    owner_words(mark.owner),
-                    quoted(&mark.reason)
-                ),
-            ),
+            Note::StrayMark(mark) => {
+                self.lifting.get_or_insert(now);
+                warn(
+                    "stray_mark",
+                    format!(
+                        "the node carries a mark {} although it should be online ({}); lifting it",
+                        owner_words(mark.owner),
+                        quoted(&mark.reason)
+                    ),
+                )
+            }
             Note::Settled => {
                 debug("settled", "the start is over: a mark of somebody else counts as a wish from now on")
             }
@@ -246,6 +280,7 @@ impl Story {
             }
             Note::Stopping { source, agent } => {
                 self.stopping = Some(now);
+                self.lifting = None;
                 self.interrupted = *source == StopSource::Interrupt;
                 let what = if *agent { "" } else { " (no agent runs)" };
                 let who = self.asked_by.take().unwrap_or_else(|| source_words(*source).to_owned());
@@ -253,6 +288,7 @@ impl Story {
             }
             Note::RequestTaken { request, effect } => self.request_line(*request, *effect),
             Note::Marking { method } => {
+                self.lifting = None;
                 debug("marking", format!("marking the node offline by {}", mark_words(*method)))
             }
             Note::Marked => info(
@@ -390,10 +426,6 @@ impl Story {
         if useful && self.at_terminal && self.interrupted { format!(" ({words})") } else { String::new() }
     }
 
-    fn enabled(&self, now: Moment) -> String {
-        span_words(now.since(self.enabling))
-    }
-
     fn ending_line(&mut self, now: Moment, ending: &Ending, code: u8) -> Line {
         let took = self.stopping.map(|since| format!(" after {}", span_words(now.since(since)))).unwrap_or_default();
         match ending {
@@ -416,7 +448,8 @@ impl Story {
             }
             Ending::GaveUp => error("gave_up", format!("gave up; exit code {code}")),
             Ending::SpawnFailed(failure) => {
-                error("spawn_failed", format!("{}; exit code {code}", spawn_failure_words(*failure)))
+                let words = spawn_failure_words(*failure);
+                error("spawn_failed", format!("the agent could not be started: {words}; exit code {code}"))
             }
             Ending::Unreachable(failure) => unusable("unreachable", "giving up after --start-timeout", failure, code),
             Ending::Refused(failure) => unusable("refused", "giving up", failure, code),
@@ -479,7 +512,7 @@ fn info(event: &'static str, text: impl Into<String>) -> Line {
     Line { level: Level::Info, event, text: text.into() }
 }
 
-fn warn(event: &'static str, text: impl Into<String>) -> Line {
+pub(super) fn warn(event: &'static str, text: impl Into<String>) -> Line {
     Line { level: Level::Warn, event, text: text.into() }
 }
 

@@ -1,9 +1,11 @@
 //! What people read of a life.
 
 use agent_wrap_supervisor::{
-    Build, Effect, Exit, Generation, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, StopSource,
+    Build, Effect, Exit, Generation, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span,
+    StopSource,
 };
 
+use super::format::Level;
 use super::story::{Story, quoted};
 
 fn at(millis: u64) -> Moment {
@@ -115,4 +117,41 @@ fn an_agent_that_never_connected_is_told_apart() {
         "the agent exited with code 3 after 6 ms, never connected; its own output above should say why"
     );
     assert_eq!(texts[2], "the agent exited with code 3 after 7 ms");
+}
+
+#[test]
+fn a_mark_that_is_wished_is_no_surprise_when_the_agent_connects() {
+    let connected = |marked, wished| {
+        let mut story = Story::new("n", at(0));
+        let line = story.line(at(7), &Note::AgentConnected { marked, wished });
+        (line.level, line.text)
+    };
+    let after = |rest| format!("the agent is connected after 7 ms{rest}");
+    assert_eq!(connected(false, false), (Level::Info, after(" and takes builds")));
+    assert_eq!(connected(true, false), (Level::Warn, after(", but its node is marked offline")));
+    assert_eq!(connected(true, true), (Level::Info, after("; its node stays marked offline")));
+    assert_eq!(connected(false, true), (Level::Info, after("")), "it is about to be marked");
+}
+
+#[test]
+fn a_lift_takes_as_long_as_since_it_began() {
+    let mark = Mark { owner: Owner::ThisRun, reason: "r".to_owned(), matches: false };
+    let lifting = || Note::Lifting { mark: mark.clone(), method: LiftMethod::Toggle };
+    let notes = [
+        (5_000, lifting()),
+        (5_028, Note::Lifted),
+        (9_000, Note::StrayMark(mark.clone())),
+        // Tried again after a failure: the time goes on.
+        (10_000, lifting()),
+        (10_500, Note::Lifted),
+        (20_000, lifting()),
+        (21_000, Note::Marking { method: MarkMethod::Toggle }),
+        (30_000, lifting()),
+        (30_007, Note::Lifted),
+        (40_000, Note::Lifted),
+    ];
+    let texts = texts(&mut Story::new("n", at(0)), &notes);
+    let lifted: Vec<&String> = texts.iter().filter(|text| text.starts_with("the mark is lifted")).collect();
+    let words = ["the mark is lifted after 28 ms", "the mark is lifted after 1.5 s", "the mark is lifted after 7 ms"];
+    assert_eq!(lifted, [words.as_slice(), &["the mark is lifted"]].concat().iter().collect::<Vec<_>>());
 }

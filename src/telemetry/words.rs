@@ -50,16 +50,12 @@ pub fn signal_name(signal: i32) -> String {
 pub(super) fn spawn_failure_words(failure: SpawnFailure) -> String {
     match failure {
         SpawnFailure::NotFound => "the command's file is not there any more; was it removed or unmounted?".to_owned(),
-        SpawnFailure::NotExecutable => {
-            "the command's file is there but cannot be executed; agent-wrap's log says why".to_owned()
-        }
+        SpawnFailure::NotExecutable => "the command's file is there but cannot be executed".to_owned(),
         SpawnFailure::Exhausted(errno) => {
             let shortage = Shortage::of(Errno::from_raw(errno)).unwrap_or(Shortage::Processes);
             format!("the system has no {} to spare ({}); {}", shortage.noun(), errno_words(errno), shortage.cause())
         }
-        SpawnFailure::Unprepared => {
-            "what it needs (jar, secret) could not be got ready; agent-wrap's log says why".to_owned()
-        }
+        SpawnFailure::Unprepared => "what it needs (jar, secret) could not be got ready".to_owned(),
         SpawnFailure::Cancelled => "a stop came first".to_owned(),
         SpawnFailure::Other(errno) => format!("the system refused to start it ({})", errno_words(errno)),
     }
@@ -114,7 +110,14 @@ pub fn offline_reason(reason: &OfflineReason, host: &str, stopping: impl FnOnce(
             format!("the agent on {host} {} and is not to be started again", exit_words(*exit))
         }
         OfflineReason::AgentMissing(failure) => {
-            format!("the agent on {host} could not be started: {}", spawn_failure_words(*failure))
+            let why = match failure {
+                SpawnFailure::NotExecutable | SpawnFailure::Unprepared => "; agent-wrap's log says why",
+                SpawnFailure::NotFound
+                | SpawnFailure::Exhausted(_)
+                | SpawnFailure::Cancelled
+                | SpawnFailure::Other(_) => "",
+            };
+            format!("the agent on {host} could not be started: {}{why}", spawn_failure_words(*failure))
         }
         OfflineReason::AgentFailing { failures: 1, last } => {
             let how = last.map_or_else(|| "failed".to_owned(), exit_words);
@@ -164,6 +167,20 @@ mod tests {
         assert_eq!(reason(1, None), "the agent on h failed; see its log there");
         let words = "the agent on h keeps failing: 2 times in a row, last it was killed by SIGKILL; see its log there";
         assert_eq!(reason(2, Some(Exit::Signal(9))), words);
+    }
+
+    #[test]
+    fn a_reason_names_the_log_where_that_says_more() {
+        let reason = |failure| offline_reason(&OfflineReason::AgentMissing(failure), "h", || unreachable!("no stop"));
+        for (failure, says_more) in [
+            (SpawnFailure::Unprepared, true),
+            (SpawnFailure::NotExecutable, true),
+            (SpawnFailure::NotFound, false),
+            (SpawnFailure::Other(1), false),
+        ] {
+            assert_eq!(reason(failure).ends_with("; agent-wrap-s log says why"), says_more, "{failure:?}");
+            assert!(!spawn_failure_words(failure).contains("log"), "{failure:?}: the log does not name itself");
+        }
     }
 
     #[test]

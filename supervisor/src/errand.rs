@@ -34,6 +34,24 @@ pub enum Cause {
     Refused,
 }
 
+/// Whether the node is to stay marked although the agent runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Landing {
+    /// It is not.
+    #[default]
+    No,
+    /// Somebody has asked for it.
+    Wished,
+    /// People were told that it is done.
+    Told,
+}
+
+impl Landing {
+    pub(crate) fn holds(self) -> bool {
+        self != Self::No
+    }
+}
+
 /// How often a person at a terminal has pressed Ctrl-C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Interrupts {

@@ -23,7 +23,7 @@
 //!   the cause.
 //! * **Starting**: the agent is being forked.
 //! * **Running**: looks at the node: often until it is connected, then seldom. A mark of ours is lifted again.
-//! * **Landed**: as Running, but marked by request.
+//! * **Landed**: as Running, but marked by request. An agent that comes after the mark comes here from Starting.
 //! * **BackingOff**: the agent has ended and is started again after a delay.
 //! * **Marking**: the node is read, marked, and read again. The agent is not touched until that is done or
 //!   `--offline-timeout` is over.

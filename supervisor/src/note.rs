@@ -67,8 +67,10 @@ pub enum Note {
     },
     /// The controller reports the agent connected.
     AgentConnected {
-        /// Whether the node is marked all the same.
+        /// Whether the node is marked.
         marked: bool,
+        /// Whether it is to be: we land or stop, and the mark is no surprise.
+        wished: bool,
     },
     /// The controller reports the agent no longer connected although it runs.
     AgentDisconnected,
@@ -167,7 +169,7 @@ pub enum Note {
     },
     /// No drain: the node is not marked, so builds would keep coming.
     NotDrained,
-    /// Marked and idle, the agent stays up.
+    /// Marked and idle, the agent stays up. Said once a landing.
     Landed,
     /// The mark was lifted by somebody while landed; taken as "taken back".
     TakenBack,

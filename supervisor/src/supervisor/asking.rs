@@ -4,6 +4,7 @@ use alloc::string::String;
 
 use super::{Phase, Supervisor};
 use crate::agent::jittered;
+use crate::errand::Landing;
 use crate::node::{Knowledge, RequestKind, Settlement, Step, Verdict};
 use crate::{
     Action, Deadline, Desired, Failure, FailureKind, Goal, IfRefused, LiftMethod, NodeView, Note, Owner, RequestNumber,
@@ -215,6 +216,7 @@ impl Supervisor {
         let Some(node) = &self.node else { return };
         let Some(view) = &node.view else { return };
         let (connected, marked) = (view.connected, view.mark.is_some());
+        let wished = matches!(node.desired, Desired::Offline(_));
         if self.agent.is_alive() && self.phase != Phase::Evicting {
             match connected {
                 // The channel of the agent before; a new one that it shuts out ends while it is young.
@@ -223,7 +225,7 @@ impl Supervisor {
                     self.agent.connected = true;
                     self.agent.gone = false;
                     self.memory.connected = true;
-                    self.tell(Note::AgentConnected { marked });
+                    self.tell(Note::AgentConnected { marked, wished });
                 }
                 Some(true) => {
                     self.agent.gone = false;
@@ -308,12 +310,23 @@ impl Supervisor {
 
     fn settled_landed(&mut self, settlement: Settlement) {
         if settlement == Settlement::Lost {
-            self.landed = false;
+            self.landing = Landing::No;
             self.phase = Phase::Running;
             self.tell(Note::TakenBack);
             self.wish(Desired::Online(Scope::Own));
         } else {
+            self.tell_landed();
             self.schedule_look(false);
+        }
+    }
+
+    /// Where there was nothing to drain, because the agent came after the mark, we have landed when it is there, and
+    /// connected if the controller tells that.
+    fn tell_landed(&mut self) {
+        let Some(view) = self.node.as_ref().and_then(|node| node.view.as_ref()) else { return };
+        if self.landing == Landing::Wished && view.idle && (self.agent.connected || view.connected.is_none()) {
+            self.landing = Landing::Told;
+            self.tell(Note::Landed);
         }
     }
 

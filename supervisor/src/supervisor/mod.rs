@@ -10,7 +10,7 @@ use alloc::collections::VecDeque;
 
 use crate::agent::Agent;
 use crate::aside::Aside;
-use crate::errand::Errand;
+use crate::errand::{Errand, Landing};
 use crate::node::Node;
 use crate::timers::Timers;
 use crate::{Action, AgentState, Deadline, Event, Failure, Memory, Moment, Note, Policy, Status};
@@ -66,7 +66,7 @@ pub struct Supervisor {
     /// Why the controller has refused us for good, from then until the exit.
     refusal: Option<Failure>,
     /// The node is to stay marked although the agent runs.
-    landed: bool,
+    landing: Landing,
     /// The agent has been started before: only our own marks are lifted now.
     started_before: bool,
     /// The verdict on the run before, as it was before the agent's start that is under way.
@@ -99,7 +99,7 @@ impl Supervisor {
             agent,
             errand: None,
             refusal: None,
-            landed: false,
+            landing: Landing::No,
             started_before: false,
             stopped_before: memory.stopped,
             suspended: false,

@@ -1,7 +1,7 @@
 //! What people, signals and service managers ask for: admitted, taken as done already, or refused.
 
 use super::{Phase, Supervisor};
-use crate::errand::{Cause, Errand, Goal, INTERRUPT_GAP, Interrupts};
+use crate::errand::{Cause, Errand, Goal, INTERRUPT_GAP, Interrupts, Landing};
 use crate::node::Knowledge;
 use crate::{
     Action, AgentSignal, AgentState, Deadline, Desired, Effect, Note, OfflineReason, Policy, Request, Scope, StopSource,
@@ -153,14 +153,14 @@ impl Supervisor {
             Some(Goal::Land) => return self.taken(request, Effect::Already),
             None => {}
         }
-        if self.landed {
+        if self.landing.holds() {
             return self.taken(request, Effect::Already);
         }
         self.taken(request, Effect::Done);
         match self.phase {
             Phase::Running => self.begin_errand(Goal::Land),
             Phase::Evicting | Phase::Enabling | Phase::Starting | Phase::BackingOff => {
-                self.landed = true;
+                self.landing = Landing::Wished;
                 self.wish(Desired::Offline(OfflineReason::Landed));
             }
             Phase::Landed
@@ -187,7 +187,7 @@ impl Supervisor {
             Some(Goal::Land | Goal::Restart) => return self.taken(request, Effect::TooLate),
             None => {}
         }
-        let effect = if core::mem::take(&mut self.landed) { Effect::Done } else { Effect::Already };
+        let effect = if core::mem::take(&mut self.landing).holds() { Effect::Done } else { Effect::Already };
         self.taken(request, effect);
         if self.phase == Phase::Landed {
             self.phase = Phase::Running;
@@ -226,7 +226,7 @@ impl Supervisor {
                 if self.errand.as_ref().is_some_and(|errand| errand.goal == Goal::Land) =>
             {
                 self.taken(request, Effect::Done);
-                self.landed = true;
+                self.landing = Landing::Wished;
                 self.begin_errand(Goal::Restart);
             }
             Phase::BackingOff => {

@@ -2,6 +2,7 @@
 
 use super::{Phase, Supervisor};
 use crate::agent::restart_delay;
+use crate::errand::Landing;
 use crate::{
     Action, AgentState, Cause, Deadline, Desired, Exit, Generation, Goal, Note, OfflinePolicy, OfflineReason,
     RestartMode, Span,
@@ -55,7 +56,7 @@ impl Supervisor {
             && errand.goal == Goal::Land
         {
             self.errand = None;
-            self.landed = true;
+            self.landing = Landing::Wished;
             self.agent_ended(exit);
         } else {
             self.after_agent();
@@ -115,7 +116,7 @@ impl Supervisor {
             self.tell(Note::Slowing { failures });
         }
         let marks = self.node.as_ref().is_some_and(|node| node.policy.offline == OfflinePolicy::Always);
-        if marks && !self.landed {
+        if marks && !self.landing.holds() {
             let last = self.agent.exit;
             self.wish(Desired::Offline(OfflineReason::AgentFailing { failures, last }));
         }

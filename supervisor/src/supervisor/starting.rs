@@ -43,7 +43,7 @@ impl Supervisor {
         if !self.started_before && !start_timeout.is_zero() {
             self.timers.set(Deadline::StartTimeout, start_timeout);
         }
-        let desired = if self.landed {
+        let desired = if self.landing.holds() {
             Desired::Offline(OfflineReason::Landed)
         } else if self.started_before {
             Desired::Online(Scope::Own)
@@ -157,14 +157,14 @@ impl Supervisor {
     }
 
     fn agent_runs(&mut self) {
-        self.phase = if self.landed { Phase::Landed } else { Phase::Running };
+        self.phase = if self.landing.holds() { Phase::Landed } else { Phase::Running };
         self.agent.young = self.policy.backoff.quick;
         if self.agent.ends > 0 {
             self.timers.set(Deadline::FailuresForgotten, self.policy.backoff.forget_after);
         }
         if let Some(node) = &mut self.node {
             node.knowledge = crate::node::Knowledge::Stale;
-            if self.landed {
+            if self.landing.holds() {
                 node.reassertion_limit = 0;
             }
             if !self.timers.is_set(Deadline::RetryRequest) {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Phase, Supervisor};
-use crate::errand::{Cause, Errand, Goal};
+use crate::errand::{Cause, Errand, Goal, Landing};
 use crate::node::{RequestKind, Settlement};
 use crate::{
     Action, AgentSignal, AgentState, Build, Deadline, Desired, Ending, Exit, Failure, Generation, LeftoverSignal,
@@ -165,7 +165,7 @@ impl Supervisor {
             return;
         }
         self.errand = None;
-        self.landed = true;
+        self.landing = Landing::Told;
         self.phase = Phase::Landed;
         if let Some(node) = &mut self.node {
             node.reassertion_limit = 0;
@@ -374,7 +374,7 @@ impl Supervisor {
         self.timers.clear(Deadline::OfflineTimeout);
         self.timers.clear(Deadline::AbandonWrite);
         self.errand = None;
-        self.landed = false;
+        self.landing = Landing::No;
         self.phase = Phase::Running;
         self.wish(Desired::Online(Scope::Own));
     }

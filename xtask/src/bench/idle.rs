@@ -23,7 +23,7 @@ struct Row {
 
 pub(super) fn report(wrapper: &Path, stamp: &Path) -> Result<String> {
     let mut variants = variants::peers();
-    variants.push(variants::standalone(wrapper));
+    variants.push(variants::standalone(wrapper)?);
     let mut probes = Vec::new();
     for variant in &variants {
         let mut probe = Probe::start(variant.command(stamp, &["wait"]))?;

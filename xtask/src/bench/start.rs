@@ -31,7 +31,7 @@ pub(super) fn report(wrapper: &Path, stamp: &Path) -> Result<String> {
     let controlled = Controlled::prepare(wrapper)?;
     let mut variants = vec![variants::bare()];
     variants.extend(variants::peers());
-    variants.push(variants::standalone(wrapper));
+    variants.push(variants::standalone(wrapper)?);
     let mut times = vec![Vec::new(); variants.len() + 1];
     let mut requests = BTreeMap::<String, usize>::new();
     // In rotating order, so that what else goes on on the machine hits all alike.

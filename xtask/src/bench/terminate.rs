@@ -16,7 +16,7 @@ const INSTANCES: usize = 40;
 pub(super) fn report(wrapper: &Path, stamp: &Path) -> Result<String> {
     let mut variants = vec![variants::bare()];
     variants.extend(variants::peers());
-    variants.push(variants::standalone(wrapper));
+    variants.push(variants::standalone(wrapper)?);
     let mut times = vec![Vec::new(); variants.len()];
     for round in 0..INSTANCES {
         for turn in 0..variants.len() {

@@ -63,7 +63,7 @@ fn a_failing_agent_slows_down_is_marked_and_heals() {
     526.005 Running | (NextLook): READ 18
     526.025 Running | read 18 says free
     527.025 Running | (NextLook): READ 19
-    527.045 Running | read 19 says free, connected: "AgentConnected { marked: false }"; remember [connected]
+    527.045 Running | read 19 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
     529.045 Running | (NextLook): READ 20
     529.065 Running | read 20 says free, connected
     574.125 Running | (NextLook): READ 21
@@ -138,7 +138,7 @@ fn a_controller_restart_is_not_held_against_the_agent() {
     24.806 Running | (NextLook): READ 14
     24.826 Running | read 14 says free
     25.826 Running | (NextLook): READ 15
-    25.846 Running | read 15 says free, connected: "AgentConnected { marked: false }"; remember [connected]
+    25.846 Running | read 15 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
     27.846 Running | (NextLook): READ 16
     27.866 Running | read 16 says free, connected
     "#);

@@ -81,7 +81,7 @@ fn an_agent_that_dies_while_landed_comes_back_landed() {
     15.361 Landed | (NextLook): READ 14
     15.381 Landed | read 14 says marked by ThisRun "nonce 8"
     16.381 Landed | (NextLook): READ 15
-    16.401 Landed | read 15 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true }"; remember [marked connected]
+    16.401 Landed | read 15 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
     18.000 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 16
     18.020 Draining | read 16 says marked by ThisRun "nonce 8", connected: "Marked"
     18.520 Draining | (NextLook): READ 17
@@ -93,10 +93,10 @@ fn an_agent_that_dies_while_landed_comes_back_landed() {
 }
 
 #[test]
-fn landing_before_the_agent_is_there_marks_first() {
+fn landing_before_the_agent_is_there_marks_first_and_is_told_once_it_is_connected() {
     let mut world = World::new(Policy::default());
     world.ask(Request::Land);
-    world.run(Span::seconds(1));
+    world.run(Span::seconds(3));
     assert_snapshot!(world.honest_story(), @r#"
     0.000 Enabling | begin: READ 1
     0.000 Enabling | asked for Land: "Done"; CANCEL 1; READ 2
@@ -107,6 +107,12 @@ fn landing_before_the_agent_is_there_marks_first() {
     0.070 Landed | agent 1 spawned: "AgentStarted"
     0.570 Landed | (NextLook): READ 5
     0.590 Landed | read 5 says marked by ThisRun "nonce 3"
+    1.090 Landed | (NextLook): READ 6
+    1.110 Landed | read 6 says marked by ThisRun "nonce 3"
+    1.610 Landed | (NextLook): READ 7
+    1.630 Landed | read 7 says marked by ThisRun "nonce 3"
+    2.630 Landed | (NextLook): READ 8
+    2.650 Landed | read 8 says marked by ThisRun "nonce 3", connected: "AgentConnected { marked: true, wished: true }"; "Landed"; remember [marked connected]
     "#);
 }
 
@@ -136,7 +142,7 @@ fn a_restart_drains_first() {
     12.490 Running | (NextLook): READ 16
     12.510 Running | read 16 says free
     13.510 Running | (NextLook): READ 17
-    13.530 Running | read 17 says free, connected: "AgentConnected { marked: false }"; remember [connected]
+    13.530 Running | read 17 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
     "#);
 }
 
@@ -177,7 +183,7 @@ fn a_restart_asked_for_while_landing_comes_back_landed() {
     14.550 Landed | (NextLook): READ 18
     14.570 Landed | read 18 says marked by ThisRun "nonce 8"
     15.570 Landed | (NextLook): READ 19
-    15.590 Landed | read 19 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true }"; remember [marked connected]
+    15.590 Landed | read 19 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true, wished: true }"; "Landed"; remember [marked connected]
     "#);
 }
 

@@ -26,7 +26,7 @@ fn an_unmarked_node_costs_one_request_and_is_drained_at_the_stop() {
      1.570 Running | (NextLook): READ 4
      1.590 Running | read 4 says free
      2.590 Running | (NextLook): READ 5
-     2.610 Running | read 5 says free, connected: "AgentConnected { marked: false }"; remember [connected]
+     2.610 Running | read 5 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
      4.610 Running | (NextLook): READ 6
      4.630 Running | read 6 says free, connected: "Settled"
     10.000 ... a build begins
@@ -194,7 +194,7 @@ fn a_lost_toggle_that_is_carried_out_later_is_healed_while_the_agent_runs() {
      2.720 Running | (NextLook): READ 10
      2.740 Running | read 10 says free
      3.740 Running | (NextLook): READ 11
-     3.760 Running | read 11 says free, connected: "AgentConnected { marked: false }"; remember [connected]
+     3.760 Running | read 11 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
      5.760 Running | (NextLook): READ 12
      5.780 Running | read 12 says free, connected: "Settled"
      9.020 ... write 2 is carried out
@@ -223,7 +223,7 @@ fn an_old_controller_marks_the_node_again_when_the_agent_connects() {
     1.570 Running | (NextLook): READ 4
     1.590 Running | read 4 says free
     2.590 Running | (NextLook): READ 5
-    2.610 Running | read 5 says marked by Foreign "maintenance", connected: "AgentConnected { marked: true }"; "Lifting by Cli"; LIFT 6 by Cli; remember [connected]
+    2.610 Running | read 5 says marked by Foreign "maintenance", connected: "AgentConnected { marked: true, wished: false }"; "Lifting by Cli"; LIFT 6 by Cli; remember [connected]
     2.620 ... write 6 is carried out
     2.630 Running | write 6 accepted: READ 7
     2.650 Running | read 7 says free, connected: "Lifted"
@@ -251,7 +251,7 @@ fn a_mark_that_the_policy_leaves_does_not_hold_the_start() {
     1.570 Running | (NextLook): READ 4
     1.590 Running | read 4 says free
     2.590 Running | (NextLook): READ 5
-    2.610 Running | read 5 says free, connected: "AgentConnected { marked: false }"; remember [connected]
+    2.610 Running | read 5 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
     4.610 Running | (NextLook): READ 6
     4.630 Running | read 6 says free, connected: "Settled"
     "#);
@@ -350,7 +350,7 @@ fn a_lift_that_is_refused_is_no_outage() {
      5.120 Starting | write 6 failed: Forbidden: "StartedUnmarked: Forbidden"; remember []; "AgentStarting"; SPAWN 1
      5.130 Running | agent 1 spawned: "AgentStarted"
     56.676 Running | (RetryRequest): READ 7
-    56.696 Running | read 7 says marked by Foreign "old", connected: "AgentConnected { marked: true }"; "Lifting by Cli"; LIFT 8 by Cli; remember [connected]
+    56.696 Running | read 7 says marked by Foreign "old", connected: "AgentConnected { marked: true, wished: false }"; "Lifting by Cli"; LIFT 8 by Cli; remember [connected]
     56.706 ... write 8 is carried out
     56.716 Running | write 8 failed: Forbidden
     "#);
