@@ -23,6 +23,7 @@ use crate::controller::{self};
 use crate::driver::{self, Driver, Launch, Program, Reasons};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes};
+use crate::quoted::quoted;
 use crate::shortage::cause_of;
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::Record;
@@ -281,7 +282,8 @@ fn announce(settings: &Settings, policy: &Policy) {
                 target: "agent_wrap",
                 event = "start",
                 node,
-                "version {version} keeps node {node:?} of {} and runs: {command}",
+                "version {version} keeps node {} of {} and runs: {command}",
+                quoted(node),
                 controller.url
             );
             // At a terminal nobody but the person there stops it.

@@ -13,6 +13,7 @@ mod hash;
 pub mod held;
 mod mask;
 pub mod process;
+mod quoted;
 mod shortage;
 pub mod signals;
 pub mod state;

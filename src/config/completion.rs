@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use super::agent_command::{AgentCommand, Place, is_agent_jar, lines_of};
 use crate::files::{Inherited, is_stdin};
+use crate::quoted::quoted;
 
 /// What a completion depends on besides the command.
 #[derive(Clone, Copy)]
@@ -163,7 +164,8 @@ fn left_undone(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<Stri
 
 fn left_alone(program: &OsStr, undone: &str) -> String {
     format!(
-        "the agent's command is left as it is, because {program:?} may run the agent where no file of ours is: {undone}"
+        "the agent's command is left as it is, because {} may run the agent where no file of ours is: {undone}",
+        quoted(program)
     )
 }
 
@@ -178,11 +180,15 @@ fn vain_files(command: &[OsString], facts: &CompletionFacts<'_>) -> Vec<String> 
         let path = file_of(word).filter(|path| *path != facts.secret_file)?;
         let why = match (facts.inherited)(path) {
             Inherited::Lasting => return None,
-            Inherited::Once => "a pipe, which gives its contents once: an agent that is started again finds nothing in it",
-            Inherited::Nothing => "a descriptor of agent-wrap's own: the agent gets its three streams only, and finds no \
-                                   such file",
+            Inherited::Once => {
+                "a pipe, which gives its contents once: an agent that is started again finds nothing in it"
+            }
+            Inherited::Nothing => {
+                "a descriptor of agent-wrap's own: the agent gets its three streams only, and finds no \
+                                   such file"
+            }
         };
-        Some(format!("{word:?} in the agent's command is {why}; name a regular file"))
+        Some(format!("{} in the agent's command is {why}; name a regular file", quoted(word)))
     };
     command.iter().filter_map(of_word).collect()
 }
@@ -443,12 +449,7 @@ mod tests {
         for (line, facts, expected, pipe) in [
             ("-url u -name n -secret @/dev/fd/63", facts(), "-url u -name n -secret @/run/s", "/dev/fd/63"),
             ("-jnlpUrl u @/dev/stdin n", facts(), "-jnlpUrl u @/run/s n", "/dev/stdin"),
-            (
-                "-secret @/dev/stdin",
-                facts(),
-                "-secret @/run/s -url https://ci/x/ -name a b -noReconnect",
-                "/dev/stdin",
-            ),
+            ("-secret @/dev/stdin", facts(), "-secret @/run/s -url https://ci/x/ -name a b -noReconnect", "/dev/stdin"),
             ("-secret @/dev/fd/63", stdio, "-secret @/run/s", "/dev/fd/63"),
         ] {
             let (planned, completion) = planned(&format!("java -jar agent.jar {line}"), &facts);

@@ -16,6 +16,7 @@ use super::{
     environment, file, missing, parse,
 };
 use crate::cli::Cli;
+use crate::quoted::quoted;
 
 /// Settings that are complete and right.
 #[derive(Clone, Debug)]
@@ -134,9 +135,11 @@ impl Resolver {
             (None, Some((node, option))) => self.values.set(Key::Node, Given::new(node, Origin::Command(option))),
             (Some(ours), Some((theirs, option))) if ours.text != *theirs => {
                 self.problems.push(Problem::new(format!(
-                    "the node is {:?} ({}), but the agent's command says {theirs:?} ({option}); agent-wrap would mark \
+                    "the node is {} ({}), but the agent's command says {} ({option}); agent-wrap would mark \
                      another node than the agent's: make them equal, or leave one out",
-                    ours.text, ours.origin
+                    quoted(&ours.text),
+                    ours.origin,
+                    quoted(&theirs)
                 )));
             }
             (_, _) => {}
@@ -370,7 +373,7 @@ fn online(text: &str) -> Result<(OnlinePolicy, Option<String>), String> {
             );
         }
         regex_lite::Regex::new(expression)
-            .map_err(|error| format!("{expression:?} is not a regular expression: {error}"))?;
+            .map_err(|error| format!("{} is not a regular expression: {error}", quoted(expression)))?;
         return Ok((OnlinePolicy::Match, Some(expression.to_owned())));
     }
     if text == "match" {

@@ -3,6 +3,7 @@
 use agent_wrap_supervisor::Span;
 
 use super::nearest::nearest;
+use crate::quoted::quoted;
 use crate::{mask, signals};
 
 const LONGEST: Span = Span::seconds(365 * 24 * 60 * 60);
@@ -10,17 +11,18 @@ const LONGEST: Span = Span::seconds(365 * 24 * 60 * 60);
 /// A length of time: `90s`, `5m`, `1h 30m`, `500ms`, or plain seconds.
 pub(crate) fn time(text: &str) -> Result<Span, String> {
     let text = text.trim();
-    let wrong = || format!("{text:?} is not a length of time; write it like 90s, 5m or 1h 30m, or as whole seconds");
+    let wrong =
+        || format!("{} is not a length of time; write it like 90s, 5m or 1h 30m, or as whole seconds", quoted(text));
     let span = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         Span::seconds(text.parse().map_err(|_| wrong())?)
     } else {
         let duration = humantime::parse_duration(text).map_err(|_| wrong())?;
         if !duration.is_zero() && duration.as_millis() == 0 {
-            return Err(format!("{text:?} is less than a millisecond"));
+            return Err(format!("{} is less than a millisecond", quoted(text)));
         }
         Span::millis(u64::try_from(duration.as_millis()).map_err(|_| wrong())?)
     };
-    if span > LONGEST { Err(format!("{text:?} is longer than a year")) } else { Ok(span) }
+    if span > LONGEST { Err(format!("{} is longer than a year", quoted(text))) } else { Ok(span) }
 }
 
 /// A length of time that has to be longer than nothing.
@@ -33,7 +35,7 @@ pub(crate) fn positive_time(text: &str) -> Result<Span, String> {
 
 /// A whole number from 0 on.
 pub(crate) fn count(text: &str) -> Result<u32, String> {
-    text.trim().parse().map_err(|_| format!("{text:?} is not a whole number from 0 to {}", u32::MAX))
+    text.trim().parse().map_err(|_| format!("{} is not a whole number from 0 to {}", quoted(text), u32::MAX))
 }
 
 /// True or false.
@@ -41,7 +43,7 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(format!("{text:?} is neither true nor false")),
+        _ => Err(format!("{} is neither true nor false", quoted(text))),
     }
 }
 
@@ -52,15 +54,15 @@ pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, St
     }
     let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
     Err(match nearest(text, words.iter().copied()) {
-        Some(word) => format!("{text:?} is not known; is {word} meant?"),
-        None => format!("{text:?} is not known; it is one of {}", words.join(", ")),
+        Some(word) => format!("{} is not known; is {word} meant?", quoted(text)),
+        None => format!("{} is not known; it is one of {}", quoted(text), words.join(", ")),
     })
 }
 
 /// The root of a controller: http or https, nothing secret in it, a slash at its end.
 pub(crate) fn root_url(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let wrong = |why: &str| format!("{:?} is not the root of a controller: {why}", mask::url(text));
+    let wrong = |why: &str| format!("{} is not the root of a controller: {why}", quoted(&*mask::url(text)));
     let mut url = reqwest::Url::parse(text).map_err(|error| {
         wrong(&format!("{error}; write it like https://jenkins.example.org/ with its context path"))
     })?;
@@ -110,7 +112,7 @@ pub(crate) fn node_name(text: &str) -> Result<String, String> {
         return Err("the name is empty".to_owned());
     }
     if text.chars().any(|c| c.is_control() || c == '/') {
-        return Err(format!("{text:?} cannot be a node: its name has a slash or a control character"));
+        return Err(format!("{} cannot be a node: its name has a slash or a control character", quoted(text)));
     }
     if matches!(text, "(built-in)" | "(master)") {
         return Err(format!("{text} is the controller's own node, which has no agent"));
@@ -124,7 +126,7 @@ pub(crate) fn line(text: &str) -> Result<String, String> {
         return Err("is empty".to_owned());
     }
     if text.chars().any(char::is_control) {
-        return Err(format!("{text:?} has a control character in it"));
+        return Err(format!("{} has a control character in it", quoted(text)));
     }
     Ok(text.to_owned())
 }

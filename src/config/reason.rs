@@ -1,5 +1,7 @@
 //! `--offline-reason`: a template for what people read beside the node.
 
+use crate::quoted::quoted;
+
 /// A template that has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReasonTemplate {
@@ -40,8 +42,9 @@ impl ReasonTemplate {
                 continue;
             }
             let name = from.strip_prefix('{').and_then(|inner| inner.split_once('}'));
-            let (name, after) =
-                name.ok_or_else(|| format!("a brace stands alone in {text:?}; write {{{{ or }}}} for a plain one"))?;
+            let (name, after) = name.ok_or_else(|| {
+                format!("a brace stands alone in {}; write {{{{ or }}}} for a plain one", quoted(&text))
+            })?;
             pieces.push(Piece::Text(std::mem::take(&mut plain)));
             pieces.push(match name {
                 "host" => Piece::Host,

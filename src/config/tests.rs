@@ -538,6 +538,24 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
 }
 
 #[test]
+fn a_fault_shows_what_cannot_be_seen_as_the_log_does() {
+    for (argument, shown) in [
+        ("--restart=a\u{1b}b", r#"--restart: "a\u001bb" is not known"#),
+        ("--grace=\u{9b}", r#"--grace: "\u009b" is not a length of time"#),
+        ("--url=\u{7f}", r#"--url: "\u007f" is not the root"#),
+        ("--signal=H\u{1b}=stop", r#"there is no signal "H\u001b""#),
+        ("--signal=\u{1b}", r#"--signal: "\u001b" is not NAME=VERB"#),
+        ("--online=match=\u{1b}(", r#"--online: "\u001b(" is not a regular expression"#),
+        ("--offline-reason={", r#"--offline-reason: a brace stands alone in "{""#),
+        ("--agent-user=\u{1b}", r#"--agent-user: "\u001b" has a control character"#),
+        ("--node=\u{1b}", r#"--node: "\u001b" cannot be a node"#),
+    ] {
+        let (words, _) = World::new(&[argument], AGENT).error();
+        assert!(words.contains(shown), "{words}");
+    }
+}
+
+#[test]
 fn what_is_printed_means_the_same_in_another_directory() {
     let paths = ["--token-file=me/token", "--ca-file", "../ca.pem", "--secret-file=secret", "--state-dir", "./s"];
     let printing = World::new(&[&COMPLETE[..], &paths, &["--user=me"]].concat(), AGENT).load().unwrap();

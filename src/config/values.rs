@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::table::{COUNT, Key, Setting};
+use crate::quoted::quoted;
 use crate::signals;
 
 /// Where a value came from.
@@ -103,8 +104,9 @@ impl Values {
     pub(crate) fn set_signals(&mut self, text: &OsStr, origin: &Origin) -> Result<(), String> {
         let words = text.to_str().ok_or("is not UTF-8")?;
         for pair in words.split([',', ' ']).filter(|pair| !pair.is_empty()) {
-            let (name, verb) =
-                pair.split_once('=').ok_or_else(|| format!("{pair:?} is not NAME=VERB; write it like HUP=stop"))?;
+            let (name, verb) = pair
+                .split_once('=')
+                .ok_or_else(|| format!("{} is not NAME=VERB; write it like HUP=stop", quoted(pair)))?;
             self.set_signal(name, Given::new(verb, origin.clone()));
         }
         Ok(())

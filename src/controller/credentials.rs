@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::error::CredentialError;
 use crate::beside::Beside;
+use crate::quoted::quoted;
 
 /// How long a source may take to be read again: less than the shortest request, which would be lost with it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -133,8 +134,8 @@ impl Credentials {
         let file = known.source.as_ref().and_then(|source| source.file.as_ref());
         match (&known.account, file) {
             (None, _) => "of nobody (none are set)".to_owned(),
-            (Some(Account { user, .. }), None) => format!("of the user {user:?}"),
-            (Some(Account { user, .. }), Some(file)) => format!("of the user {user:?} from {}", file.display()),
+            (Some(Account { user, .. }), None) => format!("of the user {}", quoted(user)),
+            (Some(Account { user, .. }), Some(file)) => format!("of the user {} from {}", quoted(user), quoted(file)),
         }
     }
 
@@ -177,7 +178,7 @@ mod tests {
         std::fs::write(&path, "another:two").unwrap();
         assert!(credentials.reread().await.unwrap());
         assert_eq!(account(&credentials), pair("another", "two"));
-        assert!(credentials.who().contains("\"another\" from "), "{}", credentials.who());
+        assert_eq!(credentials.who(), format!("of the user \"another\" from \"{}\"", path.display()));
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(credentials.reread().await, Err(CredentialError::Unreadable(_))));
         assert_eq!(account(&credentials), pair("another", "two"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent_wrap_supervisor::{Failure, FailureKind};
 
+use crate::quoted::quoted;
 use crate::shortage::cause_of;
 
 /// The settings do not make a client. Nothing was sent.
@@ -12,7 +13,7 @@ use crate::shortage::cause_of;
 #[non_exhaustive]
 pub enum SetupError {
     /// The root URL is none.
-    #[error("the controller's URL {url:?} cannot be used: {why}; it looks like https://ci.example.org/jenkins/")]
+    #[error("the controller's URL {} cannot be used: {why}; it looks like https://ci.example.org/jenkins/", quoted(.url))]
     Url {
         /// As it was given, credentials masked.
         url: String,
@@ -20,7 +21,7 @@ pub enum SetupError {
         why: String,
     },
     /// The node's name is none.
-    #[error("the node's name {name:?} cannot be used: {why}; take it from the controller's list of nodes")]
+    #[error("the node's name {} cannot be used: {why}; take it from the controller's list of nodes", quoted(.name))]
     NodeName {
         /// As it was given.
         name: String,
@@ -190,7 +191,8 @@ pub enum ControllerError {
     },
     /// The controller has no such node.
     #[error(
-        "the controller at {root} has no node {node:?}, or these credentials may not see it; create it there, or correct the name"
+        "the controller at {root} has no node {}, or these credentials may not see it; create it there, or correct the name",
+        quoted(.node)
     )]
     NoSuchNode {
         /// The root.
@@ -200,7 +202,8 @@ pub enum ControllerError {
     },
     /// The node exists but no agent can connect to it by itself.
     #[error(
-        "the node {node:?} has no inbound secret to hand out: it is not launched by connecting it to the controller; choose that launch method in its settings"
+        "the node {} has no inbound secret to hand out: it is not launched by connecting it to the controller; choose that launch method in its settings",
+        quoted(.node)
     )]
     NotInbound {
         /// The name.
@@ -275,7 +278,7 @@ impl From<ControllerError> for Failure {
 fn identity(who: Option<&str>) -> String {
     match who {
         Some("anonymous") => "anonymous (nobody is logged in)".to_owned(),
-        Some(name) => format!("the user {name:?}"),
+        Some(name) => format!("the user {}", quoted(name)),
         None => "this user".to_owned(),
     }
 }

@@ -21,6 +21,7 @@ use crate::config::{
 use crate::controller::{Controller, Inbound};
 use crate::files;
 use crate::process::{self, Command, User, keeps_death_signal};
+use crate::quoted::quoted;
 use crate::state::{self, StateDir};
 
 pub use check::NotReady;
@@ -106,17 +107,20 @@ impl Launch {
         match process::explain(&self.program) {
             Err(error) => error.to_string(),
             Ok(()) if failure == SpawnFailure::NotFound => {
-                format!("{:?}: the file was not there just now, and is again; is it being replaced?", self.program)
+                format!(
+                    "{}: the file was not there just now, and is again; is it being replaced?",
+                    quoted(&self.program)
+                )
             }
             Ok(()) if self.user.is_some() => format!(
-                "{:?}: agent-wrap may execute this file, but the agent's user (--agent-user) may not; look at its mode, at \
+                "{}: agent-wrap may execute this file, but the agent's user (--agent-user) may not; look at its mode, at \
                  its interpreter's, and at those of the directories on the way to it",
-                self.program
+                quoted(&self.program)
             ),
             Ok(()) => format!(
-                "{:?}: the system refuses to execute this file; is it damaged, or made for another machine, or is there a \
+                "{}: the system refuses to execute this file; is it damaged, or made for another machine, or is there a \
                  security module (SELinux, AppArmor) that forbids it?",
-                self.program
+                quoted(&self.program)
             ),
         }
     }

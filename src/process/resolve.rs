@@ -14,6 +14,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::format::{self, Unseen};
+use crate::quoted::quoted;
 
 /// Where a shell would look without PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -112,96 +113,105 @@ impl Unresolved {
 
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let program = &self.program;
+        let program = quoted(&self.program);
         match &self.fault {
             Fault::Empty => f.write_str("the agent's command is an empty word; is a variable in it not set?"),
             Fault::NotInPath { path, here } => {
-                write!(f, "{program:?}: there is no such command in PATH ")?;
+                write!(f, "{program}: there is no such command in PATH ")?;
                 match path {
-                    Some(path) => write!(f, "({path:?})")?,
+                    Some(path) => write!(f, "({})", quoted(path))?,
                     None => write!(f, "(which is not set, so that {DEFAULT_PATH} was searched)")?,
                 }
                 if *here {
-                    return write!(f, "; the working directory has such a file: write it as ./{}", program.display());
+                    return write!(
+                        f,
+                        "; the working directory has such a file: write it as ./{}",
+                        self.program.display()
+                    );
                 }
                 f.write_str("; is it installed? A command in another directory is written with its path")
             }
             Fault::Missing { directory: Some(directory) } => write!(
                 f,
-                "{program:?}: there is no such file in the working directory, which is {directory:?}; is agent-wrap \
-                 started in the right one? Better write the whole path"
+                "{program}: there is no such file in the working directory, which is {}; is agent-wrap \
+                 started in the right one? Better write the whole path",
+                quoted(directory)
             ),
             Fault::Missing { directory: None } => {
-                write!(f, "{program:?}: there is no such file; is it installed, and is the path right?")
+                write!(f, "{program}: there is no such file; is it installed, and is the path right?")
             }
             Fault::Dangling { target } => write!(
                 f,
-                "{program:?}: this is a symbolic link to {target:?}, which is not there; was that removed or renamed?"
+                "{program}: this is a symbolic link to {}, which is not there; was that removed or renamed?",
+                quoted(target)
             ),
             Fault::ThroughAFile(part) => {
-                write!(f, "{program:?}: {part:?} is not a directory, so nothing is in it; is the path right?")
+                write!(f, "{program}: {} is not a directory, so nothing is in it; is the path right?", quoted(part))
             }
             Fault::Closed(part) => write!(
                 f,
-                "{program:?}: user {} may not enter the directory {part:?}; give it the permission (chmod +x)",
-                geteuid()
+                "{program}: user {} may not enter the directory {}; give it the permission (chmod +x)",
+                geteuid(),
+                quoted(part)
             ),
-            Fault::Loop => write!(f, "{program:?}: the symbolic links on the way to it lead in a circle; mend them"),
-            Fault::Directory => write!(f, "{program:?}: this is a directory; write the program in it that is meant"),
-            Fault::NoRegularFile => write!(f, "{program:?}: this is no file but a device, a socket or a pipe"),
+            Fault::Loop => write!(f, "{program}: the symbolic links on the way to it lead in a circle; mend them"),
+            Fault::Directory => write!(f, "{program}: this is a directory; write the program in it that is meant"),
+            Fault::NoRegularFile => write!(f, "{program}: this is no file but a device, a socket or a pipe"),
             Fault::NoExecutableBit => write!(
                 f,
-                "{program:?}: the file is there but has no executable bit; chmod +x it, or name the program that runs it \
+                "{program}: the file is there but has no executable bit; chmod +x it, or name the program that runs it \
                  first"
             ),
             Fault::Forbidden => write!(
                 f,
-                "{program:?}: user {} may not execute this file, though others may; change its owner or its mode",
+                "{program}: user {} may not execute this file, though others may; change its owner or its mode",
                 geteuid()
             ),
             Fault::NoExec => write!(
                 f,
-                "{program:?}: its file system is mounted noexec, so that nothing on it can be executed; move the program, \
+                "{program}: its file system is mounted noexec, so that nothing on it can be executed; move the program, \
                  or mount it with exec"
             ),
             Fault::NoInterpreter { interpreter, loader: true } => write!(
                 f,
-                "{program:?}: the file is there, but the loader it needs, {interpreter:?}, is not; it is made for another \
-                 C library (glibc, musl) or another system: install that, or the program for this system"
+                "{program}: the file is there, but the loader it needs, {}, is not; it is made for another \
+                 C library (glibc, musl) or another system: install that, or the program for this system",
+                quoted(interpreter)
             ),
             Fault::NoInterpreter { interpreter, .. } if interpreter.as_os_str().as_bytes().ends_with(b"\r") => write!(
                 f,
-                "{program:?}: its lines end as on Windows, so that its first line names an interpreter with a carriage \
+                "{program}: its lines end as on Windows, so that its first line names an interpreter with a carriage \
                  return at its end; remove them (sed -i 's/\\r$//' FILE, or dos2unix)"
             ),
             Fault::NoInterpreter { interpreter, .. } => write!(
                 f,
-                "{program:?}: the script is there, but the interpreter that its first line names, {interpreter:?}, is \
-                 not; install that, or correct the line"
+                "{program}: the script is there, but the interpreter that its first line names, {}, is \
+                 not; install that, or correct the line",
+                quoted(interpreter)
             ),
-            Fault::BadInterpreter(why) => write!(f, "{program:?} is run by another program, which fails: {why}"),
+            Fault::BadInterpreter(why) => write!(f, "{program} is run by another program, which fails: {why}"),
             Fault::TooDeep => write!(
                 f,
-                "{program:?}: interpreters that are scripts themselves, more than the kernel follows, or in a circle; \
+                "{program}: interpreters that are scripts themselves, more than the kernel follows, or in a circle; \
                  name a program in the first line"
             ),
             Fault::OtherMachine { theirs, ours } => write!(
                 f,
-                "{program:?}: this program is made for {theirs}, and this machine is {ours}; install the one for {ours}"
+                "{program}: this program is made for {theirs}, and this machine is {ours}; install the one for {ours}"
             ),
-            Fault::NoContent => write!(f, "{program:?}: the file is empty; was it written or copied to its end?"),
+            Fault::NoContent => write!(f, "{program}: the file is empty; was it written or copied to its end?"),
             Fault::Jar => {
-                write!(f, "{program:?}: this is a jar, which java runs: write java -jar {}", program.display())
+                write!(f, "{program}: this is a jar, which java runs: write java -jar {}", self.program.display())
             }
             Fault::NoShebang => write!(
                 f,
-                "{program:?}: this is a text whose first line names no interpreter; begin it with #!/bin/sh, or write sh \
+                "{program}: this is a text whose first line names no interpreter; begin it with #!/bin/sh, or write sh \
                  before the command"
             ),
             Fault::UnknownFormat => {
-                write!(f, "{program:?}: this is no program that the system knows how to run; is it the right file?")
+                write!(f, "{program}: this is no program that the system knows how to run; is it the right file?")
             }
-            Fault::System(errno) => write!(f, "{program:?}: the system does not let us look at it: {}", errno.desc()),
+            Fault::System(errno) => write!(f, "{program}: the system does not let us look at it: {}", errno.desc()),
         }
     }
 }

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::unistd::{self, Gid, Group, Uid};
 
 use super::spawn::User;
+use crate::quoted::quoted;
 use crate::shortage::Shortage;
 
 /// A user of this machine, or at least a number.
@@ -39,7 +40,7 @@ impl User {
     pub fn lookup(words: &str) -> Result<Account, NoAccount> {
         let (user, group) = words.split_once(':').map_or((words, None), |(user, group)| (user, Some(group)));
         let unknown = |what: &str, name: &str| {
-            NoAccount::Unknown(format!("--agent-user {words}: this machine has no {what} {name:?}"))
+            NoAccount::Unknown(format!("--agent-user {words}: this machine has no {what} {}", quoted(name)))
         };
         let account = match user.parse::<u32>() {
             Ok(uid) => found(unistd::User::from_uid(Uid::from_raw(uid)))?.ok_or(uid),

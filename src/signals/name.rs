@@ -6,9 +6,11 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use thiserror::Error;
 
+use crate::quoted::quoted;
+
 /// No signal has this name or number.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("there is no signal {0:?}: give a name like TERM, SIGTERM or RTMIN+3, or a number")]
+#[error("there is no signal {}: give a name like TERM, SIGTERM or RTMIN+3, or a number", quoted(.0))]
 pub struct UnknownSignal(pub String);
 
 /// The number of a signal given by name, with or without SIG and in any case, or by number.

@@ -19,6 +19,7 @@ use super::outlet::{LostWords, Outlet};
 use super::story::Line;
 use super::visible::visible;
 use crate::mask;
+use crate::quoted::quoted;
 
 /// How loud a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub enum Format {
 #[derive(Debug, Error)]
 pub enum InstallError {
     /// `--log-level` is not understood.
-    #[error("log level {level:?} is not understood: {cause}; use error, warn, info, debug or trace")]
+    #[error("log level {} is not understood: {cause}; use error, warn, info, debug or trace", quoted(.level))]
     Level {
         /// What was given.
         level: String,

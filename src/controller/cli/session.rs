@@ -19,6 +19,7 @@ use super::frames::{Decoder, FrameError, Heard, Say};
 use crate::controller::client::Controller;
 use crate::controller::error::ControllerError;
 use crate::controller::http::{header, shown};
+use crate::quoted::quoted;
 
 /// A proxy that buffers requests lets nothing through; a controller without one needs less than half a second.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -43,7 +44,7 @@ impl Controller {
     pub(in crate::controller) async fn cli_lift(&self, within: Duration) -> WriteOutcome {
         let name = self.node.plain();
         if name.starts_with(['@', '-']) {
-            let words = format!("the CLI would take the node's name {name:?} for an option or a file");
+            let words = format!("the CLI would take the node's name {} for an option or a file", quoted(name));
             return WriteOutcome::Unsupported { words };
         }
         let handed = Handed::default();
