@@ -90,7 +90,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
     let cli = match parsed {
         Ok(cli) => cli,
         Err(farewell) if farewell.to_stderr => {
-            farewell.text.lines().for_each(|line| telemetry::say(&format!("{}\n", telemetry::visible(line))));
+            let text: String = farewell.text.lines().map(|line| format!("{}\n", telemetry::visible(line))).collect();
+            telemetry::say(&text);
             return farewell.code;
         }
         Err(farewell) => return print(&farewell.text, farewell.code),
@@ -113,7 +114,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
             let code = error.exit_code();
             let code = if cli.print_config { print(error.print(), code) } else { code };
             let format = log_format(error.log_format());
-            error.problems().for_each(|words| say(format, "settings", words));
+            let lines: String =
+                error.problems().map(|words| telemetry::fault_line(format, "settings", words)).collect();
+            telemetry::say(&lines);
             return code;
         }
     };
@@ -121,7 +124,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
         return print(&loaded.print(), ExitCode::Stopped);
     }
     let format = log_format(loaded.settings.log_format);
-    let _logging = match telemetry::install(format, log_level(&loaded.settings)) {
+    let node = loaded.settings.controller.as_ref().map_or("", |controller| controller.node.as_str());
+    let _logging = match telemetry::install(format, log_level(&loaded.settings), node) {
         Ok(logging) => logging,
         Err(error) => {
             say(format, "settings", &error.to_string());

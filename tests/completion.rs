@@ -145,8 +145,9 @@ fn a_secret_in_the_command_is_moved_out_of_sight_and_warned_about() {
     fs::write(dir.path().join("agent.jar"), "a jar").expect("a jar");
     command.args([java.as_str(), "-jar", "agent.jar", "-url", &controller.url(), "-name", "n 1", "-secret", &secret]);
     let wrap = Wrap::start(command);
-    wrap.wait_for("command");
-    wrap.wait_for("agent_connected");
+    for event in ["command", "command_completed", "agent_connected"] {
+        assert_eq!(wrap.wait_for(event)["node"], "n 1", "{event}");
+    }
     let line = command_line(wrap.agent_pid(1));
     assert!(!line.contains(&secret) && line.contains("-secret @"), "{line}");
     let outcome = wrap.stop();

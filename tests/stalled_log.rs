@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 
 use common::screen::Screen;
-use common::standalone::{Ends, children, exists, standalone_script};
+use common::standalone::{Ends, children, exists, folder, standalone_script, standalone_with};
 use common::{PATIENCE, Wrap, eventually, wait_within};
 use nix::libc::O_NOCTTY;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -46,6 +46,23 @@ fn a_pipe_that_nobody_reads_does_not_hold_up_a_stop() {
     let mut command = standalone_script(&["--grace", "1"], "exec yes >&2");
     command.stderr(writer);
     stop_stalled(command, &[Signal::SIGTERM], 0);
+    drop(reader);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_is_not_waited_for_anew_with_each_fault_of_the_settings() {
+    let folder = folder();
+    let settings = folder.path().join("bad.toml");
+    // A pause for each would be more than a test waits for.
+    let faults: String = (0..2000).map(|number| format!("unknown-{number} = 1\n")).collect();
+    fs::write(&settings, faults).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = standalone_with(&["--config", settings.to_str().unwrap()], &["true"]);
+    command.stderr(writer);
+    let mut child = command.spawn().unwrap();
+    let _end = Ends(Pid::from_raw(child.id().try_into().unwrap()));
+    let status = wait_within(&mut child, PATIENCE).expect("it ends without anybody who reads what is wrong");
+    assert_eq!(status.code(), Some(78), "{status:?}");
     drop(reader);
 }
 

@@ -66,11 +66,11 @@ impl Drop for Logging {
     }
 }
 
-/// Sets up logging for the whole process.
+/// Sets up logging for the whole process, which cares for this node ("" for none).
 ///
 /// # Errors
 /// When `level` is neither a level nor a list of `target=level`.
-pub fn install(format: Format, level: &str) -> Result<Logging, InstallError> {
+pub fn install(format: Format, level: &str, node: &str) -> Result<Logging, InstallError> {
     let bad = |cause: String| InstallError::Level { level: level.to_owned(), cause };
     let targets = match level.parse::<LevelFilter>() {
         // The libraries below speak up only when they are asked by name.
@@ -78,12 +78,18 @@ pub fn install(format: Format, level: &str) -> Result<Logging, InstallError> {
         Err(_) => level.parse::<Targets>().map_err(|error| bad(error.to_string()))?,
     };
     let layout = TextLayout::of_stderr();
-    let outlet = Arc::new(Outlet::new(io::stderr(), lost_words(format, layout)));
-    subscriber(format, layout, targets, Arc::clone(&outlet)).try_init().ok();
+    let outlet = Arc::new(Outlet::new(io::stderr(), lost_words(format, layout, node)));
+    subscriber(format, layout, node, targets, Arc::clone(&outlet)).try_init().ok();
     Ok(Logging(outlet))
 }
 
-fn subscriber<W>(format: Format, layout: TextLayout, targets: Targets, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(
+    format: Format,
+    layout: TextLayout,
+    node: &str,
+    targets: Targets,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -99,20 +105,21 @@ where
                 .with_span_list(false)
                 .with_timer(UtcTime)
                 .with_target(false);
-            Box::new(registry.with(layer.map_event_format(Visible)))
+            Box::new(registry.with(layer.map_event_format(|format| Visible { format, node: node_field(node) })))
         }
     }
 }
 
 /// The line that says how many are missing before it.
-fn lost_words(format: Format, layout: TextLayout) -> LostWords {
+fn lost_words(format: Format, layout: TextLayout, node: &str) -> LostWords {
+    let node = node_field(node);
     Box::new(move |lost| {
         let (lines, were) = if lost == 1 { ("line", "was") } else { ("lines", "were") };
         let message = format!("{lost} {lines} of this log {were} lost: stderr took nothing, is its reader stuck?");
         let now = SystemTime::now();
         match format {
             Format::Text => layout.line(now, tracing::Level::WARN, &message),
-            Format::Json => json_line(now, "WARN", "lines_lost", &message),
+            Format::Json => json_line(now, "WARN", "lines_lost", &message, &node),
         }
     })
 }
@@ -122,14 +129,27 @@ fn lost_words(format: Format, layout: TextLayout) -> LostWords {
 pub fn fault_line(format: Format, event: &str, words: &str) -> String {
     match format {
         Format::Text => format!("agent-wrap: {}\n", shown(words)),
-        Format::Json => json_line(SystemTime::now(), "ERROR", event, words),
+        Format::Json => json_line(SystemTime::now(), "ERROR", event, words, ""),
     }
 }
 
-fn json_line(time: SystemTime, level: &str, event: &str, message: &str) -> String {
+/// The node as the last field of a JSON object that has others.
+fn node_field(node: &str) -> String {
+    format!(",\"node\":{}", serde_json::Value::from(node))
+}
+
+/// An object with one field more, which is written as it stands after others.
+fn with_field(object: &str, field: &str) -> String {
+    match object.trim_end().strip_suffix('}') {
+        Some(fields) => format!("{fields}{field}}}"),
+        None => object.to_owned(),
+    }
+}
+
+fn json_line(time: SystemTime, level: &str, event: &str, message: &str, more: &str) -> String {
     let timestamp = humantime::format_rfc3339_millis(time).to_string();
     let fields = serde_json::json!({"timestamp": timestamp, "level": level, "message": message, "event": event});
-    format!("{}\n", shown(&fields.to_string()))
+    format!("{}\n", shown(&with_field(&fields.to_string(), more)))
 }
 
 /// The last look at each line, whoever wrote it: a password in a URL never gets through, be it quoted by a library's
@@ -241,8 +261,11 @@ where
 }
 
 /// JSON without what JSON itself would let through: only its strings can hold such characters, and there they may be
-/// escaped.
-struct Visible<F>(F);
+/// escaped. And with the node in every line, whoever wrote it: a program that reads several logs sorts by it.
+struct Visible<F> {
+    format: F,
+    node: String,
+}
 
 impl<S, N, F> FormatEvent<S, N> for Visible<F>
 where
@@ -252,8 +275,10 @@ where
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = String::new();
-        self.0.format_event(context, Writer::new(&mut line), event)?;
-        writeln!(writer, "{}", shown(line.trim_end_matches('\n')))
+        self.format.format_event(context, Writer::new(&mut line), event)?;
+        let has_node = event.metadata().fields().field("node").is_some();
+        let line = with_field(&line, if has_node { "" } else { &self.node });
+        writeln!(writer, "{}", shown(&line))
     }
 }
 
@@ -281,6 +306,7 @@ mod tests {
     use super::super::story::Story;
     use super::*;
 
+    const NODE: &str = "n\u{9b}\"";
     const PLAIN: TextLayout = TextLayout { colours: false, stamp: Stamp::None };
 
     #[derive(Clone, Default)]
@@ -301,9 +327,10 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let targets = Targets::new().with_default(LevelFilter::TRACE);
-        tracing::subscriber::with_default(subscriber(format, PLAIN, targets, move || writer.clone()), || {
-            let mut story = Story::new("n\u{9b}", Moment::default());
+        tracing::subscriber::with_default(subscriber(format, PLAIN, NODE, targets, move || writer.clone()), || {
+            let mut story = Story::new(NODE, Moment::default());
             notes.iter().for_each(|note| story.tell(Moment::default(), note));
+            tracing::warn!(target: "agent_wrap", event = "aside", "told beside the story");
         });
         let bytes = written.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -324,7 +351,7 @@ mod tests {
     #[test]
     fn text_of_others_is_text_in_a_line_of_text() {
         let text = logged(Format::Text, &hostile());
-        assert_eq!(text.lines().count(), 3, "{text:?}");
+        assert_eq!(text.lines().count(), 4, "{text:?}");
         assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
         assert!(!text.contains(['\u{202e}', '\u{2028}']), "{text:?}");
         assert!(text.lines().all(|line| line.starts_with("agent-wrap ")), "{text:?}");
@@ -335,20 +362,35 @@ mod tests {
     #[test]
     fn text_of_others_is_text_in_a_line_of_json() {
         let text = logged(Format::Json, &hostile());
-        assert_eq!(text.lines().count(), 3, "{text:?}");
+        assert_eq!(text.lines().count(), 4, "{text:?}");
         assert!(text.chars().all(|character| character == '\n' || !character.is_control()), "{text:?}");
         assert!(!text.contains(['\u{202e}', '\u{2028}']), "{text:?}");
         let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         // For a program it is what it was.
         assert!(line["message"].as_str().unwrap().contains("x\x1b[2J\u{9b}2J\u{202e}\u{2028}\nagent"), "{line}");
-        assert_eq!((line["node"].as_str(), line["event"].as_str()), (Some("n\u{9b}"), Some("draining")));
+        assert_eq!((line["node"].as_str(), line["event"].as_str()), (Some(NODE), Some("draining")));
+    }
+
+    #[test]
+    fn every_line_of_json_names_the_node_once() {
+        let lost = lost_words(Format::Json, PLAIN, NODE)(1);
+        let text = logged(Format::Json, &hostile()) + &lost;
+        let events: Vec<_> = text
+            .lines()
+            .map(|line| {
+                let fields: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert_eq!((fields["node"].as_str(), line.matches("\"node\":").count()), (Some(NODE), 1), "{line}");
+                fields["event"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(events, ["draining", "waiting", "foreign_mark", "aside", "lines_lost"]);
     }
 
     #[test]
     fn what_was_lost_is_said_as_everything_else() {
         let words = "of this log were lost: stderr took nothing, is its reader stuck?";
-        assert_eq!(lost_words(Format::Text, PLAIN)(7), format!("agent-wrap warning: 7 lines {words}\n"));
-        let json = lost_words(Format::Json, PLAIN)(1);
+        assert_eq!(lost_words(Format::Text, PLAIN, NODE)(7), format!("agent-wrap warning: 7 lines {words}\n"));
+        let json = lost_words(Format::Json, PLAIN, NODE)(1);
         let line: serde_json::Value = serde_json::from_str(json.strip_suffix('\n').unwrap()).unwrap();
         assert_eq!((line["event"].as_str(), line["level"].as_str()), (Some("lines_lost"), Some("WARN")));
         assert!(line["message"].as_str().unwrap().starts_with("1 line of this log was lost"));

@@ -206,9 +206,17 @@ impl Shared {
     }
 }
 
-/// Writes to stderr before there is a log, and without waiting for ever.
+/// Writes lines to stderr before there is a log. A reader that takes nothing is waited for once, so what belongs together
+/// is one text.
 pub fn say(text: &str) {
-    write(io::stderr().as_fd(), text.as_bytes(), Some(STALLED));
+    let stderr = io::stderr();
+    say_lines(text, |line| write(stderr.as_fd(), line, Some(STALLED)));
+}
+
+/// Writes line by line, up to the first that is not taken whole; `write` says how much was.
+fn say_lines(text: &str, mut write: impl FnMut(&[u8]) -> u64) {
+    // `all` ends with the first that is not.
+    let _ = text.split_inclusive('\n').all(|line| write(line.as_bytes()) == line.len() as u64);
 }
 
 /// Writes a line, in one piece where the system can keep it together, and says how much of it was taken. Whom could an
@@ -325,6 +333,16 @@ mod tests {
         assert!(outlet.shared.queue().is_done());
         let expected: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         assert_eq!(read_lines(&mut reader, "\n99\n"), expected);
+    }
+
+    #[test]
+    fn a_text_is_written_by_lines_up_to_the_first_that_is_not_taken() {
+        let mut asked = Vec::new();
+        say_lines("one\ntwo\nthree\n", |line| {
+            asked.push(line.to_owned());
+            if line == b"two\n" { 3 } else { line.len() as u64 }
+        });
+        assert_eq!(asked, [b"one\n", b"two\n"]);
     }
 
     #[test]
