@@ -11,6 +11,8 @@ use clap::Args;
 
 use crate::{install, run};
 
+/// Whose tests run, and whose lines are counted.
+const PACKAGES: [&str; 4] = ["--package", "agent-wrap-supervisor", "--package", "agent-wrap"];
 /// The folder of the program's source that is looked at besides the core.
 const DRIVER: &str = "driver";
 
@@ -29,14 +31,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     provide()?;
     let mut tests = llvm_cov();
-    tests.args(["--no-report", "--no-fail-fast", "--package", "agent-wrap-supervisor", "--package", "agent-wrap"]);
+    tests.args(["--no-report", "--no-fail-fast"]).args(PACKAGES);
     if options.quick {
         tests.args(["--lib", "--test", "core", "--test", "model"]);
     }
     tests.env(cache::VARIABLE, cache::directory());
     run::check(&mut tests)?;
     let mut report = llvm_cov();
-    report.args(["report", "--show-missing-lines", "--ignore-filename-regex", &others()?]);
+    report.arg("report").args(PACKAGES).args(["--show-missing-lines", "--ignore-filename-regex", &others()?]);
     run::check(&mut report)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -84,6 +84,7 @@ impl Agents<Prepared> for Machine {
         match signal {
             LeftoverSignal::Count => {}
             LeftoverSignal::Terminate if plan.leaves_stubborn => {}
+            LeftoverSignal::Kill if plan.leaves_immortal => {}
             LeftoverSignal::Terminate | LeftoverSignal::Kill => world.leftovers = 0,
         }
         // The real shell counts at once; what the plan says on top of that is a slow machine.

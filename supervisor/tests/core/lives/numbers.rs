@@ -1,6 +1,6 @@
 //! The numbers that decisions hang on: how often, how long, and what starts the count anew.
 
-use agent_wrap_supervisor::{Ending, Exit, FailureKind, Owner, Policy, Span};
+use agent_wrap_supervisor::{Ending, Event, Exit, FailureKind, Owner, Policy, Span};
 
 use super::{TERM, marked, node, running};
 use crate::world::agent::AgentPlan;
@@ -79,6 +79,8 @@ fn nothing_is_awaited_after_the_end() {
     world.ask(TERM);
     world.run_to_the_end();
     assert_eq!(world.core.next_deadline(), None, "{}", world.honest_story());
+    world.core.handle(world.now, Event::Requested(TERM));
+    assert_eq!(world.core.poll_action(), None);
 }
 
 #[test]

@@ -634,3 +634,14 @@ fn an_agent_that_comes_after_the_stop_is_said_to_be_asked_to_end() {
     5.310 Finished | 0 left over: REAP 1; remember [stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
+
+#[test]
+fn what_survives_kill_is_told_and_not_waited_for() {
+    let mut world = World::new(Policy { node: None, ..Policy::default() });
+    let plan = AgentPlan { leaves: 2, leaves_stubborn: true, leaves_immortal: true, ..AgentPlan::default() };
+    world.plans.push_back(plan);
+    world.run(Span::seconds(1));
+    world.ask(TERM);
+    let story = end(world);
+    assert!(story.contains("LeftoversRemain { alive: 2 }") && story.contains("FINISH Stopped"), "{story}");
+}

@@ -26,6 +26,8 @@ pub struct AgentPlan {
     pub leaves: u32,
     /// They ignore TERM.
     pub leaves_stubborn: bool,
+    /// They survive KILL too.
+    pub leaves_immortal: bool,
     /// How long counting them takes; `None` when the count never comes.
     pub count_takes: Option<Span>,
     /// The controller holds the dead channel for so long.
@@ -45,6 +47,7 @@ impl Default for AgentPlan {
             remains: false,
             leaves: 0,
             leaves_stubborn: false,
+            leaves_immortal: false,
             count_takes: Some(Span(10)),
             channel_held: Span::ZERO,
             cancellable: false,
@@ -102,6 +105,7 @@ impl AgentPlan {
             remains: random.percent(10),
             leaves: u32::try_from(random.below(3)).unwrap(),
             leaves_stubborn: random.percent(60),
+            leaves_immortal: random.percent(10),
             count_takes: random.percent(90).then(|| random.pick(&[Span(10), Span(490), Span(600), Span(2000)])),
             channel_held: if random.percent(20) { random.span(Span::seconds(540)) } else { Span::ZERO },
         }

@@ -280,6 +280,7 @@ impl World {
         match signal {
             LeftoverSignal::Count => {}
             LeftoverSignal::Terminate if plan.leaves_stubborn => {}
+            LeftoverSignal::Kill if plan.leaves_immortal => {}
             LeftoverSignal::Terminate | LeftoverSignal::Kill => self.leftovers = 0,
         }
         if let Some(takes) = plan.count_takes {
