@@ -12,8 +12,8 @@ use agent_wrap_testbed::simulated::{Options, Simulated};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
 use common::standalone::{
-    Ends, children, exists, guard, guard_on_duty, marked, misbehave, name, standalone, standalone_script,
-    standalone_with, start_and_listen, stat, text, wait_for_end,
+    Ends, children, exists, guard, guard_on_duty, marked, misbehave, name, on_fork, standalone, standalone_script,
+    standalone_with, start_and_listen, stat, text, wait_for_end, without_room_for_a_mark,
 };
 use common::{Wrap, eventually, is_alive};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -126,6 +126,51 @@ fn an_agent_in_the_background() {
         start_and_listen(standalone_script(&[], "setsid sh -c 'sleep 1000 & echo pid $!; wait' & exec sleep 1000"));
     let agent = said.wait_for_pid("pid ");
     let _ends = Ends(agent);
+    kill_wrapper(wrap, agent);
+}
+
+/// Nothing of its environment is left, as behind `su -`; but what a build starts in this way is a build's.
+#[test]
+fn an_agent_without_its_environment_but_not_a_builds() {
+    let script = "env -i sleep 1000 & echo agent $!; setsid env -i sleep 1000 & echo agent $!; \
+                  JENKINS_SERVER_COOKIE=durable-1 sh -c 'env -i sleep 1000 & echo build $!; wait' & wait";
+    let (wrap, said) = start_and_listen(standalone_script(&[], script));
+    let agents = [said.wait_for_pid("agent "), said.wait_for_pid("agent ")];
+    let build = said.wait_for_pid("build ");
+    let _ends = [agents[0], agents[1], build].map(Ends);
+    for pid in [agents[0], agents[1], build] {
+        eventually("it has nothing of its environment", || name(pid) == "sleep");
+    }
+    let guard = guard_on_duty(wrap.pid());
+    wrap.kill();
+    agents.into_iter().for_each(wait_for_end);
+    wait_for_end(guard);
+    assert!(is_alive(build), "a build is no agent");
+}
+
+#[test]
+fn an_agent_behind_su() {
+    let test = "kill_wrapper::an_agent_behind_su";
+    if skip::unmet(test, skip::need_root().and_then(|()| skip::need_program("su"))) {
+        return;
+    }
+    let su = ["su", "-", "daemon", "-s", "/bin/sh", "-c", "echo pid $$; exec sleep 1000"];
+    let (wrap, said) = start_and_listen(standalone_with(&[], &su));
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    eventually("it has executed its program", || name(agent) == "sleep");
+    kill_wrapper(wrap, agent);
+}
+
+/// Where there is no room for a mark the agent's group tells.
+#[test]
+fn an_agent_without_environment_and_mark() {
+    let mut command = standalone_script(&[], "env -i sleep 1000 & echo pid $!; wait");
+    on_fork(&mut command, without_room_for_a_mark);
+    let (wrap, said) = start_and_listen(command);
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    eventually("it has nothing of its environment", || name(agent) == "sleep");
     kill_wrapper(wrap, agent);
 }
 

@@ -192,6 +192,7 @@ impl Launch {
         let secret_file = contents.map(|contents| self.write_secret(&contents)).transpose()?;
         let local_jnlp = matches!(plan.secret, NeededSecret::JnlpOfTheNode);
         let stays = local_jnlp || plan.command.iter().any(|word| word == "-noReconnect" || word == "-noreconnect");
+        let scripted = !keeps_death_signal(&self.program);
         let mut env = child_environment(std::env::vars_os(), secret_file.is_some());
         env.retain(|(name, _)| !self.variables.iter().any(|(ours, _)| ours == name));
         env.extend(self.variables.iter().cloned());
@@ -201,7 +202,8 @@ impl Launch {
             env,
             directory: None,
             user: self.user.clone(),
-            guarded: !(stays && keeps_death_signal(&self.program)),
+            guarded: !stays || scripted,
+            scripted,
         };
         Ok(Launched { command, secret_file, reads_secret_once: stays })
     }

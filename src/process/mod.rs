@@ -25,6 +25,7 @@ mod format;
 mod guard;
 mod identity;
 mod leftovers;
+mod limit;
 mod pidfd;
 mod procfs;
 mod program;
@@ -60,6 +61,7 @@ pub use user::{Account, NoAccount};
 
 use guard::Guard;
 use leftovers::Key;
+use limit::Mark;
 use pidfd::{Whose, Zombie};
 use trail::Trail;
 use watch::{Watch, Watched};
@@ -92,6 +94,8 @@ pub struct Processes {
     elders: Vec<Key>,
     sweep: Option<Sweep>,
     has_spawned: bool,
+    /// Whether a command has run that need not be the agent itself.
+    has_been_scripted: bool,
     /// Leftovers that people know of.
     told: BTreeSet<Key>,
     /// The name of this run, which the agent's processes bear, and how they are found by it.
@@ -141,6 +145,7 @@ impl Processes {
             elders,
             sweep: None,
             has_spawned: false,
+            has_been_scripted: false,
             told: BTreeSet::new(),
             run: run.to_owned(),
             trail,
@@ -166,7 +171,8 @@ impl Processes {
     /// Takes up what lives of the agent before.
     fn remains(&mut self, generation: Generation) -> Option<String> {
         // Before the first there was none, and nothing need be looked through.
-        let survivor = self.has_spawned.then(|| Survivor::by(self.trail.clone(), None)).flatten()?;
+        let without = self.has_been_scripted.then(|| self.not_left_by_agents());
+        let survivor = self.has_spawned.then(|| Survivor::of_ours(self.trail.clone(), without)).flatten()?;
         let names = survivor::names(&survivor.living());
         self.take_up(generation, survivor);
         Some(names)
@@ -176,7 +182,10 @@ impl Processes {
     /// nothing new. To be asked for before the next is started.
     pub fn left_behind(&mut self) -> Option<String> {
         let mut left = self.has_spawned.then(|| self.below_us())?;
-        left.retain(|stat| self.trail.whose(stat.pid) != trail::Whose::Agent);
+        left.retain(|stat| match self.has_been_scripted {
+            true => !self.trail.is_agent_of_ours(stat.pid),
+            false => self.trail.whose(stat.pid) != trail::Whose::Agent,
+        });
         let told = std::mem::replace(&mut self.told, left.iter().map(leftovers::key).collect());
         let news = left.iter().any(|stat| !told.contains(&leftovers::key(stat)));
         news.then(|| survivor::names(&left))
@@ -184,13 +193,15 @@ impl Processes {
 
     fn try_spawn(&mut self, generation: Generation, command: &Command) -> Result<(), SpawnFailure> {
         self.has_spawned = true;
-        let spawn::Forked { pid: agent, report, gate } = spawn::fork(command, trail::marker(&self.run))?;
+        self.has_been_scripted |= command.scripted;
+        let spawn::Forked { pid: agent, report, gate } =
+            spawn::fork(command, trail::marker(&self.run), Mark::of(&self.run))?;
         let prepared = pidfd::open(agent).map_err(io::Error::from).and_then(|pidfd| {
             let watched = Watched::new(pidfd);
             let watch = Watch::new(generation, &watched, &self.facts)?;
             let report = pipe::Receiver::from_owned_fd(report)?;
             // The guard last, so that nothing fails while there is a guard, which would take that for our end.
-            let guard = || guard::fork(watched.pidfd.as_fd(), agent, &self.trail);
+            let guard = || guard::fork(watched.pidfd.as_fd(), agent, command.scripted, &self.trail);
             let guard = command.guarded.then(guard).transpose()?;
             Ok((watch, report, watched, guard))
         });
@@ -281,6 +292,10 @@ impl Processes {
         }
     }
 
+    fn guards(&self) -> impl Iterator<Item = &Guard> {
+        self.agents.iter().filter_map(|agent| agent.guard.as_ref())
+    }
+
     /// Counts what the agent has left behind (everything below us that is no living agent and was not there before
     /// us), answers with `LeftoversCounted`, and signals it. What turns up later gets the same signal, and
     /// `LeftoversCounted` comes once more when nothing is left.
@@ -331,7 +346,7 @@ impl Processes {
     }
 
     fn is_guard(&self, pid: i32) -> bool {
-        self.agents.iter().any(|agent| agent.guard.as_ref().is_some_and(|guard| guard.pid.as_raw() == pid))
+        self.guards().any(|guard| guard.pid.as_raw() == pid)
     }
 
     /// In one go for the whole group, so that no fork within it slips through. The unreaped leader keeps the number.
@@ -339,6 +354,12 @@ impl Processes {
         if let Some(agent) = self.agent(generation).filter(|agent| agent.watched.ended().is_some()) {
             let _ = killpg(Pid::from_raw(agent.pid), Signal::SIGKILL);
         }
+    }
+
+    /// What is below us without being left by an agent.
+    fn not_left_by_agents(&self) -> BTreeSet<Key> {
+        let guards = self.guards().filter_map(|guard| procfs::stat(guard.pid.as_raw()));
+        self.elders.iter().copied().chain(guards.map(|stat| leftovers::key(&stat))).collect()
     }
 
     /// Every living process that the agents have left.
