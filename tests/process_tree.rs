@@ -113,9 +113,9 @@ fn there_is_never_a_second_one(options: &[&str], script: &str, what_ends_it: imp
     there_is_never_a_second_one_of(command, what_ends_it);
 }
 
-/// The same with a wrapper of the caller's.
+/// The same with a wrapper of the caller's, whose log it returns.
 #[track_caller]
-fn there_is_never_a_second_one_of(command: Command, what_ends_it: impl Fn(&Wrap, usize)) {
+fn there_is_never_a_second_one_of(command: Command, what_ends_it: impl Fn(&Wrap, usize)) -> Vec<String> {
     let (wrap, said) = start_and_listen(command);
     let mut before = None::<Ends>;
     for run in 1..=3 {
@@ -132,6 +132,7 @@ fn there_is_never_a_second_one_of(command: Command, what_ends_it: impl Fn(&Wrap,
     let last = before.unwrap();
     let outcome = wrap.stop();
     assert!(!is_alive(last.0), "{}", outcome.text());
+    outcome.log
 }
 
 #[test]
@@ -174,7 +175,13 @@ fn what_hides_its_environment_is_not_started_beside_itself() {
     }
     let script = "setsid sleep 1000 & echo pid $!; exit 0";
     let blind = with_capabilities_alone(standalone_script(&["--restart-delay", "10ms", "--agent-user", "1"], script));
-    there_is_never_a_second_one_of(blind, |_, _| {});
+    let log = there_is_never_a_second_one_of(blind, |_, _| {});
+    let told = log.iter().filter(|line| line.contains("builds_unknown")).collect::<Vec<_>>();
+    assert!(told.len() == 1 && told[0].contains("CAP_SYS_PTRACE"), "{told:?}");
+    // Who may see them says nothing of it.
+    let seeing = standalone_script(&["--restart", "no", "--agent-user", "1"], "exit 0");
+    let outcome = Wrap::start(seeing).outcome();
+    assert!(outcome.has("agent_started") && !outcome.has("builds_unknown"), "{}", outcome.text());
 }
 
 #[test]

@@ -54,7 +54,7 @@ use tokio::sync::mpsc::UnboundedSender;
 pub use identity::AgentIdentity;
 pub use program::keeps_death_signal;
 pub use resolve::{Fault, Unresolved, explain, resolve};
-pub use rights::Change;
+pub use rights::{Change, sees_environments};
 pub use spawn::{Command, User};
 pub use survivor::Survivor;
 pub use user::{Account, NoAccount};
