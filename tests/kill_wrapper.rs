@@ -20,6 +20,8 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 const NODE: &str = "n1";
+/// No other start of the agent comes before the test is over.
+const LONG_PAUSE: [&str; 4] = ["--restart-delay", "1h", "--restart-delay-max", "1h"];
 
 /// Kills the wrapper and waits until the agent is no living process any more.
 #[track_caller]
@@ -172,6 +174,33 @@ fn an_agent_without_environment_and_mark() {
     let _ends = Ends(agent);
     eventually("it has nothing of its environment", || name(agent) == "sleep");
     kill_wrapper(wrap, agent);
+}
+
+/// The guard's agent is over, and what it has started is not.
+#[test]
+fn what_is_in_the_background_while_the_next_start_is_waited_for() {
+    let script = "setsid sleep 1000 & echo pid $!; exit 1";
+    let (wrap, said) = start_and_listen(standalone_script(&LONG_PAUSE, script));
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    wrap.wait_for("restart_planned");
+    let guard = guard_on_duty(wrap.pid());
+    kill_wrapper(wrap, agent);
+    wait_for_end(guard);
+}
+
+#[test]
+fn a_stop_while_the_next_start_is_waited_for_leaves_what_is_to_be_left() {
+    let script = "setsid sleep 1000 >/dev/null 2>&1 & echo pid $!; exit 1";
+    let options = [&LONG_PAUSE[..], &["--leftovers", "leave"]].concat();
+    let (wrap, said) = start_and_listen(standalone_script(&options, script));
+    let left = said.wait_for_pid("pid ");
+    let _ends = Ends(left);
+    wrap.wait_for("restart_planned");
+    let guard = guard_on_duty(wrap.pid());
+    wrap.stop().expect_code(0);
+    assert!(!exists(guard), "{:?}", stat(guard));
+    assert!(is_alive(left), "it was to be left");
 }
 
 /// However early the wrapper is killed: at the first word of an agent there is a guard.

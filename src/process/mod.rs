@@ -87,6 +87,8 @@ pub fn lacking() -> Option<String> {
 pub struct Processes {
     facts: UnboundedSender<Event>,
     agents: Vec<Agent>,
+    /// The guards of agents that are over.
+    retired: Vec<Guard>,
     /// What lives of an agent that is over, and as which generation it is ended.
     survivor: Option<(Generation, Survivor)>,
     /// Children we had before we were this program (a script that did `helper & exec agent-wrap`): reaped, never
@@ -141,6 +143,7 @@ impl Processes {
         Ok(Self {
             facts,
             agents: Vec::new(),
+            retired: Vec::new(),
             survivor: None,
             elders,
             sweep: None,
@@ -209,6 +212,7 @@ impl Processes {
             spawn::discard(agent);
             spawn::parent_failure(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
         })?;
+        self.dismiss_retired();
         let pid = agent.unsigned_abs();
         let identity = AgentIdentity::of(pid).ok();
         self.agents.push(Agent { generation, pid: agent, identity, watched, guard });
@@ -284,16 +288,18 @@ impl Processes {
         self.child_changed();
     }
 
+    /// What an agent has started may live on in the background: its guard stays until the next one stands.
     fn forget(&mut self, is_over: impl Fn(&Agent) -> bool) {
-        for agent in self.agents.extract_if(.., |agent| is_over(agent)) {
-            if let Some(guard) = agent.guard {
-                guard.dismiss();
-            }
-        }
+        let over = self.agents.extract_if(.., |agent| is_over(agent));
+        self.retired.extend(over.filter_map(|agent| agent.guard));
+    }
+
+    fn dismiss_retired(&mut self) {
+        self.retired.drain(..).for_each(Guard::dismiss);
     }
 
     fn guards(&self) -> impl Iterator<Item = &Guard> {
-        self.agents.iter().filter_map(|agent| agent.guard.as_ref())
+        self.agents.iter().filter_map(|agent| agent.guard.as_ref()).chain(&self.retired)
     }
 
     /// Counts what the agent has left behind (everything below us that is no living agent and was not there before
@@ -388,5 +394,13 @@ impl Processes {
 
     fn agent(&self, generation: Generation) -> Option<&Agent> {
         self.agents.iter().find(|agent| agent.generation == generation)
+    }
+}
+
+impl Drop for Processes {
+    /// A guard that sees our end takes it for a KILL, and what has been left is to be left.
+    fn drop(&mut self) {
+        self.forget(Agent::is_over);
+        self.dismiss_retired();
     }
 }
