@@ -12,14 +12,16 @@ use agent_wrap_testbed::simulated::{Options, Simulated};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
 use common::standalone::{
-    Ends, children, exists, guard, guard_on_duty, marked, misbehave, name, standalone, standalone_script,
-    standalone_with, start_and_listen, stat, text, wait_for_end,
+    Ends, children, exists, guard, guard_on_duty, marked, misbehave, name, on_fork, standalone, standalone_script,
+    standalone_with, start_and_listen, stat, text, wait_for_end, without_room_for_a_mark,
 };
 use common::{Wrap, eventually, is_alive};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 const NODE: &str = "n1";
+/// No other start of the agent comes before the test is over.
+const LONG_PAUSE: [&str; 4] = ["--restart-delay", "1h", "--restart-delay-max", "1h"];
 
 /// Kills the wrapper and waits until the agent is no living process any more.
 #[track_caller]
@@ -127,6 +129,78 @@ fn an_agent_in_the_background() {
     let agent = said.wait_for_pid("pid ");
     let _ends = Ends(agent);
     kill_wrapper(wrap, agent);
+}
+
+/// Nothing of its environment is left, as behind `su -`; but what a build starts in this way is a build's.
+#[test]
+fn an_agent_without_its_environment_but_not_a_builds() {
+    let script = "env -i sleep 1000 & echo agent $!; setsid env -i sleep 1000 & echo agent $!; \
+                  JENKINS_SERVER_COOKIE=durable-1 sh -c 'env -i sleep 1000 & echo build $!; wait' & wait";
+    let (wrap, said) = start_and_listen(standalone_script(&[], script));
+    let agents = [said.wait_for_pid("agent "), said.wait_for_pid("agent ")];
+    let build = said.wait_for_pid("build ");
+    let _ends = [agents[0], agents[1], build].map(Ends);
+    for pid in [agents[0], agents[1], build] {
+        eventually("it has nothing of its environment", || name(pid) == "sleep");
+    }
+    let guard = guard_on_duty(wrap.pid());
+    wrap.kill();
+    agents.into_iter().for_each(wait_for_end);
+    wait_for_end(guard);
+    assert!(is_alive(build), "a build is no agent");
+}
+
+#[test]
+fn an_agent_behind_su() {
+    let test = "kill_wrapper::an_agent_behind_su";
+    if skip::unmet(test, skip::need_root().and_then(|()| skip::need_program("su"))) {
+        return;
+    }
+    let su = ["su", "-", "daemon", "-s", "/bin/sh", "-c", "echo pid $$; exec sleep 1000"];
+    let (wrap, said) = start_and_listen(standalone_with(&[], &su));
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    eventually("it has executed its program", || name(agent) == "sleep");
+    kill_wrapper(wrap, agent);
+}
+
+/// Where there is no room for a mark the agent's group tells.
+#[test]
+fn an_agent_without_environment_and_mark() {
+    let mut command = standalone_script(&[], "env -i sleep 1000 & echo pid $!; wait");
+    on_fork(&mut command, without_room_for_a_mark);
+    let (wrap, said) = start_and_listen(command);
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    eventually("it has nothing of its environment", || name(agent) == "sleep");
+    kill_wrapper(wrap, agent);
+}
+
+/// The guard's agent is over, and what it has started is not.
+#[test]
+fn what_is_in_the_background_while_the_next_start_is_waited_for() {
+    let script = "setsid sleep 1000 & echo pid $!; exit 1";
+    let (wrap, said) = start_and_listen(standalone_script(&LONG_PAUSE, script));
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    wrap.wait_for("restart_planned");
+    let guard = guard_on_duty(wrap.pid());
+    kill_wrapper(wrap, agent);
+    wait_for_end(guard);
+}
+
+#[test]
+fn a_stop_while_the_next_start_is_waited_for_leaves_what_is_to_be_left() {
+    let script = "setsid sleep 1000 >/dev/null 2>&1 & echo pid $!; exit 1";
+    let options = [&LONG_PAUSE[..], &["--leftovers", "leave"]].concat();
+    let (wrap, said) = start_and_listen(standalone_script(&options, script));
+    let left = said.wait_for_pid("pid ");
+    let _ends = Ends(left);
+    wrap.wait_for("restart_planned");
+    let guard = guard_on_duty(wrap.pid());
+    wrap.stop().expect_code(0);
+    assert!(!exists(guard), "{:?}", stat(guard));
+    assert!(is_alive(left), "it was to be left");
 }
 
 /// However early the wrapper is killed: at the first word of an agent there is a guard.

@@ -134,6 +134,7 @@ fn command(program: &str, arguments: &[&str]) -> Command {
         directory: None,
         user: None,
         guarded: false,
+        scripted: false,
     }
 }
 

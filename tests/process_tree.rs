@@ -3,15 +3,20 @@
 
 mod common;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use agent_wrap_testbed::skip;
 use common::standalone::{
-    Ends, children, exists, guard_on_duty, misbehave, standalone_script, standalone_with, start_and_listen, stat,
-    wait_for_end,
+    Ends, children, exists, guard_on_duty, misbehave, on_fork, standalone_script, standalone_with, start_and_listen,
+    stat, wait_for_end, without_room_for_a_mark,
 };
 use common::{AGENT_WRAP, Wrap, eventually, is_alive, wrap};
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Pid;
 
 /// An agent with a child in its group that ignores TERM, and one in a session of its own.
@@ -119,7 +124,14 @@ fn only_what_is_new_is_named_at_each_restart() {
 /// Starts an agent by this script again and again. Each says `pid PID` of what must not be there twice.
 #[track_caller]
 fn there_is_never_a_second_one(options: &[&str], script: &str, what_ends_it: impl Fn(&Wrap, usize)) {
-    let (wrap, said) = start_and_listen(standalone_script(&[&["--restart-delay", "10ms"], options].concat(), script));
+    let command = standalone_script(&[&["--restart-delay", "10ms"], options].concat(), script);
+    there_is_never_a_second_one_of(command, what_ends_it);
+}
+
+/// The same with a wrapper of the caller's, whose log it returns.
+#[track_caller]
+fn there_is_never_a_second_one_of(command: Command, what_ends_it: impl Fn(&Wrap, usize)) -> Vec<String> {
+    let (wrap, said) = start_and_listen(command);
     let mut before = None::<Ends>;
     for run in 1..=3 {
         let agent = said.wait_for_pid("pid ");
@@ -136,6 +148,7 @@ fn there_is_never_a_second_one(options: &[&str], script: &str, what_ends_it: imp
     let last = before.unwrap();
     let outcome = wrap.stop();
     assert!(!is_alive(last.0), "{}", outcome.text());
+    outcome.log
 }
 
 #[test]
@@ -153,6 +166,109 @@ fn a_script_that_dies_before_its_agent_is_not_started_beside_it() {
 fn what_is_in_the_background_and_ignores_term_is_killed() {
     let script = "trap '' TERM; setsid sleep 1000 & echo pid $!; exit 0";
     there_is_never_a_second_one(&["--grace", "100ms"], script, |_, _| {});
+}
+
+#[test]
+fn what_has_lost_its_environment_is_not_started_beside_itself() {
+    let script = "setsid env -i sleep 1000 & echo pid $!; exit 0";
+    there_is_never_a_second_one(&[], script, |_, _| {});
+}
+
+#[test]
+fn what_has_lost_its_environment_and_has_no_mark_is_not_started_beside_itself() {
+    let script = "setsid env -i sleep 1000 & echo pid $!; exit 0";
+    let mut command = standalone_script(&["--restart-delay", "10ms"], script);
+    on_fork(&mut command, without_room_for_a_mark);
+    there_is_never_a_second_one_of(command, |_, _| {});
+}
+
+/// Without CAP_SYS_PTRACE the environments of another user's processes are not to be seen.
+#[test]
+fn what_hides_its_environment_is_not_started_beside_itself() {
+    let test = "process_tree::what_hides_its_environment_is_not_started_beside_itself";
+    if skip::unmet(test, skip::need_root().and_then(|()| skip::need_program("setpriv"))) {
+        return;
+    }
+    let script = "setsid sleep 1000 & echo pid $!; exit 0";
+    let blind = with_capabilities_alone(standalone_script(&["--restart-delay", "10ms", "--agent-user", "1"], script));
+    let log = there_is_never_a_second_one_of(blind, |_, _| {});
+    let told = log.iter().filter(|line| line.contains("builds_unknown")).collect::<Vec<_>>();
+    assert!(told.len() == 1 && told[0].contains("CAP_SYS_PTRACE"), "{told:?}");
+    // Who may see them says nothing of it.
+    let seeing = standalone_script(&["--restart", "no", "--agent-user", "1"], "exit 0");
+    let outcome = Wrap::start(seeing).outcome();
+    assert!(outcome.has("agent_started") && !outcome.has("builds_unknown"), "{}", outcome.text());
+}
+
+#[test]
+fn what_hides_its_environment_does_not_outlive_a_killed_wrapper() {
+    let test = "process_tree::what_hides_its_environment_does_not_outlive_a_killed_wrapper";
+    if skip::unmet(test, skip::need_root().and_then(|()| skip::need_program("setpriv"))) {
+        return;
+    }
+    let script = "setsid sleep 1000 & echo pid $!; exec sleep 1000";
+    let (wrap, said) = start_and_listen(with_capabilities_alone(standalone_script(&["--agent-user", "1"], script)));
+    let agent = said.wait_for_pid("pid ");
+    let _ends = Ends(agent);
+    wrap.kill();
+    wait_for_end(agent);
+}
+
+/// A daemon that a build has started by `sudo`: waiting for its end would keep the node without an agent.
+#[test]
+fn what_cannot_be_ended_does_not_keep_the_agent_from_its_restart() {
+    let test = "process_tree::what_cannot_be_ended_does_not_keep_the_agent_from_its_restart";
+    let folder = common::standalone::folder();
+    if skip::unmet(test, need_set_uid(folder.path())) {
+        return;
+    }
+    // For this group alone it may do what `sudo` does.
+    let group = 54_321;
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let sudo = folder.path().join("sudo");
+    let found = Command::new("sh").args(["-c", "command -v setpriv"]).output().unwrap();
+    std::fs::copy(String::from_utf8(found.stdout).unwrap().trim_end(), &sudo).unwrap();
+    std::os::unix::fs::chown(&sudo, None, Some(group)).unwrap();
+    std::fs::set_permissions(&sudo, Permissions::from_mode(0o4710)).unwrap();
+    let change = format!("{} --reuid 1 --regid 1 --clear-groups", sudo.display());
+    let script = format!("setsid {change} sh -c 'echo pid $$; exec sleep 1000' & sleep 1000");
+    let (wrap, said) = start_and_listen(as_other_user(
+        &["--reuid", "65534", "--regid", &group.to_string(), "--clear-groups"],
+        &standalone_script(&["--restart-delay", "10ms"], &script),
+    ));
+    let daemon = said.wait_for_pid("pid ");
+    let _ends = Ends(daemon);
+    kill(wrap.agent_pid(1), Signal::SIGKILL).unwrap();
+    let _second = Ends(said.wait_for_pid("pid "));
+    let line = wrap.wait_for("leftovers_left");
+    assert!(line["message"].as_str().unwrap().contains(&format!("(pid {daemon})")), "{line}");
+    assert!(is_alive(daemon));
+    drop(wrap);
+}
+
+fn need_set_uid(folder: &Path) -> skip::Need {
+    skip::need_root()?;
+    skip::need_program("setpriv")?;
+    let mount = statvfs(folder).map_err(|error| error.to_string())?;
+    if mount.flags().contains(FsFlags::ST_NOSUID) || prctl::get_no_new_privs() == Ok(true) {
+        return Err("no set-uid program works here".to_owned());
+    }
+    Ok(())
+}
+
+/// The same wrapper as another user, with what `--agent-user` takes and no more.
+fn with_capabilities_alone(inner: Command) -> Command {
+    let capabilities = "-all,+setuid,+setgid,+kill";
+    let sets = ["--inh-caps", capabilities, "--ambient-caps", capabilities, "--bounding-set", capabilities];
+    as_other_user(&[&["--reuid", "65534", "--regid", "65534", "--clear-groups"][..], &sets].concat(), &inner)
+}
+
+fn as_other_user(change: &[&str], inner: &Command) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(change);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
 }
 
 #[test]

@@ -101,6 +101,7 @@ async fn a_wrapper_at_a_terminal() {
         directory: Some(folder.clone()),
         user: None,
         guarded: false,
+        scripted: false,
     };
     processes.spawn(Generation(1), &agent);
     while !matches!(facts.recv().await.expect("a fact"), Event::AgentExited { .. }) {}

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Options, Simulated};
 use agent_wrap_testbed::stage::Stage as _;
-use common::standalone::{Ends, Said, exists, guard, guard_on_duty, misbehave, stat, text, wait_for_end};
+use common::standalone::{Ends, Said, exists, guard, guard_on_duty, misbehave, name, stat, text, wait_for_end};
 use common::{Wrap, eventually, is_alive, wrap_with_state};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -63,8 +63,13 @@ impl Scene {
     /// Leaves behind what a start script has started: the script dies with its wrapper, whose guard was killed before.
     /// The pids of the agent, in a session of its own, and of a build of its.
     fn survivor_of_a_script(&self) -> (Pid, Pid) {
+        self.survivor_of("setsid sleep 1000")
+    }
+
+    /// As above, with what the script does to start the agent.
+    fn survivor_of(&self, start: &str) -> (Pid, Pid) {
         let script =
-            "setsid sleep 1000 & echo agent $!; JENKINS_SERVER_COOKIE=durable-1 sleep 1000 & echo build $!; wait";
+            &format!("{start} & echo agent $!; JENKINS_SERVER_COOKIE=durable-1 sleep 1000 & echo build $!; wait");
         let mut command = self.wrapper_for(&[], &["sh", "-c", script, "-noReconnect"]);
         let said = Said::by(&mut command);
         let wrap = Wrap::start(command);
@@ -75,6 +80,7 @@ impl Scene {
         eventually("the guard is gone", || guard(wrap.pid()).is_none());
         wrap.kill();
         wait_for_end(leader);
+        eventually("the agent is what it will be", || name(agent) == "sleep");
         assert!(is_alive(agent), "there is nothing to be found");
         (agent, build)
     }
@@ -136,6 +142,19 @@ fn what_a_start_script_has_started_is_a_survivor_but_its_builds_are_not() {
     let outcome = wrap.stop();
     outcome.expect_code(0);
     assert!(is_alive(build), "what is not below us is not ours:\n{}", outcome.text());
+}
+
+#[test]
+fn a_survivor_that_has_lost_its_environment_is_found() {
+    let scene = Scene::new();
+    let (agent, build) = scene.survivor_of("setsid env -i sleep 1000");
+    let _ends = [agent, build].map(Ends);
+    let wrap = Wrap::start(scene.wrapper(&[], &[]));
+    wrap.wait_for("survivor_found");
+    wrap.wait_for("agent_started");
+    assert!(!is_alive(agent), "there are two agents");
+    assert!(is_alive(build), "a build may be waited for by the controller");
+    wrap.stop().expect_code(0);
 }
 
 /// The wrapper that ends a survivor is killed itself, after it has written its own record.

@@ -47,6 +47,8 @@ pub struct Launch {
     variables: Vec<(OsString, OsString)>,
     /// What is odd about the command has been said.
     told: AtomicBool,
+    /// That builds cannot be told from the agent has been said.
+    blind: AtomicBool,
 }
 
 /// One run's command, and what belongs to it.
@@ -85,6 +87,7 @@ impl Launch {
             user,
             variables: variables.unwrap_or_default(),
             told: AtomicBool::new(false),
+            blind: AtomicBool::new(false),
         }
     }
 
@@ -99,6 +102,7 @@ impl Launch {
         let changed = Self::new(settings, self.program.clone(), &self.run, runtime, user);
         let same = (&changed.secret, changed.stdio) == (&self.secret, self.stdio);
         changed.told.store(same && self.told.load(Ordering::Relaxed), Ordering::Relaxed);
+        changed.blind.store(self.blind.load(Ordering::Relaxed), Ordering::Relaxed);
         changed
     }
 
@@ -198,6 +202,18 @@ impl Launch {
         let secret_file = contents.map(|contents| self.write_secret(&contents)).transpose()?;
         let local_jnlp = matches!(plan.secret, NeededSecret::JnlpOfTheNode);
         let stays = local_jnlp || plan.command.iter().any(|word| word == "-noReconnect" || word == "-noreconnect");
+        let scripted = !keeps_death_signal(&self.program);
+        if scripted && self.user.is_some() && !process::sees_environments() && !self.blind.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                target: "agent_wrap",
+                event = "builds_unknown",
+                "agent-wrap lacks CAP_SYS_PTRACE and so cannot tell builds from the agent, because the command is not java \
+                 itself and its user is another: what it leaves behind counts as the agent, and is ended before the agent is \
+                 started again, also a build that would have gone on; give agent-wrap this capability \
+                 (AmbientCapabilities= in the unit, --cap-add in a container), or let java be the command"
+            );
+        }
         let mut env = child_environment(std::env::vars_os(), secret_file.is_some());
         env.retain(|(name, _)| !self.variables.iter().any(|(ours, _)| ours == name));
         env.extend(self.variables.iter().cloned());
@@ -207,7 +223,8 @@ impl Launch {
             env,
             directory: None,
             user: self.user.clone(),
-            guarded: !(stays && keeps_death_signal(&self.program)),
+            guarded: !stays || scripted,
+            scripted,
         };
         Ok(Launched { command, secret_file, reads_secret_once: stays })
     }

@@ -47,7 +47,7 @@ impl Guard {
 }
 
 /// Forks a guard for the agent of this descriptor and pid, and for what can be found by this trail.
-pub(super) fn fork(agent: BorrowedFd<'_>, pid: i32, trail: &Trail) -> Result<Guard, Errno> {
+pub(super) fn fork(agent: BorrowedFd<'_>, pid: i32, scripted: bool, trail: &Trail) -> Result<Guard, Errno> {
     let (wait, life) = unistd::pipe2(OFlag::O_CLOEXEC)?;
     let _blocked = AllBlocked::new()?;
     // SAFETY: the child runs nothing but `keep_watch`, which allocates nothing and takes no lock.
@@ -55,7 +55,8 @@ pub(super) fn fork(agent: BorrowedFd<'_>, pid: i32, trail: &Trail) -> Result<Gua
         ForkResult::Child => {
             // The copy of our own end would keep the pipe open for ever.
             drop(life);
-            keep_watch(wait.as_fd(), agent, pid, trail)
+            let group = Group { leader: agent, number: Pid::from_raw(pid), scripted };
+            keep_watch(wait.as_fd(), &group, trail)
         }
         ForkResult::Parent { child } => {
             // Without the descriptor the guard goes as `life` is dropped; its zombie is reaped as any other.
@@ -67,21 +68,23 @@ pub(super) fn fork(agent: BorrowedFd<'_>, pid: i32, trail: &Trail) -> Result<Gua
 
 /// The guard's whole life. Every signal stays blocked. That the agent has ended is no reason to go: what it has started
 /// may live, and it may have ended with the wrapper. The wrapper dismisses its guard.
-fn keep_watch(wrapper: BorrowedFd<'_>, agent: BorrowedFd<'_>, pid: i32, trail: &Trail) -> ! {
+fn keep_watch(wrapper: BorrowedFd<'_>, group: &Group<'_>, trail: &Trail) -> ! {
     let _ = SigSet::all().thread_set_mask();
-    close_all_but(wrapper.as_raw_fd(), agent.as_raw_fd());
+    close_all_but(wrapper.as_raw_fd(), group.leader.as_raw_fd());
     let _ = prctl::set_name(c"agent-wrap-gd");
     let mut watched = [PollFd::new(wrapper, PollFlags::POLLIN)];
     while poll(&mut watched, PollTimeout::NONE) == Err(Errno::EINTR) {}
-    let _ = pidfd::send(agent, libc::SIGKILL);
+    let _ = pidfd::send(group.leader, libc::SIGKILL);
     let mut empty_looks = 0;
     for _ in 0..LOOKS {
-        match kill_whatever_is_agent(Pid::from_raw(pid), trail) {
+        match kill_whatever_is_agent(group, trail) {
             Ok(0) => empty_looks += 1,
             Ok(_) => empty_looks = 0,
             Err(_) => {
                 // Without /proc a build cannot be told from the agent, and there may be no second agent.
-                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                if group.is_its_own() {
+                    let _ = killpg(group.number, Signal::SIGKILL);
+                }
                 break;
             }
         }
@@ -94,12 +97,13 @@ fn keep_watch(wrapper: BorrowedFd<'_>, agent: BorrowedFd<'_>, pid: i32, trail: &
     unsafe { libc::_exit(0) }
 }
 
-/// Kills it and says how much of it there was. Of a process that hides its environment the group decides.
-fn kill_whatever_is_agent(group: Pid, trail: &Trail) -> Result<u32, Errno> {
+/// Kills it and says how much of it there was. Of a process without a mark the agent's group decides.
+fn kill_whatever_is_agent(group: &Group<'_>, trail: &Trail) -> Result<u32, Errno> {
     let is_agent = |pid: i32| match trail.whose(pid) {
         Whose::Agent => true,
-        Whose::Hidden => unistd::getpgid(Some(Pid::from_raw(pid))) == Ok(group),
-        Whose::Build | Whose::Stranger => false,
+        Whose::Stranger if !group.scripted => false,
+        Whose::Stranger | Whose::Hidden => group.has(pid) && !trail.is_in_a_build(pid),
+        Whose::Build | Whose::Nobody => false,
     };
     let mut alive = 0;
     trail::each_pid(|pid| {
@@ -113,6 +117,29 @@ fn kill_whatever_is_agent(group: Pid, trail: &Trail) -> Result<u32, Errno> {
         }
     })?;
     Ok(alive)
+}
+
+/// The group that the started process has led.
+struct Group<'a> {
+    leader: BorrowedFd<'a>,
+    number: Pid,
+    /// Whether it need not have been the agent itself.
+    scripted: bool,
+}
+
+impl Group<'_> {
+    /// The guard of an agent that has ended may wait until the number has come back: a later process that has it leads
+    /// another group. The session of both is the wrapper's.
+    fn has(&self, pid: i32) -> bool {
+        let process = Some(Pid::from_raw(pid));
+        unistd::getpgid(process) == Ok(self.number)
+            && unistd::getsid(process) == unistd::getsid(None)
+            && self.is_its_own()
+    }
+
+    fn is_its_own(&self) -> bool {
+        unistd::getpgid(Some(self.number)) == Err(Errno::ESRCH) || pidfd::exists(self.leader)
+    }
 }
 
 /// Closes everything else, so that the guard holds no pipe, lock or terminal open after the wrapper's end.

@@ -25,6 +25,7 @@ mod format;
 mod guard;
 mod identity;
 mod leftovers;
+mod limit;
 mod pidfd;
 mod procfs;
 mod program;
@@ -53,13 +54,14 @@ use tokio::sync::mpsc::UnboundedSender;
 pub use identity::AgentIdentity;
 pub use program::keeps_death_signal;
 pub use resolve::{Fault, Unresolved, explain, resolve};
-pub use rights::Change;
+pub use rights::{Change, sees_environments};
 pub use spawn::{Command, User};
 pub use survivor::Survivor;
 pub use user::{Account, NoAccount};
 
 use guard::Guard;
 use leftovers::Key;
+use limit::Mark;
 use pidfd::{Whose, Zombie};
 use trail::Trail;
 use watch::{Watch, Watched};
@@ -85,6 +87,8 @@ pub fn lacking() -> Option<String> {
 pub struct Processes {
     facts: UnboundedSender<Event>,
     agents: Vec<Agent>,
+    /// The guards of agents that are over.
+    retired: Vec<Guard>,
     /// What lives of an agent that is over, and as which generation it is ended.
     survivor: Option<(Generation, Survivor)>,
     /// Children we had before we were this program (a script that did `helper & exec agent-wrap`): reaped, never
@@ -92,6 +96,8 @@ pub struct Processes {
     elders: Vec<Key>,
     sweep: Option<Sweep>,
     has_spawned: bool,
+    /// Whether a command has run that need not be the agent itself.
+    has_been_scripted: bool,
     /// Leftovers that people know of.
     told: BTreeSet<Key>,
     /// The name of this run, which the agent's processes bear, and how they are found by it.
@@ -137,10 +143,12 @@ impl Processes {
         Ok(Self {
             facts,
             agents: Vec::new(),
+            retired: Vec::new(),
             survivor: None,
             elders,
             sweep: None,
             has_spawned: false,
+            has_been_scripted: false,
             told: BTreeSet::new(),
             run: run.to_owned(),
             trail,
@@ -166,7 +174,8 @@ impl Processes {
     /// Takes up what lives of the agent before.
     fn remains(&mut self, generation: Generation) -> Option<String> {
         // Before the first there was none, and nothing need be looked through.
-        let survivor = self.has_spawned.then(|| Survivor::by(self.trail.clone(), None)).flatten()?;
+        let without = self.has_been_scripted.then(|| self.not_left_by_agents());
+        let survivor = self.has_spawned.then(|| Survivor::of_ours(self.trail.clone(), without)).flatten()?;
         let names = survivor::names(&survivor.living());
         self.take_up(generation, survivor);
         Some(names)
@@ -177,7 +186,10 @@ impl Processes {
     /// for before the next is started.
     pub fn left_behind(&mut self) -> Option<String> {
         let mut left = self.has_spawned.then(|| self.below_us())?;
-        left.retain(|stat| self.trail.whose(stat.pid) != trail::Whose::Agent);
+        left.retain(|stat| match self.has_been_scripted {
+            true => !self.trail.is_agent_of_ours(stat.pid),
+            false => self.trail.whose(stat.pid) != trail::Whose::Agent,
+        });
         let told = std::mem::replace(&mut self.told, left.iter().map(leftovers::key).collect());
         let all = left.len();
         left.retain(|stat| !told.contains(&leftovers::key(stat)));
@@ -187,13 +199,15 @@ impl Processes {
 
     fn try_spawn(&mut self, generation: Generation, command: &Command) -> Result<(), SpawnFailure> {
         self.has_spawned = true;
-        let spawn::Forked { pid: agent, report, gate } = spawn::fork(command, trail::marker(&self.run))?;
+        self.has_been_scripted |= command.scripted;
+        let spawn::Forked { pid: agent, report, gate } =
+            spawn::fork(command, trail::marker(&self.run), Mark::of(&self.run))?;
         let prepared = pidfd::open(agent).map_err(io::Error::from).and_then(|pidfd| {
             let watched = Watched::new(pidfd);
             let watch = Watch::new(generation, &watched, &self.facts)?;
             let report = pipe::Receiver::from_owned_fd(report)?;
             // The guard last, so that nothing fails while there is a guard, which would take that for our end.
-            let guard = || guard::fork(watched.pidfd.as_fd(), agent, &self.trail);
+            let guard = || guard::fork(watched.pidfd.as_fd(), agent, command.scripted, &self.trail);
             let guard = command.guarded.then(guard).transpose()?;
             Ok((watch, report, watched, guard))
         });
@@ -201,6 +215,7 @@ impl Processes {
             spawn::discard(agent);
             spawn::parent_failure(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
         })?;
+        self.dismiss_retired();
         let pid = agent.unsigned_abs();
         let identity = AgentIdentity::of(pid).ok();
         self.agents.push(Agent { generation, pid: agent, identity, watched, guard });
@@ -276,12 +291,18 @@ impl Processes {
         self.child_changed();
     }
 
+    /// What an agent has started may live on in the background: its guard stays until the next one stands.
     fn forget(&mut self, is_over: impl Fn(&Agent) -> bool) {
-        for agent in self.agents.extract_if(.., |agent| is_over(agent)) {
-            if let Some(guard) = agent.guard {
-                guard.dismiss();
-            }
-        }
+        let over = self.agents.extract_if(.., |agent| is_over(agent));
+        self.retired.extend(over.filter_map(|agent| agent.guard));
+    }
+
+    fn dismiss_retired(&mut self) {
+        self.retired.drain(..).for_each(Guard::dismiss);
+    }
+
+    fn guards(&self) -> impl Iterator<Item = &Guard> {
+        self.agents.iter().filter_map(|agent| agent.guard.as_ref()).chain(&self.retired)
     }
 
     /// Counts what the agent has left behind (everything below us that is no living agent and was not there before
@@ -334,7 +355,7 @@ impl Processes {
     }
 
     fn is_guard(&self, pid: i32) -> bool {
-        self.agents.iter().any(|agent| agent.guard.as_ref().is_some_and(|guard| guard.pid.as_raw() == pid))
+        self.guards().any(|guard| guard.pid.as_raw() == pid)
     }
 
     /// In one go for the whole group, so that no fork within it slips through. The unreaped leader keeps the number.
@@ -342,6 +363,12 @@ impl Processes {
         if let Some(agent) = self.agent(generation).filter(|agent| agent.watched.ended().is_some()) {
             let _ = killpg(Pid::from_raw(agent.pid), Signal::SIGKILL);
         }
+    }
+
+    /// What is below us without being left by an agent.
+    fn not_left_by_agents(&self) -> BTreeSet<Key> {
+        let guards = self.guards().filter_map(|guard| procfs::stat(guard.pid.as_raw()));
+        self.elders.iter().copied().chain(guards.map(|stat| leftovers::key(&stat))).collect()
     }
 
     /// Every living process that the agents have left.
@@ -370,5 +397,13 @@ impl Processes {
 
     fn agent(&self, generation: Generation) -> Option<&Agent> {
         self.agents.iter().find(|agent| agent.generation == generation)
+    }
+}
+
+impl Drop for Processes {
+    /// A guard that sees our end takes it for a KILL, and what has been left is to be left.
+    fn drop(&mut self) {
+        self.forget(Agent::is_over);
+        self.dismiss_retired();
     }
 }

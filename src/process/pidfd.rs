@@ -32,6 +32,14 @@ pub(super) fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     }
 }
 
+/// Whether the process, or its zombie, is still there.
+pub(super) fn exists(pidfd: BorrowedFd<'_>) -> bool {
+    let info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: as above; signal 0 only asks.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, info, 0) };
+    Errno::result(sent) != Err(Errno::ESRCH)
+}
+
 /// Whose end is asked for.
 #[derive(Clone, Copy)]
 pub(super) enum Whose<'a> {

@@ -19,6 +19,24 @@ struct Capability {
 const KILL: Capability = Capability { name: "CAP_KILL", number: 5 };
 const SETGID: Capability = Capability { name: "CAP_SETGID", number: 6 };
 const SETUID: Capability = Capability { name: "CAP_SETUID", number: 7 };
+const SYS_PTRACE: Capability = Capability { name: "CAP_SYS_PTRACE", number: 19 };
+
+/// Whether the environments of other users' processes may be read, by which builds are known.
+#[must_use]
+pub fn sees_environments() -> bool {
+    capabilities() & SYS_PTRACE.bit() != 0
+}
+
+/// A kernel that does not tell has all or nothing.
+fn capabilities() -> u64 {
+    effective_capabilities().unwrap_or_else(|_| if geteuid().is_root() { u64::MAX } else { 0 })
+}
+
+impl Capability {
+    fn bit(self) -> u64 {
+        1 << self.number
+    }
+}
 
 /// What it takes to run something as a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +54,12 @@ impl User {
     #[must_use]
     pub fn change(&self) -> Change {
         let ours = (geteuid().as_raw(), getegid().as_raw());
-        // A kernel that does not tell has all or nothing.
-        let all = || if ours.0 == 0 { u64::MAX } else { 0 };
-        self.change_from(ours, effective_capabilities().unwrap_or_else(|_| all()))
+        self.change_from(ours, capabilities())
     }
 
     fn change_from(&self, ours: (u32, u32), capabilities: u64) -> Change {
         let needed = if self.uid == ours.0 { &[SETUID, SETGID][..] } else { &[SETUID, SETGID, KILL] };
-        let lacking = |capability: &&Capability| capabilities >> capability.number & 1 == 0;
+        let lacking = |capability: &&Capability| capabilities & capability.bit() == 0;
         let lacking: Vec<_> = needed.iter().filter(lacking).map(|capability| capability.name).collect();
         match lacking {
             lacking if lacking.is_empty() => Change::Allowed,

@@ -20,6 +20,7 @@ use nix::sys::stat::Mode;
 use nix::sys::termios;
 use nix::unistd::{self, ForkResult, Gid, Pid, Uid};
 
+use super::limit::Mark;
 use super::procfs;
 use crate::shortage::Shortage;
 use crate::signals::{HIGHEST_SIGNAL, is_ignored};
@@ -41,6 +42,9 @@ pub struct Command {
     /// Whether it may lose the parent-death signal (it may execute itself again, or is not the agent itself): a guard
     /// then watches over it.
     pub guarded: bool,
+    /// Whether it need not be the agent itself, as a script or `su`: what it starts bears a mark then, and is the agent
+    /// where no build is known to have started it.
+    pub scripted: bool,
 }
 
 /// Whom the agent runs as. Becoming it takes root, or CAP_SETUID and CAP_SETGID; to signal it later, CAP_KILL.
@@ -174,12 +178,13 @@ impl Drop for AllBlocked {
     }
 }
 
-/// Forks, with one variable besides the command's own. The caller is the thread whose death kills the child: it must
-/// live as long as the process.
-pub(super) fn fork(command: &Command, variable: (OsString, OsString)) -> Result<Forked, SpawnFailure> {
+/// Forks, with one variable besides the command's own, and the mark where the agent may be elsewhere. The caller is the
+/// thread whose death kills the child: it must live as long as the process.
+pub(super) fn fork(command: &Command, variable: (OsString, OsString), mark: Mark) -> Result<Forked, SpawnFailure> {
     let (report, report_end) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(parent_failure)?;
     let (gate, gate_end) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(parent_failure)?;
-    let prepared = Prepared::new(command, variable).map_err(parent_failure)?;
+    let mark = command.scripted.then_some(mark);
+    let prepared = Prepared::new(command, variable, mark).map_err(parent_failure)?;
     let _blocked = AllBlocked::new().map_err(parent_failure)?;
     // SAFETY: the child runs nothing but `Prepared::become_agent`, which keeps to calls that are safe in a process
     // with other threads: it allocates nothing and takes no lock.
@@ -205,6 +210,7 @@ struct Prepared {
     env: Pointers,
     directory: Option<CString>,
     user: Option<(Uid, Gid, Vec<Gid>)>,
+    mark: Option<Mark>,
     /// What stands in for a standard input that would stop the agent.
     input: Option<OwnedFd>,
     highest_descriptor: i32,
@@ -230,7 +236,7 @@ fn c_string(string: impl Into<OsString>) -> Result<CString, Errno> {
 }
 
 impl Prepared {
-    fn new(command: &Command, variable: (OsString, OsString)) -> Result<Self, Errno> {
+    fn new(command: &Command, variable: (OsString, OsString), mark: Option<Mark>) -> Result<Self, Errno> {
         let env = command.env.iter().chain([&variable]).map(|(name, value)| {
             let mut entry = name.clone();
             entry.push("=");
@@ -247,6 +253,7 @@ impl Prepared {
             env: Pointers::new(env)?,
             directory: command.directory.as_ref().map(c_string).transpose()?,
             user,
+            mark,
             input: is_controlling_terminal().then(null_device).transpose()?,
             highest_descriptor: procfs::highest_descriptor(),
             parent: unistd::getpid(),
@@ -268,6 +275,9 @@ impl Prepared {
     fn set_up(&self) -> Result<(), Errno> {
         unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         reset_dispositions()?;
+        if let Some(mark) = self.mark {
+            mark.bear();
+        }
         if let Some((uid, gid, groups)) = &self.user {
             unistd::setgroups(groups)?;
             unistd::setresgid(*gid, *gid, *gid)?;

@@ -1,6 +1,8 @@
 //! An agent that has outlived the wrapper that started it, or the process it was started as: most often not our child,
 //! so it is found by its trail and watched by pidfds.
 
+use std::collections::BTreeSet;
+
 use agent_wrap_supervisor::{Event, Exit, Generation};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -20,18 +22,24 @@ pub struct Survivor {
     trail: Trail,
     /// The process that was started, where it is known.
     leader: Option<AgentIdentity>,
+    /// Whether all that is below us counts that is not known to be a build's, without these and what is below them.
+    below_us_without: Option<BTreeSet<Key>>,
 }
 
 impl Survivor {
     /// The agent of these runs, if anything of it lives.
     #[must_use]
     pub fn find<'a>(runs: impl IntoIterator<Item = &'a str>, leader: Option<AgentIdentity>) -> Option<Self> {
-        Self::by(Trail::of(runs, std::env::vars_os()), leader)
+        Self { trail: Trail::of(runs, std::env::vars_os()), leader, below_us_without: None }.if_any_lives()
     }
 
-    pub(super) fn by(trail: Trail, leader: Option<AgentIdentity>) -> Option<Self> {
-        let survivor = Self { trail, leader };
-        (!survivor.living().is_empty()).then_some(survivor)
+    /// What lives of our own agents.
+    pub(super) fn of_ours(trail: Trail, below_us_without: Option<BTreeSet<Key>>) -> Option<Self> {
+        Self { trail, leader: None, below_us_without }.if_any_lives()
+    }
+
+    fn if_any_lives(self) -> Option<Self> {
+        (!self.living().is_empty()).then_some(self)
     }
 
     /// What of it lives now.
@@ -39,17 +47,25 @@ impl Survivor {
         let all = procfs::all().unwrap_or_default();
         let boot_id = procfs::boot_id().unwrap_or_default();
         let me = nix::unistd::getpid().as_raw();
-        let belongs = |stat: &&Stat| {
-            stat.pid != me
-                && stat.is_alive()
-                && (self.leader.as_ref().is_some_and(|leader| leader.is(stat, &boot_id))
-                    || match self.trail.whose(stat.pid) {
-                        Whose::Agent => true,
-                        // A build perhaps; but there may be no second agent.
-                        Whose::Hidden => self.leader.as_ref().is_some_and(|leader| leader.leads(stat, &all, &boot_id)),
-                        Whose::Build | Whose::Stranger => false,
-                    })
+        let below_us: BTreeSet<Key> = self.below_us_without.as_ref().map_or_else(BTreeSet::new, |without| {
+            leftovers::below(&all, me, |stat| without.contains(&leftovers::key(stat)))
+                .iter()
+                .map(leftovers::key)
+                .collect()
+        });
+        let is_agent = |stat: &Stat| {
+            if below_us.contains(&leftovers::key(stat)) {
+                return self.trail.is_agent_of_ours(stat.pid);
+            }
+            match self.trail.whose(stat.pid) {
+                Whose::Agent => true,
+                // A build perhaps; but there may be no second agent.
+                Whose::Hidden => self.leader.as_ref().is_some_and(|leader| leader.leads(stat, &all, &boot_id)),
+                Whose::Build | Whose::Stranger | Whose::Nobody => false,
+            }
         };
+        let is_leader = |stat: &Stat| self.leader.as_ref().is_some_and(|leader| leader.is(stat, &boot_id));
+        let belongs = |stat: &&Stat| stat.pid != me && stat.is_alive() && (is_leader(stat) || is_agent(stat));
         all.iter().filter(belongs).copied().collect()
     }
 

@@ -1,6 +1,7 @@
 //! Which processes are the agent itself, wherever they have gone: not below a script that has died, nor in a group of
-//! their own are they lost, because each bears the name of its run in its environment. So do builds, but those bear
-//! what the controller gives to builds alone.
+//! their own are they lost, because each bears the name of its run in its environment, and the run's [`Mark`] where its
+//! environment was made anew. So do builds, but those, or who has started them, bear what the controller gives to
+//! builds alone.
 //!
 //! Nothing in here allocates or takes a lock once a [`Trail`] is made: the guard, which is forked from a process with
 //! other threads, goes by it too.
@@ -13,8 +14,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::libc;
+use nix::sys::signal;
 use nix::sys::stat::Mode;
-use nix::unistd;
+use nix::unistd::{self, Pid};
+
+use super::limit::{self, Mark};
 
 /// The variable that holds the name of the run.
 const MARKER: &str = "AGENT_WRAP_RUN";
@@ -23,6 +27,8 @@ const MARKER: &str = "AGENT_WRAP_RUN";
 const OF_A_BUILD: [&str; 3] = ["JENKINS_SERVER_COOKIE", "HUDSON_SERVER_COOKIE", "JENKINS_NODE_COOKIE"];
 /// As much of a variable is looked at.
 const LONGEST: usize = 160;
+/// So far up a process is looked for that is known to be a build's.
+const GENERATIONS: u32 = 64;
 
 /// Whose a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +37,27 @@ pub(super) enum Whose {
     Agent,
     /// A build's.
     Build,
-    /// Somebody else's, or nobody's any more.
+    /// Somebody else's, as far as it can be seen.
     Stranger,
-    /// It belongs to a user whose environments we may not read.
+    /// It belongs to a user whose environments we may not read, and bears no mark.
     Hidden,
+    /// It has ended, or executes another program at this moment and will have to be asked again.
+    Nobody,
+}
+
+/// What the environment of a process tells.
+#[derive(Clone, Copy, Debug)]
+enum Environment {
+    Shown { marked: bool, of_a_build: bool },
+    Hidden,
+    Gone,
 }
 
 /// By what the agent of certain runs is found.
 #[derive(Clone, Debug)]
 pub(super) struct Trail {
     markers: Vec<Vec<u8>>,
+    marks: Vec<Mark>,
     /// What we have been given as a part of a build ourselves: our agent has it too.
     inherited: Vec<Vec<u8>>,
 }
@@ -58,8 +75,11 @@ impl Trail {
     ) -> Self {
         let entry = |name: &OsStr, value: &OsStr| [name.as_bytes(), b"=", value.as_bytes()].concat();
         let of_a_build = |(name, _): &(OsString, OsString)| OF_A_BUILD.iter().any(|known| name == known);
+        let (markers, marks) =
+            runs.into_iter().map(|run| (entry(OsStr::new(MARKER), OsStr::new(run)), Mark::of(run))).unzip();
         Self {
-            markers: runs.into_iter().map(|run| entry(OsStr::new(MARKER), OsStr::new(run))).collect(),
+            markers,
+            marks,
             inherited: variables
                 .into_iter()
                 .filter(of_a_build)
@@ -74,27 +94,90 @@ impl Trail {
 
     /// Whose the process with this pid is now.
     pub(super) fn whose(&self, pid: i32) -> Whose {
-        let mut path = [0; 32];
-        let opened = path_in_proc(&mut path, pid, "environ")
-            .and_then(|path| fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()));
-        match opened.and_then(|file| self.read(&file)) {
-            Ok(whose) => whose,
-            Err(Errno::EACCES | Errno::EPERM) => Whose::Hidden,
-            // Gone, or hidden altogether.
-            Err(_) => Whose::Stranger,
+        let unnamed = match self.environment(pid) {
+            Environment::Gone => return Whose::Nobody,
+            Environment::Shown { of_a_build: true, .. } => return Whose::Build,
+            Environment::Shown { marked: true, .. } => return Whose::Agent,
+            Environment::Shown { .. } => Whose::Stranger,
+            Environment::Hidden => Whose::Hidden,
+        };
+        if !limit::bears(pid, &self.marks) || is_out_of_reach(pid) {
+            unnamed
+        } else if self.is_in_a_build(pid) {
+            Whose::Build
+        } else {
+            Whose::Agent
         }
     }
 
-    fn read(&self, environment: &OwnedFd) -> Result<Whose, Errno> {
+    /// Whether a process that is ours (it is below us, or in the agent's group) is the agent: there may be no second
+    /// one, so it is whatever is not known to be a build's.
+    pub(super) fn is_agent_of_ours(&self, pid: i32) -> bool {
+        match self.whose(pid) {
+            Whose::Agent => true,
+            Whose::Stranger | Whose::Hidden => !self.is_in_a_build(pid) && !is_out_of_reach(pid),
+            Whose::Build | Whose::Nobody => false,
+        }
+    }
+
+    /// Whether a process that shows no origin has been started by a build (`sudo` in a step), as far as its ancestors
+    /// and the leaders of its group and session tell.
+    pub(super) fn is_in_a_build(&self, pid: i32) -> bool {
+        let process = Pid::from_raw(pid);
+        let leaders = [unistd::getpgid(Some(process)), unistd::getsid(Some(process))];
+        if leaders.into_iter().flatten().any(|leader| leader != process && self.is_build_of_ours(leader.as_raw())) {
+            return true;
+        }
+        let me = unistd::getpid().as_raw();
+        let mut ancestor = pid;
+        for _ in 0..GENERATIONS {
+            match parent(ancestor) {
+                Some(parent) if parent > 1 && parent != me => ancestor = parent,
+                _ => return false,
+            }
+            if self.is_build_of_ours(ancestor) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn is_build_of_ours(&self, pid: i32) -> bool {
+        match self.environment(pid) {
+            Environment::Shown { of_a_build: true, marked } => marked || limit::bears(pid, &self.marks),
+            _ => false,
+        }
+    }
+
+    fn environment(&self, pid: i32) -> Environment {
+        // In the middle of its exec a process shows neither variables nor arguments; without variables, arguments.
+        for _ in 0..2 {
+            match open_in_proc(pid, "environ").and_then(|file| self.read(&file)) {
+                Ok(Some(environment)) => return environment,
+                Ok(None) => {}
+                Err(Errno::EACCES | Errno::EPERM) => return Environment::Hidden,
+                // Gone, or hidden altogether.
+                Err(_) => return Environment::Gone,
+            }
+            if open_in_proc(pid, "cmdline").and_then(|file| unistd::read(&file, &mut [0])).unwrap_or_default() == 0 {
+                return Environment::Gone;
+            }
+        }
+        Environment::Shown { marked: false, of_a_build: false }
+    }
+
+    /// `None` for an empty one.
+    fn read(&self, environment: &OwnedFd) -> Result<Option<Environment>, Errno> {
         let mut entry = [0; LONGEST];
         let mut length = 0;
-        let mut marked = false;
+        let (mut marked, mut of_a_build, mut any) = (false, false, false);
         let mut chunk = [0; 1024];
         loop {
             let read = unistd::read(environment, &mut chunk)?;
             if read == 0 {
-                return Ok(if marked { Whose::Agent } else { Whose::Stranger });
+                return Ok(any.then_some(Environment::Shown { marked, of_a_build }));
             }
+            any = true;
             for &byte in chunk.get(..read).unwrap_or_default() {
                 if byte != 0 {
                     if let Some(place) = entry.get_mut(length) {
@@ -104,9 +187,7 @@ impl Trail {
                     continue;
                 }
                 let found = entry.get(..length).unwrap_or_default();
-                if self.is_of_a_build(found) {
-                    return Ok(Whose::Build);
-                }
+                of_a_build |= self.is_of_a_build(found);
                 marked |= self.markers.iter().any(|marker| marker == found);
                 length = 0;
             }
@@ -119,9 +200,42 @@ impl Trail {
     }
 }
 
-fn path_in_proc<'a>(buffer: &'a mut [u8; 32], pid: i32, file: &str) -> Result<&'a CStr, Errno> {
-    write!(&mut buffer[..], "/proc/{pid}/{file}\0").map_err(|_| Errno::ENAMETOOLONG)?;
-    CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::ENAMETOOLONG)
+/// Opens a file of this process.
+pub(super) fn open_in_proc(pid: i32, file: &str) -> Result<OwnedFd, Errno> {
+    let mut path = [0; 32];
+    write!(&mut path[..], "/proc/{pid}/{file}\0").map_err(|_| Errno::ENAMETOOLONG)?;
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::ENAMETOOLONG)?;
+    fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Fills the buffer as far as the file goes, and says how far that is.
+pub(super) fn read_all(file: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let mut length = 0;
+    loop {
+        match unistd::read(file, buffer.get_mut(length..).unwrap_or_default())? {
+            0 => return Ok(length),
+            read => length += read,
+        }
+    }
+}
+
+/// Whether it is neither ours to end nor java: a daemon that a build has started by `sudo`, for which an agent would be
+/// waited for ever.
+fn is_out_of_reach(pid: i32) -> bool {
+    let is_java = || {
+        let mut name = [0; 16];
+        open_in_proc(pid, "comm").and_then(|file| read_all(&file, &mut name)).is_ok() && name.starts_with(b"java\n")
+    };
+    signal::kill(Pid::from_raw(pid), None) == Err(Errno::EPERM) && !is_java()
+}
+
+/// The parent, which is the second field after the name in `/proc/PID/stat`.
+fn parent(pid: i32) -> Option<i32> {
+    let mut text = [0; 512];
+    let read = read_all(&open_in_proc(pid, "stat").ok()?, &mut text).ok()?;
+    let text = text.get(..read)?;
+    let after_name = text.get(text.iter().rposition(|&byte| byte == b')')? + 1..)?;
+    std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Hands over every pid that `/proc` shows.
@@ -216,15 +330,15 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_are_strangers_and_other_users_are_hidden() {
+    fn the_dead_are_nobodys_and_other_users_are_hidden() {
         let mut ended = Asleep::with(&[(MARKER, "r")]);
         ended.0.kill().unwrap();
         let trail = Trail::of(["r"], []);
         while trail.whose(ended.pid()) == Whose::Agent {
             std::thread::yield_now();
         }
-        assert_eq!(trail.whose(ended.pid()), Whose::Stranger);
-        assert_eq!(trail.whose(i32::MAX), Whose::Stranger);
+        assert_eq!(trail.whose(ended.pid()), Whose::Nobody);
+        assert_eq!(trail.whose(i32::MAX), Whose::Nobody);
         let first = trail.whose(1);
         assert!(matches!(first, Whose::Stranger | Whose::Hidden), "{first:?}");
     }

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::unistd::Pid;
 
@@ -71,6 +72,14 @@ pub fn standalone_script(options: &[&str], script: &str) -> Command {
 pub fn on_fork(command: &mut Command, act: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) {
     // SAFETY: the callers make system calls and nothing else.
     unsafe { command.pre_exec(act) };
+}
+
+/// Lowers the limit that takes the mark of a run, as far as it goes. To be done between fork and exec.
+///
+/// # Errors
+/// Those of `setrlimit`.
+pub fn without_room_for_a_mark() -> std::io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_RTTIME, 1000, 1000)?)
 }
 
 /// Gives the wrapper a session of its own and so no controlling terminal.
