@@ -77,7 +77,7 @@ fn a_runtime_directory_that_cannot_be_made() {
     let (controller, place) = (simulated(), place());
     let mut command = with_controller(&controller, &place, &[]);
     command.env("RUNTIME_DIRECTORY", "/dev/null/run");
-    expect_refusal(&controller, command, &["/dev/null/run", "Not a directory"]);
+    expect_refusal(&controller, command, &["$RUNTIME_DIRECTORY names /dev/null/run", "RuntimeDirectory="]);
 }
 
 /// The arguments of a wrapper without a controller whose agent shows its secret.

@@ -32,9 +32,14 @@ pub enum NotReady {
         /// Why not.
         error: io::Error,
     },
-    /// The node's secret, of the settings or of the command.
-    #[error("the node's own secret cannot be used: {0}")]
-    Secret(#[from] SecretError),
+    /// The node's secret.
+    #[error("the node's own secret ({place}) cannot be used: {error}")]
+    Secret {
+        /// Where it is given.
+        place: &'static str,
+        /// What is wrong with it.
+        error: SecretError,
+    },
     /// The file by which it gets to the agent.
     #[error("the node's secret cannot be handed over to the agent: {0}")]
     SecretFile(#[from] SecretFileError),
@@ -47,7 +52,7 @@ impl NotReady {
         match self {
             Self::MissingJar(_) => false,
             Self::NoPlace { error, .. } => Shortage::of_error(error).is_some(),
-            Self::Secret(error) => error.is_shortage(),
+            Self::Secret { error, .. } => error.is_shortage(),
             Self::SecretFile(error) => error.is_shortage(),
         }
     }
@@ -69,10 +74,14 @@ impl Launch {
             }
             Jar::Ready | Jar::Fetch(_) => {}
         }
+        let read = |secret: &SecretSource, place| match secret.read() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(NotReady::Secret { place, error }),
+        };
         match (&plan.secret, &self.secret) {
-            (NeededSecret::OfTheNode | NeededSecret::JnlpOfTheNode, Some(secret)) => drop(secret.read()?),
+            (NeededSecret::OfTheNode | NeededSecret::JnlpOfTheNode, Some(secret)) => read(secret, "--secret-file")?,
             // What comes through a pipe is remembered from here on.
-            (NeededSecret::Piped(path), _) => drop(SecretSource::File(path.clone()).read()?),
+            (NeededSecret::Piped(path), _) => read(&SecretSource::File(path.clone()), "-secret of the command")?,
             (_, _) => {}
         }
         if !matches!(plan.secret, NeededSecret::None) {
