@@ -192,8 +192,8 @@ fn under_the_wrapper(
     fs::write(gate, "").context("cannot let the build end")?;
     observer.let_wrapper_end();
     let status = wrapper.wait(BOUND)?;
-    let ended = observer.time();
     observer.until("the agent's end", BOUND, |look| !look.agent && look.build != Some(BuildState::Running))?;
+    let ended = observer.wrapper_end(BOUND)?;
     Ok(Life { sights: observer.sights(), pressed, ended, code: status.code() })
 }
 

@@ -51,7 +51,8 @@ pub(crate) struct Observer<'a> {
 struct Notes {
     sights: Vec<Sight>,
     wrapper: Option<u32>,
-    wrapper_ended: bool,
+    wrapper_may_end: bool,
+    wrapper_ended: Option<Duration>,
     build: Option<BuildHandle>,
     failure: Option<anyhow::Error>,
     over: bool,
@@ -73,11 +74,16 @@ impl<'a> Observer<'a> {
         self.notes().wrapper = Some(pid);
     }
 
-    /// From now on the wrapper may end; its children are still looked at.
+    /// From now on the wrapper may end.
     pub(crate) fn let_wrapper_end(&self) {
-        let mut notes = self.notes();
-        notes.wrapper = None;
-        notes.wrapper_ended = false;
+        self.notes().wrapper_may_end = true;
+    }
+
+    /// Waits until a look shows that the wrapper has ended, and says when that was. It is the time of what else that
+    /// look has shown, so that an agent which had ended by then does not seem to have ended later.
+    pub(crate) fn wrapper_end(&self, bound: Duration) -> Result<Duration> {
+        self.wait(bound, |notes| notes.wrapper_ended.is_some())?;
+        self.notes().wrapper_ended.ok_or_else(|| anyhow!("waited {} s in vain for agent-wrap's end", bound.as_secs()))
     }
 
     /// From now on this build is looked at.
@@ -96,17 +102,21 @@ impl<'a> Observer<'a> {
             if over {
                 return;
             }
+            // The wrapper first: what lives after a wrapper that has ended has outlived it.
+            let wrapper_ended = wrapper.is_some_and(|wrapper| !is_alive(wrapper));
             agents.extend(wrapper.map(children).unwrap_or_default());
             let agent = agents.iter().any(|agent| is_alive(*agent));
-            let wrapper_ended = wrapper.is_some_and(|wrapper| !is_alive(wrapper));
             let seen = stage.node(node).and_then(|node| {
                 let build = build.map(|build| stage.build(&build)).transpose()?;
                 Ok((node, build))
             });
+            let at = self.time();
             let mut notes = self.notes();
-            notes.wrapper_ended = wrapper_ended && notes.wrapper == wrapper;
+            if wrapper_ended {
+                notes.wrapper_ended.get_or_insert(at);
+            }
             match seen {
-                Ok((node, build)) => notes.write_down(self.time(), agent, node, build),
+                Ok((node, build)) => notes.write_down(at, agent, node, build),
                 Err(error) => {
                     notes.failure = Some(error);
                     self.changed.notify_all();
@@ -155,7 +165,7 @@ impl<'a> Observer<'a> {
             if come(&notes) {
                 return Ok(true);
             }
-            if notes.wrapper_ended {
+            if notes.wrapper_ended.is_some() && !notes.wrapper_may_end {
                 bail!("agent-wrap has ended, which it should not have yet");
             }
             let left = bound.saturating_sub(now().saturating_duration_since(start));

@@ -96,9 +96,9 @@ fn until_end_of_input() -> Exit {
     Exit(0)
 }
 
-/// Says something on standard error, where an agent's log goes.
+/// Says something on standard error, where an agent's log goes. In one write, because a signal may end us between two.
 pub(crate) fn complain(words: &str) {
-    drop(writeln!(std::io::stderr(), "{words}"));
+    drop(std::io::stderr().write_all(format!("{words}\n").as_bytes()));
 }
 
 /// Says something on standard output, at once.
