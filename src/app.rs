@@ -27,7 +27,7 @@ use crate::quoted::quoted;
 use crate::shortage::cause_of;
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::Record;
-use crate::telemetry::{self, Format, Story, span_words};
+use crate::telemetry::{self, Format, Logging, Story, span_words};
 
 pub use instead::become_program;
 
@@ -35,6 +35,7 @@ use parts::vain_meanings;
 use start::{Overtaken, Patience, Prepared};
 
 const NO_THREAD: &str = "cannot start a thread for reading files";
+const NO_READING: &str = "cannot read files in a thread";
 
 const SLOW_SETTINGS: &str = "the settings are still being read; is their file on a mount that does not answer, or a \
     pipe that its writer keeps open?";
@@ -83,6 +84,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 
 /// Runs the program from its arguments, its own name first, to its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Result<EarlySignals>) -> ExitCode {
+    process::share_one_heap();
     let clock = Clock::start();
     let surroundings = Surroundings::of_this_process();
     let arguments = translate_docker_agent(arguments.into_iter().collect(), &surroundings);
@@ -96,8 +98,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
         }
         Err(farewell) => return print(&farewell.text, farewell.code),
     };
+    let beside = match Beside::start("files") {
+        Ok(beside) => beside,
+        Err(error) => {
+            say(Format::Text, "not_started", &system(NO_THREAD)(error).to_string());
+            return ExitCode::Internal;
+        }
+    };
     let (asked, default) = (cli.clone(), SignalTable::new([]));
-    let patience = Patience { clock, signals: signals.as_mut().ok(), table: &default };
+    let patience = Patience { clock, beside: &beside, signals: signals.as_mut().ok(), table: &default };
     let tell = || say(Format::Text, "slow_start", SLOW_SETTINGS);
     let loaded = match patience.wait_for(move || config::load(&asked, &surroundings), tell) {
         Ok(Ok(Ok(loaded))) => loaded,
@@ -107,7 +116,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
             return ExitCode::Unconfirmed;
         }
         Err(error) => {
-            say(Format::Text, "not_started", &system(NO_THREAD)(error).to_string());
+            say(Format::Text, "not_started", &system(NO_READING)(error).to_string());
             return ExitCode::Internal;
         }
         Ok(Ok(Err(error))) => {
@@ -125,14 +134,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
     }
     let format = log_format(loaded.settings.log_format);
     let node = loaded.settings.controller.as_ref().map_or("", |controller| controller.node.as_str());
-    let _logging = match telemetry::install(format, log_level(&loaded.settings), node) {
+    let logging = match telemetry::install(format, log_level(&loaded.settings), node) {
         Ok(logging) => logging,
         Err(error) => {
             say(format, "settings", &error.to_string());
             return ExitCode::Configuration;
         }
     };
-    match signals.map_err(system("cannot catch signals")).and_then(|signals| live(clock, cli, &loaded, signals)) {
+    let caught = signals.map_err(system("cannot catch signals"));
+    match caught.and_then(|signals| live(clock, cli, &loaded, signals, beside, &logging)) {
         Ok(code) => code,
         Err(error) => {
             let code = error.code();
@@ -177,7 +187,14 @@ fn log_level(settings: &Settings) -> &'static str {
     }
 }
 
-fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> Result<ExitCode, StartError> {
+fn live(
+    clock: Clock,
+    cli: Cli,
+    loaded: &Loaded,
+    mut signals: EarlySignals,
+    beside: Beside,
+    logging: &Logging,
+) -> Result<ExitCode, StartError> {
     let settings = &loaded.settings;
     for warning in &loaded.warnings {
         tracing::warn!(target: "agent_wrap", event = "settings", "{warning}");
@@ -188,7 +205,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
     }
     let table = SignalTable::new(settings.signals.iter().copied());
     let asked = settings.clone();
-    let patience = Patience { clock, signals: Some(&mut signals), table: &table };
+    let patience = Patience { clock, beside: &beside, signals: Some(&mut signals), table: &table };
     let tell = || {
         tracing::warn!(
             target: "agent_wrap",
@@ -197,7 +214,7 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
              that its writer keeps open?"
         );
     };
-    let prepared = match patience.wait_for(move || start::prepare(&asked), tell).map_err(system(NO_THREAD))? {
+    let prepared = match patience.wait_for(move || start::prepare(&asked), tell).map_err(system(NO_READING))? {
         Ok(prepared) => prepared?,
         Err(Overtaken) => {
             let code = start::overtaken(settings);
@@ -238,10 +255,10 @@ fn live(clock: Clock, cli: Cli, loaded: &Loaded, mut signals: EarlySignals) -> R
     if let Some(survivor) = survivor {
         processes.adopt_survivor(survivor);
     }
-    let beside = Arc::new(Beside::start("files").map_err(system(NO_THREAD))?);
+    let beside = Arc::new(beside);
     let node = settings.controller.as_ref().map(|controller| controller.node.clone()).unwrap_or_default();
     let terminal = signals.terminal();
-    let mut story = Story::new(&node, clock.now()).at_terminal(terminal.is_present());
+    let mut story = Story::new(&node, clock.now()).logged_by(logging).at_terminal(terminal.is_present());
     if let Some(policy) = &policy.node {
         story = story.after_unclean_end(policy.unclean);
         story.online(policy.online);

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The thread. It ends with this, or with what hangs in it.
-#[derive(Debug)]
+/// The thread. It ends with the last of these, or with what hangs in it.
+#[derive(Clone, Debug)]
 pub struct Beside {
     jobs: mpsc::Sender<Job>,
 }
@@ -32,6 +32,11 @@ impl Beside {
         let (jobs, inbox) = mpsc::channel::<Job>();
         thread::Builder::new().name(name.to_owned()).spawn(move || inbox.into_iter().for_each(|job| job()))?;
         Ok(Self { jobs })
+    }
+
+    /// Has something done; whoever wants to know when has to see to that. It is lost when an earlier one has panicked.
+    pub fn submit(&self, work: impl FnOnce() + Send + 'static) {
+        let _ = self.jobs.send(Box::new(work));
     }
 
     /// Has something done, and waits for it without holding up anybody else. What nobody waits for any more is not

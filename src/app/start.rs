@@ -3,10 +3,8 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, mpsc};
 
 use agent_wrap_supervisor::{Moment, OfflinePolicy, Policy, Request, Span};
 use nix::errno::Errno;
@@ -16,6 +14,7 @@ use super::StartError;
 use super::parts::{
     agent_user, controller, host_name, open_state, random_hex, random_number, resolve, runtime_directory,
 };
+use crate::beside::Beside;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::controller::Controller;
@@ -31,6 +30,8 @@ const SLOW: Span = Span::seconds(5);
 /// A wait of the start's, with what it needs to know.
 pub(super) struct Patience<'a> {
     pub(super) clock: Clock,
+    /// Who does what may hang.
+    pub(super) beside: &'a Beside,
     /// The signals, if they could be caught.
     pub(super) signals: Option<&'a mut EarlySignals>,
     /// What they mean, as far as it is known.
@@ -41,7 +42,7 @@ pub(super) struct Patience<'a> {
 pub(super) struct Overtaken;
 
 impl Patience<'_> {
-    /// Has something done in a thread of its own and waits for it. If it hangs, `tell` says so, once, and from then on a
+    /// Has something done beside and waits for it. If it hangs, `tell` says so, once, and from then on a
     /// stop overtakes it. Signals that have come stay for the driver.
     pub(super) fn wait_for<T: Send + 'static>(
         self,
@@ -49,12 +50,13 @@ impl Patience<'_> {
         tell: impl FnOnce(),
     ) -> io::Result<Result<T, Overtaken>> {
         let (done, held) = UnixStream::pair()?;
-        let working = thread::Builder::new().name("start".to_owned()).spawn(move || {
-            let result = work();
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.beside.submit(move || {
+            // A stop may have overtaken us.
+            let _ = answer.send(work());
             drop(held);
-            result
-        })?;
-        let finish = || Ok(Ok(working.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        });
+        let finish = || answered.recv().map(Ok).map_err(|_| io::Error::other("it has panicked"));
         let done = || PollFd::new(done.as_fd(), PollFlags::POLLIN);
         let slow = Moment(self.clock.now().0 + SLOW.0);
         loop {

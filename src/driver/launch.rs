@@ -59,6 +59,13 @@ pub struct Launched {
     reads_secret_once: bool,
 }
 
+/// How far the preparation has come.
+enum Step {
+    Ready(Launched),
+    /// The controller is asked first, or the jar fetched.
+    Lacking(Completion, Option<Inbound>),
+}
+
 impl Launch {
     /// Takes what the settings say. `program` is the command's file, `run` the name of this run; `user`, with the
     /// variables that go with it, is whom the agent runs as.
@@ -152,39 +159,54 @@ impl Launch {
         config::plan(&self.command, &facts)
     }
 
-    /// Gets everything ready.
+    /// Gets everything ready. Files are looked at beside the turn, in as few goes as can be: each costs the start two
+    /// changes of threads.
     pub(super) async fn prepare(
         self: Arc<Self>,
         controller: Option<Arc<Controller>>,
         beside: &impl RunBeside,
     ) -> Result<Launched, Unprepared> {
         let usual = ControllerKind::Jenkins { agent_port: true };
-        let mut plan = self.plan_beside(usual, beside).await?;
-        let mut inbound = None;
+        let fetches = |plan: &Completion| matches!(plan.jar, Jar::Fetch(_));
+        let asked = controller.is_some();
+        let lacks = move |plan: &Completion| asked && (plan.completed || fetches(plan));
+        let (mut plan, mut inbound) = match self.go_on(usual, None, lacks, beside).await? {
+            Step::Ready(launched) => return Ok(launched),
+            Step::Lacking(plan, inbound) => (plan, inbound),
+        };
         if let Some(controller) = &controller {
             if plan.completed {
-                inbound = self.ask(controller).await?;
-                plan = self.plan_beside(inbound.as_ref().map_or(usual, kind), beside).await?;
+                let told = self.ask(controller).await?;
+                (plan, inbound) = match self.go_on(told.as_ref().map_or(usual, kind), told, fetches, beside).await? {
+                    Step::Ready(launched) => return Ok(launched),
+                    Step::Lacking(plan, inbound) => (plan, inbound),
+                };
             }
             if let Jar::Fetch(path) = &plan.jar {
                 fetch(controller, path).await?;
             }
         }
-        beside
-            .run(PATIENCE, move || self.finish(plan, inbound.as_ref()))
-            .await
-            .map_err(|late| not_read(&late))?
-            .map_err(Unprepared::Other)
+        let finished = beside.run(PATIENCE, move || self.finish(plan, inbound.as_ref())).await;
+        finished.map_err(|late| not_read(&late))?.map_err(Unprepared::Other)
     }
 
-    /// As [`plan`](Self::plan), which looks at files, beside the turn.
-    async fn plan_beside(
+    /// Plans with what is known, and finishes the plan unless it lacks something.
+    async fn go_on(
         self: &Arc<Self>,
         kind: ControllerKind,
+        inbound: Option<Inbound>,
+        lacks: impl FnOnce(&Completion) -> bool + Send + 'static,
         beside: &impl RunBeside,
-    ) -> Result<Completion, Unprepared> {
+    ) -> Result<Step, Unprepared> {
         let this = Arc::clone(self);
-        beside.run(PATIENCE, move || this.plan(kind)).await.map_err(|late| not_read(&late))
+        let work = move || {
+            let plan = this.plan(kind);
+            if lacks(&plan) {
+                return Ok(Step::Lacking(plan, inbound));
+            }
+            this.finish(plan, inbound.as_ref()).map(Step::Ready)
+        };
+        beside.run(PATIENCE, work).await.map_err(|late| not_read(&late))?.map_err(Unprepared::Other)
     }
 
     /// Hands over the secret, and says what is executed.
@@ -358,6 +380,8 @@ impl<S: Shells> Turn<S> {
                 if let Some(processes) = self.driver.processes.left_behind() {
                     self.driver.story.left_behind(&processes);
                 }
+                // What has been said of it stands before its own first words.
+                self.driver.story.be_read();
                 self.driver.processes.spawn(generation, &launched);
                 self.launched = Some((generation, launched));
             }

@@ -23,6 +23,7 @@
 mod binfmt;
 mod format;
 mod guard;
+mod heap;
 mod identity;
 mod leftovers;
 mod limit;
@@ -51,6 +52,7 @@ use nix::unistd::{Pid, getpid};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedSender;
 
+pub use heap::share_one_heap;
 pub use identity::AgentIdentity;
 pub use program::keeps_death_signal;
 pub use resolve::{Fault, Unresolved, explain, resolve};

@@ -2,6 +2,11 @@
 
 use std::{fs, io};
 
+use super::trail;
+
+/// A line of `/proc/PID/stat` has 52 numbers and a name of at most 64 bytes.
+const LONGEST_STAT: usize = 2048;
+
 /// The fields of `/proc/PID/stat` that are of use here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
@@ -24,7 +29,11 @@ impl Stat {
 
 /// Reads `/proc/PID/stat`; `None` for a process that does not exist or may not be seen.
 pub(super) fn stat(pid: i32) -> Option<Stat> {
-    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    // All processes are read at times: a file of /proc has no length, so that the standard library reads it in bits.
+    let mut text = [0; LONGEST_STAT];
+    let file = trail::open_in_proc(pid, "stat").ok()?;
+    let length = trail::read_all(&file, &mut text).ok()?;
+    parse(text.get(..length)?)
 }
 
 /// The name of a process, as `ps` shows it; it is not to be trusted, and has no control characters.
@@ -43,6 +52,11 @@ pub(super) fn all() -> io::Result<Vec<Stat>> {
         }
     }
     Ok(all)
+}
+
+/// Whether this process is in the list of all of them.
+fn lists(pid: i32) -> bool {
+    fs::read_dir("/proc").is_ok_and(|entries| entries.flatten().any(|entry| numeric(&entry.file_name()) == Some(pid)))
 }
 
 /// The children of this process, zombies included, whichever of its threads they belong to.
@@ -68,7 +82,7 @@ pub(super) fn lacking() -> Option<String> {
     let me = nix::unistd::getpid().as_raw();
     let lacks = if stat(me).is_none() {
         "/proc shows no processes"
-    } else if !all().is_ok_and(|all| all.iter().any(|stat| stat.pid == me)) {
+    } else if !lists(me) {
         "/proc cannot be listed"
     } else if boot_id().is_err() {
         "/proc/sys/kernel/random/boot_id cannot be read"

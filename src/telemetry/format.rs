@@ -15,7 +15,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::outlet::{LostWords, Outlet};
+use super::outlet::{Courtesy, LostWords, Outlet};
 use super::story::Line;
 use super::visible::visible;
 use crate::mask;
@@ -59,6 +59,13 @@ pub enum InstallError {
 /// Logging that is set up; dropped, it takes care of the last lines.
 #[must_use]
 pub struct Logging(Arc<Outlet>);
+
+impl Logging {
+    /// For whoever lets its lines be read before he goes on.
+    pub(super) fn courtesy(&self) -> Courtesy {
+        Courtesy::to(&self.0)
+    }
+}
 
 impl Drop for Logging {
     fn drop(&mut self) {

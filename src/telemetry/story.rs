@@ -6,7 +6,8 @@ use agent_wrap_supervisor::{
 };
 
 use super::explained::Explained;
-use super::format::Level;
+use super::format::{Level, Logging};
+use super::outlet::Courtesy;
 use super::words::{builds_words, exit_words, owner_words, signal_name, span_words, spawn_failure_words, times_words};
 
 /// One line: how loud, a stable name for programs, and words for people.
@@ -42,6 +43,7 @@ pub struct Story {
     interrupted: bool,
     kill_asked: bool,
     explained: Explained,
+    log: Courtesy,
 }
 
 impl Story {
@@ -63,7 +65,15 @@ impl Story {
             interrupted: false,
             kill_asked: false,
             explained: Explained::default(),
+            log: Courtesy::default(),
         }
+    }
+
+    /// Its lines are written by this log.
+    #[must_use]
+    pub fn logged_by(mut self, logging: &Logging) -> Self {
+        self.log = logging.courtesy();
+        self
     }
 
     /// Somebody at a terminal reads it, who is told what another Ctrl-C would do.
@@ -95,11 +105,18 @@ impl Story {
         self.explained.lacks(words);
     }
 
-    /// Everything that was decided has been told: logs what it would have gone with.
+    /// Everything that was decided has been told and done: logs what it would have gone with, and lets what was said be
+    /// read before anything new happens.
     pub fn told_all(&mut self) {
         if let Some(line) = self.explained.not_tried_again() {
             line.log(&self.node);
         }
+        self.be_read();
+    }
+
+    /// Lets what was said be read, if somebody does.
+    pub fn be_read(&self) {
+        self.log.wait();
     }
 
     /// Logs what an agent that has ended has left behind.
