@@ -10,6 +10,7 @@ use std::ffi::{CStr, OsStr, OsString};
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::str::SplitAsciiWhitespace;
 
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
@@ -155,6 +156,8 @@ impl Trail {
             match open_in_proc(pid, "environ").and_then(|file| self.read(&file)) {
                 Ok(Some(environment)) => return environment,
                 Ok(None) => {}
+                // What has ended belongs to root, and an ordinary user may not open its files.
+                Err(Errno::EACCES | Errno::EPERM) if has_ended(pid) => return Environment::Gone,
                 Err(Errno::EACCES | Errno::EPERM) => return Environment::Hidden,
                 // Gone, or hidden altogether.
                 Err(_) => return Environment::Gone,
@@ -231,11 +234,26 @@ fn is_out_of_reach(pid: i32) -> bool {
 
 /// The parent, which is the second field after the name in `/proc/PID/stat`.
 fn parent(pid: i32) -> Option<i32> {
+    fields_of_stat(pid, |mut fields| fields.nth(1)?.parse().ok())
+}
+
+/// Whether it waits to be reaped and no thread of it runs any more.
+fn has_ended(pid: i32) -> bool {
+    let ended = fields_of_stat(pid, |mut fields| {
+        let state = fields.next()?;
+        let threads: u32 = fields.nth(16)?.parse().ok()?;
+        Some(matches!(state, "Z" | "X") && threads <= 1)
+    });
+    ended == Some(true)
+}
+
+/// Hands over the fields after the name in `/proc/PID/stat`. Allocates nothing.
+fn fields_of_stat<T>(pid: i32, read: impl FnOnce(SplitAsciiWhitespace<'_>) -> Option<T>) -> Option<T> {
     let mut text = [0; 512];
-    let read = read_all(&open_in_proc(pid, "stat").ok()?, &mut text).ok()?;
-    let text = text.get(..read)?;
+    let length = read_all(&open_in_proc(pid, "stat").ok()?, &mut text).ok()?;
+    let text = text.get(..length)?;
     let after_name = text.get(text.iter().rposition(|&byte| byte == b')')? + 1..)?;
-    std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+    read(std::str::from_utf8(after_name).ok()?.split_ascii_whitespace())
 }
 
 /// Hands over every pid that `/proc` shows.
@@ -272,7 +290,9 @@ fn next_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
     use std::io::Read as _;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process::{Child, Command, Stdio};
 
     use super::*;
@@ -331,6 +351,24 @@ mod tests {
 
     #[test]
     fn the_dead_are_nobodys_and_other_users_are_hidden() {
+        dead_and_hidden();
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        // And as an ordinary user, in a process of its own, whose program that user can get at.
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+        let program = place.path().join("tests");
+        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let mut look = Command::new("setpriv");
+        look.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program).current_dir("/");
+        look.args(["--exact", "process::trail::tests::the_dead_are_nobodys_and_other_users_are_hidden"]);
+        let output = look.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && words.contains("1 passed"), "{words}");
+    }
+
+    fn dead_and_hidden() {
         let mut ended = Asleep::with(&[(MARKER, "r")]);
         ended.0.kill().unwrap();
         let trail = Trail::of(["r"], []);

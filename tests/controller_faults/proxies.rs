@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use agent_wrap_testbed::simulated::{Fault, On, Operation, Options};
@@ -81,7 +82,9 @@ impl Nginx {
              }}"
         );
         fs::write(dir.path().join("nginx.conf"), configuration).expect("the configuration is written");
-        let process = Command::new("nginx")
+        // Debian keeps it in a directory that only root's PATH has.
+        let program = ["/usr/sbin/nginx", "nginx"].into_iter().find(|program| Path::new(program).exists());
+        let process = Command::new(program.unwrap_or("nginx"))
             .args(["-p", &path(""), "-c", &path("nginx.conf")])
             .stderr(Stdio::null())
             .spawn()

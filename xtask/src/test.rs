@@ -40,7 +40,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         install::packages(install::User::Test);
         install::hudson();
     }
-    run::check(run::cargo().args(["build", "--workspace", "--bins"]).args(run::locked()))?;
 
     let skips = cache.join(format!("skips-{}", std::process::id()));
     fs::write(&skips, "").with_context(|| format!("cannot write {}", skips.display()))?;

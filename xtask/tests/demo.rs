@@ -14,7 +14,7 @@ use nix::{
 fn demo(options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     // Pipes and a locale without more than ASCII: no colours, no lines of Unicode.
-    command.arg("demo").args(options).env("LC_ALL", "C").stdin(Stdio::null());
+    command.args(["demo", "--rehearse"]).args(options).env("LC_ALL", "C").stdin(Stdio::null());
     command
 }
 

@@ -117,12 +117,18 @@ fn beside_us(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Plays the life, draws it, and says whether every promise was kept.
-pub(crate) fn play<S: Stage + Sync>(stage: &S, scene: Scene, voice: &Voice, interrupted: &AtomicBool) -> Result<bool> {
+/// Plays the life, with pauses for reading or without, draws it, and says whether every promise was kept.
+pub(crate) fn play<S: Stage + Sync>(
+    stage: &S,
+    scene: Scene,
+    voice: &Voice,
+    pauses: bool,
+    interrupted: &AtomicBool,
+) -> Result<bool> {
     need_children()?;
     let gate = scene.gate();
     stage.mark(NODE, REASON)?;
-    let observer = Observer::new(interrupted);
+    let observer = Observer::new(interrupted, if pauses { READING } else { Duration::ZERO });
     let life = thread::scope(|scope| {
         scope.spawn(|| observer.observe(stage, NODE));
         let life = acts(stage, &observer, scene.command, &gate, *voice);
@@ -146,7 +152,7 @@ pub(crate) fn play<S: Stage + Sync>(stage: &S, scene: Scene, voice: &Voice, inte
 fn acts(stage: &dyn Stage, observer: &Observer<'_>, mut command: Command, gate: &Path, voice: Voice) -> Result<Life> {
     observer.until("the mark", BOUND, |look| look.mark.is_some())?;
     voice.narrate(&format!("an earlier job has marked node {NODE:?} offline: \"{REASON}\""))?;
-    observer.linger(READING)?;
+    observer.linger(1)?;
 
     if !voice.style.colours {
         command.env("NO_COLOR", "1");
@@ -174,19 +180,19 @@ fn under_the_wrapper(
 ) -> Result<Life> {
     observer.watch_wrapper(wrapper.id());
     observer.until("the agent's connection", BOUND, |look| look.connected && look.mark.is_none())?;
-    observer.linger(READING)?;
+    observer.linger(1)?;
 
     let build = stage.start_build(NODE, gate)?;
     observer.watch_build(build.clone());
     observer.until("the build", BOUND, |look| look.build == Some(BuildState::Running))?;
     voice.narrate(&format!("a build of {} is running on the node", build.job))?;
-    observer.linger(READING)?;
+    observer.linger(1)?;
 
     voice.narrate("Ctrl-C is pressed at agent-wrap's terminal, in the middle of the build")?;
     let pressed = observer.time();
     wrapper.press_ctrl_c()?;
     observer.until("the mark", BOUND, |look| look.mark.is_some())?;
-    observer.linger(2 * READING)?;
+    observer.linger(2)?;
 
     voice.narrate("the build has done its work")?;
     fs::write(gate, "").context("cannot let the build end")?;

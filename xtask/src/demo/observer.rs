@@ -43,6 +43,7 @@ pub(crate) struct Sight {
 pub(crate) struct Observer<'a> {
     begin: Instant,
     interrupted: &'a AtomicBool,
+    reading: Duration,
     notes: Mutex<Notes>,
     changed: Condvar,
 }
@@ -59,9 +60,9 @@ struct Notes {
 }
 
 impl<'a> Observer<'a> {
-    /// The story begins now.
-    pub(crate) fn new(interrupted: &'a AtomicBool) -> Self {
-        Self { begin: now(), interrupted, notes: Mutex::default(), changed: Condvar::new() }
+    /// The story begins now; people get this much time to read a little.
+    pub(crate) fn new(interrupted: &'a AtomicBool, reading: Duration) -> Self {
+        Self { begin: now(), interrupted, reading, notes: Mutex::default(), changed: Condvar::new() }
     }
 
     /// The time since the story began.
@@ -146,9 +147,9 @@ impl<'a> Observer<'a> {
             .and_then(|seen| if seen { Ok(()) } else { bail!("waited {} s in vain for {what}", bound.as_secs()) })
     }
 
-    /// Gives people time to read.
-    pub(crate) fn linger(&self, time: Duration) -> Result<()> {
-        self.wait(time, |_| false).map(drop)
+    /// Gives people time to read as much, or more.
+    pub(crate) fn linger(&self, much: u32) -> Result<()> {
+        self.wait(much * self.reading, |_| false).map(drop)
     }
 
     /// Waits at most this long; whether it has come.
