@@ -253,7 +253,8 @@ fn an_account_that_may_not_know_the_secret_is_told_what_is_missing() {
 
 #[test]
 fn a_secret_that_is_refused_counts_where_the_agent_is_to_be_started_all_the_same() {
-    let (_, outcome) = one_that_may_only_look(&["--restart-limit", "2", "--if-refused", "start"]);
+    let (_, outcome) =
+        one_that_may_only_look(&["--restart-limit", "1", "--if-refused", "start", "--offline-timeout", "1s"]);
     outcome.expect_code(71);
     assert!(outcome.has("giving_up"), "{}", outcome.text());
 }

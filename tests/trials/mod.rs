@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 /// How many run at a time, unless the command line says otherwise.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 96;
 
 /// A test of this name.
 pub fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
