@@ -246,9 +246,10 @@ fn an_interrupt_stops_as_well() {
     said.wait_for("hanging");
     wrap.signal(Signal::SIGINT);
     wrap.outcome().expect_code(0);
-    let signals: Vec<_> = said.rest().into_iter().filter(|line| line.starts_with("signal")).collect();
-    assert_eq!(signals.first().map(String::as_str), Some("signal TERM"), "{signals:?}");
-    assert!(!signals.contains(&"signal INT".to_owned()), "{signals:?}");
+    let mut signals = said.rest();
+    // The CONT that goes with the TERM may be handled first, or not at all.
+    signals.retain(|line| line.starts_with("signal") && line != "signal CONT");
+    assert_eq!(signals, ["signal TERM"]);
 }
 
 #[test]
