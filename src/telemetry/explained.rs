@@ -2,7 +2,7 @@
 
 use agent_wrap_supervisor::Span;
 
-use super::story::{Line, warn};
+use super::line::{Line, warn};
 use super::words::span_words;
 
 /// Keeps what people have been told already.

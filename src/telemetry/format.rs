@@ -15,8 +15,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::line::Line;
 use super::outlet::{Courtesy, LostWords, Outlet};
-use super::story::Line;
 use super::visible::visible;
 use crate::mask;
 use crate::quoted::quoted;

@@ -2,6 +2,7 @@
 
 mod explained;
 mod format;
+mod line;
 mod outlet;
 mod story;
 #[cfg(test)]

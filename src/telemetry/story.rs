@@ -1,25 +1,17 @@
 //! The story: each note of the supervisor as a line of text, with the times that people want to know.
 
 use agent_wrap_supervisor::{
-    Effect, Ending, Failure, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span,
-    SpawnFailure, StopSource,
+    Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, StopSource,
 };
 
 use super::explained::Explained;
-use super::format::{Level, Logging};
+use super::format::Logging;
+use super::line::{Line, debug, error, info, warn};
 use super::outlet::Courtesy;
-use super::words::{builds_words, exit_words, owner_words, signal_name, span_words, spawn_failure_words, times_words};
-
-/// One line: how loud, a stable name for programs, and words for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// How loud it is.
-    pub level: Level,
-    /// A stable name, for filters.
-    pub event: &'static str,
-    /// The words.
-    pub text: String,
-}
+use super::words::{
+    builds_words, exit_words, lift_words, mark_words, owner_words, processes_words, quoted, signal_name, source_words,
+    span_words, spawn_failure_words, times_words,
+};
 
 /// Keeps the moments from which times are counted. It decides nothing.
 #[derive(Debug)]
@@ -378,10 +370,10 @@ impl Story {
             ),
             Note::LeftoversFound { alive, ended } => {
                 let what = if *ended { "ending them" } else { "leaving them, as --leftovers=leave says" };
-                warn("leftovers_found", format!("the agent left {} behind; {what}", processes(*alive)))
+                warn("leftovers_found", format!("the agent left {} behind; {what}", processes_words(*alive)))
             }
             Note::LeftoversRemain { alive } => {
-                warn("leftovers_remain", format!("{} could not be ended", processes(*alive)))
+                warn("leftovers_remain", format!("{} could not be ended", processes_words(*alive)))
             }
         }
     }
@@ -476,63 +468,4 @@ impl Story {
 
 fn unusable(event: &'static str, why: &str, failure: &Failure, code: u8) -> Line {
     error(event, format!("{why}, the agent was not started (exit code {code}): {}", failure.words))
-}
-
-fn source_words(source: StopSource) -> &'static str {
-    match source {
-        StopSource::Terminate => "stop",
-        StopSource::Interrupt => "stop (Ctrl-C)",
-        StopSource::Hangup => "the terminal has hung up",
-        StopSource::Control => "stop by request",
-    }
-}
-
-fn lift_words(method: LiftMethod) -> &'static str {
-    match method {
-        LiftMethod::Cli => "the command online-node",
-        LiftMethod::Toggle => "a toggle",
-    }
-}
-
-fn mark_words(method: MarkMethod) -> &'static str {
-    match method {
-        MarkMethod::ChangeCause => "changeOfflineCause",
-        MarkMethod::Toggle => "a toggle",
-    }
-}
-
-fn processes(count: u32) -> String {
-    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
-}
-
-/// A reason in quotes, on one line and of a bearable length: it is somebody else's text. Our marker is for programs,
-/// and the words beside the reason say already whose mark it is.
-pub(super) fn quoted(reason: &str) -> String {
-    const LONGEST: usize = 200;
-    let reason = match reason.rsplit_once(" [agent-wrap ") {
-        Some((words, marker)) if marker.ends_with(']') => words,
-        _ => reason,
-    };
-    let mut text: String =
-        reason.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect();
-    if reason.chars().count() > LONGEST {
-        text.push('…');
-    }
-    if text.is_empty() { "no reason given".to_owned() } else { format!("\"{text}\"") }
-}
-
-fn debug(event: &'static str, text: impl Into<String>) -> Line {
-    Line { level: Level::Debug, event, text: text.into() }
-}
-
-fn info(event: &'static str, text: impl Into<String>) -> Line {
-    Line { level: Level::Info, event, text: text.into() }
-}
-
-pub(super) fn warn(event: &'static str, text: impl Into<String>) -> Line {
-    Line { level: Level::Warn, event, text: text.into() }
-}
-
-fn error(event: &'static str, text: impl Into<String>) -> Line {
-    Line { level: Level::Error, event, text: text.into() }
 }

@@ -6,7 +6,8 @@ use agent_wrap_supervisor::{
 };
 
 use super::format::Level;
-use super::story::{Story, quoted};
+use super::story::Story;
+use super::words::quoted;
 
 fn at(millis: u64) -> Moment {
     Moment::default() + Span(millis)

@@ -1,6 +1,8 @@
 //! Words for times, exits and reasons.
 
-use agent_wrap_supervisor::{Build, Exit, OfflineReason, Owner, Span, SpawnFailure};
+use agent_wrap_supervisor::{
+    Build, Exit, LiftMethod, MarkMethod, OfflineReason, Owner, Span, SpawnFailure, StopSource,
+};
 use nix::errno::Errno;
 
 use crate::shortage::Shortage;
@@ -135,6 +137,49 @@ pub fn offline_reason(reason: &OfflineReason, host: &str, stopping: impl FnOnce(
             other => other,
         })
         .collect()
+}
+
+pub(super) fn source_words(source: StopSource) -> &'static str {
+    match source {
+        StopSource::Terminate => "stop",
+        StopSource::Interrupt => "stop (Ctrl-C)",
+        StopSource::Hangup => "the terminal has hung up",
+        StopSource::Control => "stop by request",
+    }
+}
+
+pub(super) fn lift_words(method: LiftMethod) -> &'static str {
+    match method {
+        LiftMethod::Cli => "the command online-node",
+        LiftMethod::Toggle => "a toggle",
+    }
+}
+
+pub(super) fn mark_words(method: MarkMethod) -> &'static str {
+    match method {
+        MarkMethod::ChangeCause => "changeOfflineCause",
+        MarkMethod::Toggle => "a toggle",
+    }
+}
+
+pub(super) fn processes_words(count: u32) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
+}
+
+/// A reason in quotes, on one line and of a bearable length: it is somebody else's text. Our marker is for programs,
+/// and the words beside the reason say already whose mark it is.
+pub(super) fn quoted(reason: &str) -> String {
+    const LONGEST: usize = 200;
+    let reason = match reason.rsplit_once(" [agent-wrap ") {
+        Some((words, marker)) if marker.ends_with(']') => words,
+        _ => reason,
+    };
+    let mut text: String =
+        reason.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect();
+    if reason.chars().count() > LONGEST {
+        text.push('…');
+    }
+    if text.is_empty() { "no reason given".to_owned() } else { format!("\"{text}\"") }
 }
 
 #[cfg(test)]
