@@ -92,7 +92,7 @@ fn at_the_stop() {
     let outcome = wrap.stop();
     outcome.expect_code(74);
     // Neither the requests' own time of ten seconds nor the drain's five minutes were waited for.
-    expect_words(&outcome, &["which could not be set within 2 s", "not waiting for builds"]);
+    expect_words(&outcome, &["was not read back within 2 s", "not waiting for builds"]);
     assert!(!outcome.has("killing"), "{}", outcome.text());
 }
 

@@ -48,6 +48,10 @@ impl World {
                 self.checks.read(view.mark.clone(), view.connected == Some(true), &self.policy, first);
             }
             Event::NodeWritten { outcome: WriteOutcome::Accepted | WriteOutcome::Unsupported { .. }, .. } => {}
+            Event::NodeWritten { request, outcome: WriteOutcome::Unknown(_) } => {
+                self.checks.lost(*request, self.active, &self.policy);
+                self.checks.disturbed = self.now;
+            }
             _ => self.checks.disturbed = self.now,
         }
         self.tell(event);
