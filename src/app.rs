@@ -87,10 +87,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
     process::share_one_heap();
     let clock = Clock::start();
     let surroundings = Surroundings::of_this_process();
-    let arguments = translate_docker_agent(arguments.into_iter().collect(), &surroundings);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let without_options = config::is_docker_agent(&arguments);
+    let arguments = translate_docker_agent(arguments, &surroundings);
     let parsed = cli::parse(arguments, io::stderr().is_terminal());
     let cli = match parsed {
-        Ok(cli) => cli,
+        Ok(cli) => Cli { without_options, ..cli },
         Err(farewell) if farewell.to_stderr => {
             let text: String = farewell.text.lines().map(|line| format!("{}\n", telemetry::visible(line))).collect();
             telemetry::say(&text);

@@ -20,6 +20,8 @@ pub struct Cli {
     pub config: Option<PathBuf>,
     /// `--print-config`: show the settings in force and exit.
     pub print_config: bool,
+    /// No option could be given: called as `jenkins-agent`, where all arguments are the agent's.
+    pub without_options: bool,
     /// The agent's command; empty only with `--print-config`.
     pub command: Vec<OsString>,
 }
@@ -68,7 +70,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: bool) -> R
         return Err(Farewell { text: text.to_owned(), to_stderr: true, code: ExitCode::Usage });
     }
     let config = matches.remove_one("config");
-    Ok(Cli { flags: Flags::from_matches(&mut matches), config, print_config, command: words })
+    let flags = Flags::from_matches(&mut matches);
+    Ok(Cli { flags, config, print_config, without_options: false, command: words })
 }
 
 /// What clap says, each line with our name: it may stand between lines of others.

@@ -13,8 +13,10 @@ use crate::quoted::quoted;
 /// What a completion depends on besides the command.
 #[derive(Clone, Copy)]
 pub struct CompletionFacts<'a> {
-    /// The controller's root with its slash, and the node; `None` for `--standalone`.
+    /// The controller's root with its slash, and the node; `None` where neither is known, with `--standalone`.
     pub controller: Option<(&'a str, &'a str)>,
+    /// The controller is not asked for anything.
+    pub standalone: bool,
     /// What kind of controller it is.
     pub kind: ControllerKind,
     /// Where the file with the secret will be.
@@ -133,7 +135,8 @@ enum Lack<'a> {
 }
 
 fn lack<'a>(agent: &AgentCommand, facts: &CompletionFacts<'a>) -> Option<Lack<'a>> {
-    match facts.controller.filter(|_| !facts.stdio && !agent.has_connection()) {
+    let is_enough = !facts.standalone || facts.secret_given || agent.secret().is_some();
+    match facts.controller.filter(|_| is_enough && !facts.stdio && !agent.has_connection()) {
         Some((url, node)) => Some(Lack::Connection { url, node }),
         None => (facts.secret_given && agent.lacks_secret()).then_some(Lack::Secret),
     }
@@ -236,7 +239,7 @@ fn find_jar(at: usize, facts: &CompletionFacts<'_>, command: &mut [OsString]) ->
         return Jar::Ready;
     }
     match (facts.jar_dir, path.file_name()) {
-        (Some(folder), Some(name)) if path.is_relative() && facts.controller.is_some() => {
+        (Some(folder), Some(name)) if path.is_relative() && !facts.standalone => {
             let fetched = folder.join(name);
             command[at] = fetched.clone().into();
             Jar::Fetch(fetched)
@@ -335,6 +338,7 @@ mod tests {
     fn facts() -> CompletionFacts<'static> {
         CompletionFacts {
             controller: Some(("https://ci/x/", "a b")),
+            standalone: false,
             kind: PORT,
             secret_file: Path::new("/run/s"),
             secret_given: false,
@@ -383,6 +387,25 @@ mod tests {
     }
 
     #[test]
+    fn without_a_controller_to_ask_the_settings_have_to_be_enough() {
+        let standalone = CompletionFacts { standalone: true, jar_dir: None, ..facts() };
+        let given = CompletionFacts { secret_given: true, ..standalone };
+        let agent = "java -jar agent.jar";
+        for (line, facts, added) in [
+            ("", given, " -url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
+            (" -webSocket", given, " -url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
+            (" -secret @f", standalone, " -url https://ci/x/ -name a b -noReconnect"),
+            ("", standalone, ""),
+            (" -direct h:1 -secret @f", given, ""),
+        ] {
+            let line = format!("{agent}{line}");
+            assert_eq!(planned(&line, &facts).0, format!("{line}{added}"));
+        }
+        let absent = CompletionFacts { exists: &|_| false, jar_dir: Some(Path::new("/state/ci")), ..given };
+        assert_eq!(planned(agent, &absent).1.jar, Jar::Missing("agent.jar".into()));
+    }
+
+    #[test]
     fn a_local_jnlp_file_says_what_the_command_line_cannot() {
         assert_eq!(
             local_jnlp("https://ci/?a&b", "<n>", "00ff"),
@@ -400,7 +423,7 @@ mod tests {
     #[test]
     fn everything_else_stays_as_it_is() {
         let stdio = CompletionFacts { stdio: true, ..facts() };
-        let standalone = CompletionFacts { controller: None, ..facts() };
+        let standalone = CompletionFacts { controller: None, standalone: true, ..facts() };
         for (line, facts) in [
             ("java -jar agent.jar", stdio),
             ("java -jar agent.jar", standalone),
@@ -507,7 +530,7 @@ mod tests {
     #[test]
     fn a_command_that_may_run_the_agent_elsewhere_stays_as_it_is_and_that_is_said() {
         let absent = CompletionFacts { exists: &|_| false, secret_given: true, ..facts() };
-        let standalone = CompletionFacts { controller: None, secret_given: false, ..absent };
+        let standalone = CompletionFacts { controller: None, standalone: true, secret_given: false, ..absent };
         let agent = "java -jar /opt/agent.jar";
         for (line, facts, said) in [
             (format!("ssh host {agent}"), absent, &["how to connect"][..]),
@@ -536,7 +559,7 @@ mod tests {
         for (line, facts) in [
             ("java -jar /opt/agent.jar", absent),
             ("java -jar agent.jar", CompletionFacts { jar_dir: None, ..absent }),
-            ("java -jar agent.jar", CompletionFacts { controller: None, ..absent }),
+            ("java -jar agent.jar", CompletionFacts { controller: None, standalone: true, ..absent }),
         ] {
             let (planned, completion) = planned(line, &facts);
             assert!(planned.starts_with(line));

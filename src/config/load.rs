@@ -12,8 +12,8 @@ use super::print::print;
 use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
-    ControllerSettings, Credentials, LogFormat, LogLevel, ReasonTemplate, SecretSource, Settings, Surroundings,
-    environment, file, missing, parse,
+    Connection, ControllerSettings, Credentials, LogFormat, LogLevel, ReasonTemplate, SecretSource, Settings,
+    Surroundings, environment, file, missing, parse,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -56,8 +56,16 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
     if !standalone && command.is_agent {
         resolver.infer_from_command(&command);
     }
-    let controller = if standalone { None } else { resolver.controller(&command, cli, path) };
-    let settings = resolver.settings(controller, &cli.command);
+    let controller = resolver.controller(standalone, &command, cli, path);
+    let settings = resolver.settings(controller, &cli.command).map(|settings| match settings.controller {
+        Some(ControllerSettings { url, node, .. }) if standalone => {
+            Settings { controller: None, unasked: Some(Connection { url, node }), ..settings }
+        }
+        controller => Settings { controller, ..settings },
+    });
+    if standalone {
+        resolver.warn_of_half_a_connection(&command);
+    }
     match settings {
         Some(settings) if resolver.problems.is_empty() => {
             Ok(Loaded { settings, warnings: resolver.warnings, values: resolver.values })
@@ -159,30 +167,61 @@ impl Resolver {
         plain
     }
 
-    fn controller(&mut self, command: &AgentCommand, cli: &Cli, file: &Path) -> Option<ControllerSettings> {
+    /// What is said of the controller. It may be said in part where the controller is not asked, and has to be right
+    /// all the same.
+    fn controller(
+        &mut self,
+        standalone: bool,
+        command: &AgentCommand,
+        cli: &Cli,
+        file: &Path,
+    ) -> Option<ControllerSettings> {
         // A fault that is known already may well be the reason why nothing was found.
-        if self.problems.is_empty() {
+        if !standalone && self.problems.is_empty() {
             for (key, noun) in [(Key::Url, "controller"), (Key::Node, "node")] {
                 if self.values.get(key).is_none() {
-                    self.problems.push(missing::setting(key, noun, command, &cli.command, file));
+                    self.problems.push(missing::setting(key, noun, command, cli, file));
                 }
             }
         }
         let url = self.optional(Key::Url, parse::root_url);
         let node = self.optional(Key::Node, parse::node_name);
-        let credentials = self.credentials(cli);
+        let credentials = self.credentials(standalone, cli);
         let ca_file = self.path(Key::CaFile);
         let request_timeout = self.required(Key::RequestTimeout, parse::positive_time);
         Some(ControllerSettings { url: url?, node: node?, credentials, ca_file, request_timeout: request_timeout? })
     }
 
-    fn credentials(&mut self, cli: &Cli) -> Option<Credentials> {
+    fn credentials(&mut self, standalone: bool, cli: &Cli) -> Option<Credentials> {
         let user = self.optional(Key::User, parse::user);
         let token = self.secret(Key::TokenFile);
-        if let (Some(user), None) = (&user, &token) {
-            self.problems.push(missing::token(user, &cli.command));
+        if let (false, Some(user), None) = (standalone, &user, &token) {
+            self.problems.push(missing::token(user, cli));
         }
         token.map(|token| Credentials { user, token })
+    }
+
+    /// Says that what an agent is to be told is not enough to complete its command with, when nobody can be asked for
+    /// the rest.
+    fn warn_of_half_a_connection(&mut self, command: &AgentCommand) {
+        let is_ours = command.jar.is_some() && command.elsewhere.is_none() && !command.has_connection();
+        if !is_ours || self.optional(Key::Stdio, parse::switch) == Some(true) {
+            return;
+        }
+        let is_known =
+            |key: &Key| self.values.get(*key).is_some() || (*key == Key::SecretFile && command.secret().is_some());
+        let (known, lacking): (Vec<_>, Vec<_>) =
+            [Key::Url, Key::Node, Key::SecretFile].into_iter().partition(|key| is_known(key));
+        if known.is_empty() || lacking.is_empty() {
+            return;
+        }
+        let names = |keys: Vec<Key>| keys.into_iter().map(|key| Setting::of(key).name).collect::<Vec<_>>().join(", ");
+        self.warnings.push(format!(
+            "the agent's command does not say how to connect, and nothing is added: with --standalone the controller is \
+             not asked, and of url, node and secret-file the settings have {}, but not {}",
+            names(known),
+            names(lacking)
+        ));
     }
 
     fn secret(&mut self, key: Key) -> Option<SecretSource> {
@@ -257,6 +296,7 @@ impl Resolver {
         let (online, online_match) = online?;
         Some(Settings {
             controller,
+            unasked: None,
             online,
             online_match,
             online_method: online_method?,

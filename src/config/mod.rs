@@ -41,7 +41,7 @@ pub use completion::{
     Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan, runs_agent_jar,
 };
 pub use credentials::{Credentials, SecretError, SecretSource};
-pub use docker_agent::{instead_of_an_agent, translate_docker_agent};
+pub use docker_agent::{instead_of_an_agent, is_docker_agent, translate_docker_agent};
 pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
@@ -59,6 +59,8 @@ pub use secret_file::{SecretFile, SecretFileError};
 pub struct Settings {
     /// The controller and the node on it; `None` for `--standalone`.
     pub controller: Option<ControllerSettings>,
+    /// Where the agent connects to when no controller is asked, as far as the settings say it.
+    pub unasked: Option<Connection>,
     /// Which marks are lifted before the agent's first start.
     pub online: OnlinePolicy,
     /// The regular expression of `--online match=REGEX`, which has been seen to compile.
@@ -105,6 +107,15 @@ pub struct Settings {
     pub signals: Vec<crate::signals::Setting>,
     /// The agent's command, byte for byte as it was given. It may hold a secret: log it with [`shell_quote`] only.
     pub command: Vec<OsString>,
+}
+
+/// What `--standalone` leaves of the settings about the controller: it is only told to the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The controller's root, with a slash at the end.
+    pub url: String,
+    /// The name of the node, not encoded.
+    pub node: String,
 }
 
 /// The controller, and the node on it.

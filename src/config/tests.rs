@@ -266,6 +266,63 @@ fn a_missing_url_names_every_place() {
 }
 
 #[test]
+fn where_no_option_can_be_given_none_is_advised() {
+    let words = |world: &World| {
+        let cli = Cli { without_options: true, ..world.cli() };
+        world.unplaced(&load(&cli, &world.surroundings).unwrap_err().to_string())
+    };
+    insta::assert_snapshot!(words(&World::new(&["--node", "a"], AGENT)), @r##"
+    no controller is given. Looked for in: AGENT_WRAP_URL; JENKINS_URL; url in DIR/agent-wrap.toml (there is no such file); -url and -jnlpUrl of the agent's command. Give it in one of these places, or AGENT_WRAP_STANDALONE=true to run without a controller
+    "##);
+    insta::assert_snapshot!(words(&World::new(&COMPLETE, AGENT).variable("JENKINS_USER_ID", "me")), @r##"
+    the user me is given, but no token. Looked for in: AGENT_WRAP_TOKEN_FILE; AGENT_WRAP_TOKEN; JENKINS_API_TOKEN; token-file in the settings file; agent-wrap.token in $CREDENTIALS_DIRECTORY
+    "##);
+}
+
+#[test]
+fn without_a_controller_the_agent_is_still_told_of_it() {
+    let standalone = |more: &[&'static str]| World::new(&[&["--standalone"], more].concat(), AGENT);
+    let settings = standalone(&COMPLETE).settings();
+    assert_eq!(settings.controller, None);
+    let told = settings.unasked.as_ref().unwrap();
+    assert_eq!((told.url.as_str(), told.node.as_str()), ("https://ci.example.org/", "a"));
+    assert_eq!(standalone(&["--url", "https://ci/"]).settings().unasked, None);
+    let other = standalone(&["--url", "https://other/", "--node", "a"]).settings();
+    assert_eq!(reload(&settings, other), (settings.clone(), vec!["url"]));
+    assert_eq!(reload(&settings, standalone(&[]).settings()), (settings.clone(), vec!["url", "node"]));
+}
+
+#[test]
+fn without_a_controller_half_a_connection_is_warned_about() {
+    let warned = |options: &[&'static str], command: &str| {
+        let world = World::new(&[&["--standalone"], options].concat(), command);
+        world.load().unwrap().warnings.join("")
+    };
+    insta::assert_snapshot!(warned(&COMPLETE, AGENT), @"the agent's command does not say how to connect, and nothing is added: with --standalone the controller is not asked, and of url, node and secret-file the settings have url, node, but not secret-file");
+    assert!(warned(&["--secret-file", "/s"], AGENT).ends_with("have secret-file, but not url, node"));
+    let all = [&COMPLETE[..], &["--secret-file", "/s"]].concat();
+    for (options, command) in [
+        (&all[..], AGENT),
+        (&[], AGENT),
+        (&COMPLETE, "java -jar agent.jar -secret @/s"),
+        (&COMPLETE, "java -jar agent.jar -direct ci:1"),
+        (&[&COMPLETE[..], &["--stdio"]].concat(), AGENT),
+        (&COMPLETE, "ssh host java -jar agent.jar"),
+        (&COMPLETE, "./start.sh"),
+    ] {
+        assert_eq!(warned(options, command), "", "{options:?} {command}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_an_error_without_a_controller_too() {
+    let text = "url = 'ci'\nnode = 'a/b'\nuser = 'a:b'\nca-file = ''\nrequest-timeout = 0\n";
+    let (words, code) = World::new(&["--standalone"], AGENT).file(text).error();
+    assert_eq!((words.lines().count(), code), (5, ExitCode::Configuration), "{words}");
+    World::new(&["--standalone", "--user", "me"], AGENT).settings();
+}
+
+#[test]
 fn every_fault_of_a_file_is_named_with_its_place() {
     let text = "drian = 5\ngrace = []\n\nrestart-limit = \"3\"\ntoken = \"hush\"\nstandalone = \"yes\"\nurl = 5\n\
                 poll = \"5x\"\nca-file = \"\"\nrequest-timeout = 0\nrestart-delay = \"2m\"\ncolouring = 1\n\

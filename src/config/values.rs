@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::table::{COUNT, Key, Setting};
+use super::table::{COUNT, Key};
 use crate::quoted::quoted;
 use crate::signals;
 
@@ -111,12 +111,4 @@ impl Values {
         }
         Ok(())
     }
-}
-
-/// Every place in which a value for this setting is looked for, for the error that says that there is none.
-pub(crate) fn places(key: Key) -> Vec<String> {
-    let setting = Setting::of(key);
-    let mut places = vec![format!("--{}", setting.name), setting.variable()];
-    places.extend(setting.aliases.iter().map(|alias| alias.name.to_owned()));
-    places
 }
