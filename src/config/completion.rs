@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::agent_command::{AgentCommand, Place, is_agent_jar, lines_of};
+use super::agent_command::{AgentCommand, Place, Word, is_agent_jar, lines_of};
 use crate::files::{Inherited, is_stdin};
 use crate::quoted::quoted;
 
@@ -54,6 +54,8 @@ pub struct Completion {
     pub secret: NeededSecret,
     /// The jar.
     pub jar: Jar,
+    /// The first file that the agent is to read, and that is none it could read.
+    pub unfit: Option<PathBuf>,
     /// Whether connection arguments were added; if not, the command is the user's own.
     pub completed: bool,
     /// What the user should know.
@@ -100,6 +102,7 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         command: command.to_vec(),
         secret: NeededSecret::None,
         jar: Jar::Ready,
+        unfit: None,
         completed: false,
         warnings: Vec::new(),
     };
@@ -111,6 +114,15 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         completion.warnings.extend(left_undone(&agent, facts).map(|undone| left_alone(&command[at], &undone)));
         return completion;
     }
+    let (agent, kept) = match without_superseded(&agent, command) {
+        Some(kept) => {
+            completion.warnings.push(SHOWN_SECRET.to_owned());
+            (AgentCommand::read(&kept, &|path| is_lasting(path).then(|| lines_of(path))?), kept)
+        }
+        None => (agent, command.to_vec()),
+    };
+    completion.command.clone_from(&kept);
+    completion.unfit = unfit_file(&agent, &kept, facts);
     hide_secret(&agent, facts, &mut completion);
     let vain = vain_files(&completion.command, facts);
     completion.warnings.extend(vain);
@@ -156,7 +168,7 @@ fn left_undone(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<Stri
         }
         None => {}
     }
-    if agent.secret().is_some_and(|word| word.place != Place::InFile && is_plain_secret(&word.text)) {
+    if agent.secrets().chain(agent.secret()).any(is_shown) {
         undone.push(
             "the node's secret in it is not moved to a file, and everybody can read it (ps): write -secret @FILE, a file \
              of there, instead",
@@ -172,6 +184,11 @@ fn left_alone(program: &OsStr, undone: &str) -> String {
     )
 }
 
+/// A secret that stands in the command itself.
+fn is_shown(word: &Word) -> bool {
+    word.place != Place::InFile && is_plain_secret(&word.text)
+}
+
 /// A secret itself and no reference to the file that holds it.
 fn is_plain_secret(text: &OsStr) -> bool {
     !text.is_empty() && !text.as_bytes().starts_with(b"@")
@@ -182,7 +199,7 @@ fn vain_files(command: &[OsString], facts: &CompletionFacts<'_>) -> Vec<String> 
     let of_word = |word: &OsString| {
         let path = file_of(word).filter(|path| *path != facts.secret_file)?;
         let why = match (facts.inherited)(path) {
-            Inherited::Lasting => return None,
+            Inherited::Lasting | Inherited::Unfit => return None,
             Inherited::Once => {
                 "a pipe, which gives its contents once: an agent that is started again finds nothing in it"
             }
@@ -202,13 +219,47 @@ fn file_of(word: &OsStr) -> Option<&Path> {
     Some(Path::new(OsStr::from_bytes(path)))
 }
 
+/// The first file that the agent is to read its arguments from and cannot, because there is none or it is no file.
+fn unfit_file(agent: &AgentCommand, command: &[OsString], facts: &CompletionFacts<'_>) -> Option<PathBuf> {
+    let secret = agent.secret().and_then(|word| match word.place {
+        Place::Whole(at) => Some(at),
+        Place::AfterEquals(_) | Place::InFile => None,
+    });
+    let words = agent.read_from.map_or(0..0, |from| from..command.len());
+    let paths = words.chain(secret).filter_map(|at| file_of(&command[at]));
+    // What an agent on --stdio reads there is the controller.
+    let mut paths = paths.filter(|path| !(facts.stdio && is_stdin(path)));
+    paths.find(|path| (facts.inherited)(path) == Inherited::Unfit).map(Path::to_owned)
+}
+
+/// The command without the secrets in it that a later one overrules, if there are any: they need not be seen either.
+fn without_superseded(agent: &AgentCommand, command: &[OsString]) -> Option<Vec<OsString>> {
+    let superseded: Vec<&Word> = agent.secrets().rev().skip(1).filter(|word| is_shown(word)).collect();
+    let mut kept = command.to_vec();
+    // From the last to the first, so that the others stay where they are.
+    for word in &superseded {
+        match word.place {
+            Place::Whole(at) if kept[at - 1] == *"-secret" => drop(kept.drain(at - 1..=at)),
+            // Its option is in a file.
+            Place::Whole(at) => kept[at] = OsString::new(),
+            Place::AfterEquals(at) => drop(kept.remove(at)),
+            Place::InFile => {}
+        }
+    }
+    (!superseded.is_empty()).then_some(kept)
+}
+
+const SHOWN_SECRET: &str = "the node's secret stands in the command, where everybody on this machine can read it (ps); the \
+    agent gets it in a file instead, but this program's own arguments still show it: use -secret @FILE, --secret-file, or \
+    leave it out";
+
 /// Moves a secret that stands in the command, or comes through a pipe, into the secret file.
 fn hide_secret(agent: &AgentCommand, facts: &CompletionFacts<'_>, completion: &mut Completion) {
     let Some(word) = agent.secret() else { return };
     if let (Place::Whole(at), Some(path)) = (word.place, file_of(&word.text)) {
         // What an agent on --stdio reads there is the controller.
         let is_its_own = facts.stdio && is_stdin(path);
-        if !is_its_own && (facts.inherited)(path) != Inherited::Lasting {
+        if !is_its_own && matches!((facts.inherited)(path), Inherited::Once | Inherited::Nothing) {
             completion.command[at] = reference(facts.secret_file);
             completion.secret = NeededSecret::Piped(path.to_owned());
         }
@@ -225,12 +276,9 @@ fn hide_secret(agent: &AgentCommand, facts: &CompletionFacts<'_>, completion: &m
         Place::InFile => return,
     }
     completion.secret = NeededSecret::Given(SecretString::from(secret));
-    completion.warnings.push(
-        "the node's secret stands in the command, where everybody on this machine can read it (ps); the agent gets it \
-         in a file instead, but this program's own arguments still show it: use -secret @FILE, --secret-file, or leave \
-         it out"
-            .to_owned(),
-    );
+    if completion.warnings.is_empty() {
+        completion.warnings.push(SHOWN_SECRET.to_owned());
+    }
 }
 
 fn find_jar(at: usize, facts: &CompletionFacts<'_>, command: &mut [OsString]) -> Jar {
@@ -348,6 +396,7 @@ mod tests {
             inherited: &|path| match path.to_str().unwrap() {
                 "/dev/stdin" => Inherited::Once,
                 "/dev/fd/63" => Inherited::Nothing,
+                "/unfit" => Inherited::Unfit,
                 _ => Inherited::Lasting,
             },
         }
@@ -525,6 +574,52 @@ mod tests {
         }
         let hudson = format!("java -jar lib/slave.jar {jnlp}");
         assert_eq!(planned(&hudson, &given).0, hudson);
+    }
+
+    #[test]
+    fn a_file_that_the_agent_cannot_read_is_found() {
+        let stdio = CompletionFacts { stdio: true, inherited: &|_| Inherited::Unfit, ..facts() };
+        let agent = "java -jar agent.jar";
+        for (line, facts, unfit) in [
+            (format!("{agent} -url u -name n -secret @/unfit"), facts(), true),
+            (format!("{agent} @/fit @/unfit"), facts(), true),
+            ("java -cp agent.jar hudson.remoting.jnlp.Main @/unfit".to_owned(), facts(), true),
+            ("./start.sh -url u -name n -secret @/unfit".to_owned(), facts(), true),
+            ("./start.sh -url u -name n -x @/unfit".to_owned(), facts(), false),
+            ("java @/unfit -jar agent.jar -secret @/fit".to_owned(), facts(), false),
+            (format!("ssh host {agent} -secret @/unfit"), facts(), false),
+            (format!("{agent} -secret @/dev/stdin"), stdio, false),
+        ] {
+            let completion = planned(&line, &facts).1;
+            assert_eq!(completion.unfit, unfit.then(|| "/unfit".into()), "{line}");
+            assert!(matches!(completion.secret, NeededSecret::None | NeededSecret::OfTheNode), "{line}");
+        }
+    }
+
+    #[test]
+    fn of_several_secrets_none_stays_in_sight() {
+        let agent = "java -jar agent.jar -url u -name n";
+        for (secrets, left) in [
+            ("-secret abc -secret def", "-secret @/run/s"),
+            ("-secret=abc -secret def -noReconnect", "-secret @/run/s -noReconnect"),
+            ("-secret abc -webSocket -secret=def", "-webSocket -secret @/run/s"),
+            ("-secret abc -secret @f", "-secret @f"),
+            ("-secret abc -secret=def -secret @/dev/stdin", "-secret @/run/s"),
+            ("-secret @f -secret abc", "-secret @f -secret @/run/s"),
+        ] {
+            let (planned, completion) = planned(&format!("{agent} {secrets}"), &facts());
+            assert_eq!(planned, format!("{agent} {left}"), "{secrets}");
+            assert_eq!(completion.warnings.len(), 1, "{secrets}: {:?}", completion.warnings);
+            match completion.secret {
+                NeededSecret::Given(secret) => {
+                    assert_eq!(secret.expose_secret(), if secrets.contains("def") { "def" } else { "abc" });
+                }
+                NeededSecret::Piped(_) | NeededSecret::None => assert!(secrets.contains('@')),
+                other => panic!("{other:?}"),
+            }
+        }
+        let warned = planned(&format!("ssh host {agent} -secret abc -secret @f"), &facts()).1.warnings;
+        assert!(warned[0].contains("everybody can read it"), "{warned:?}");
     }
 
     #[test]

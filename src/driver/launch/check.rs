@@ -9,6 +9,7 @@ use secrecy::SecretString;
 
 use super::Launch;
 use crate::config::{ControllerKind, Jar, NeededSecret, SecretError, SecretFile, SecretFileError, SecretSource};
+use crate::files::{self, FileError};
 use crate::shortage::{Shortage, cause_of};
 use crate::state;
 
@@ -40,6 +41,14 @@ pub enum NotReady {
         /// What is wrong with it.
         error: SecretError,
     },
+    /// A file of the command's own.
+    #[error("the agent's command names @{}, which the agent cannot read: {error}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: FileError,
+    },
     /// The file by which it gets to the agent.
     #[error("the node's secret cannot be handed over to the agent: {0}")]
     SecretFile(#[from] SecretFileError),
@@ -50,7 +59,7 @@ impl NotReady {
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         match self {
-            Self::MissingJar(_) => false,
+            Self::MissingJar(_) | Self::Unfit { .. } => false,
             Self::NoPlace { error, .. } => Shortage::of_error(error).is_some(),
             Self::Secret { error, .. } => error.is_shortage(),
             Self::SecretFile(error) => error.is_shortage(),
@@ -73,6 +82,9 @@ impl Launch {
                 make_writable(folder).map_err(|error| NotReady::NoPlace { folder: folder.to_owned(), error })?;
             }
             Jar::Ready | Jar::Fetch(_) => {}
+        }
+        if let Some(path) = &plan.unfit {
+            files::look_at(path).map_err(|error| NotReady::Unfit { path: path.clone(), error })?;
         }
         let read = |secret: &SecretSource, place| match secret.read() {
             Ok(_) => Ok(()),
