@@ -69,6 +69,7 @@ impl StartError {
         match self {
             Self::Controller(error) if error.is_shortage() => ExitCode::Internal,
             Self::NotReady(error) if error.is_shortage() => ExitCode::Internal,
+            Self::NotReady(driver::NotReady::Command(_)) => ExitCode::NotExecutable,
             Self::Controller(_) | Self::NotReady(_) | Self::Settings(_) => ExitCode::Configuration,
             Self::Held(_) => ExitCode::Held,
             Self::Unresolved(error) if error.is_not_found() => ExitCode::NotFound,

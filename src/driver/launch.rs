@@ -123,7 +123,7 @@ impl Launch {
 
     /// Why the kernel has just refused to execute the command, which could be executed when we were started.
     pub(super) fn why_not_executed(&self, failure: SpawnFailure) -> String {
-        match process::explain(&self.program) {
+        match process::explain(&self.program, self.user.as_ref()) {
             Err(error) => error.to_string(),
             Ok(()) if failure == SpawnFailure::NotFound => {
                 format!(

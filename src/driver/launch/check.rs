@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use super::Launch;
 use crate::config::{ControllerKind, Jar, NeededSecret, SecretError, SecretFile, SecretFileError, SecretSource};
 use crate::files::{self, FileError};
+use crate::process::{self, Unresolved};
 use crate::shortage::{Shortage, cause_of};
 use crate::state;
 
@@ -41,6 +42,9 @@ pub enum NotReady {
         /// What is wrong with it.
         error: SecretError,
     },
+    /// The agent's user may not execute the command.
+    #[error("with --agent-user: {0}")]
+    Command(#[from] Unresolved),
     /// A file of the command's own.
     #[error("the agent's command names @{}, which the agent cannot read: {error}", path.display())]
     Unfit {
@@ -59,7 +63,7 @@ impl NotReady {
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         match self {
-            Self::MissingJar(_) | Self::Unfit { .. } => false,
+            Self::Command(_) | Self::MissingJar(_) | Self::Unfit { .. } => false,
             Self::NoPlace { error, .. } => Shortage::of_error(error).is_some(),
             Self::Secret { error, .. } => error.is_shortage(),
             Self::SecretFile(error) => error.is_shortage(),
@@ -73,6 +77,9 @@ impl Launch {
     /// # Errors
     /// What would keep the agent from starting.
     pub fn check(&self) -> Result<(), NotReady> {
+        if let Some(user) = &self.user {
+            process::check_for(user, &self.program)?;
+        }
         let plan = self.plan(ControllerKind::Jenkins { agent_port: true });
         match &plan.jar {
             Jar::Missing(path) => return Err(NotReady::MissingJar(path.clone())),
