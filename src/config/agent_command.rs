@@ -218,6 +218,15 @@ impl AgentCommand {
         self.option("-secret").or_else(|| self.secret_and_name().map(|(secret, _)| secret))
     }
 
+    /// What may well be the node's secret, where it is better to hide a word too many: also the first of whatever other
+    /// words agent.jar, or what gets `-url`, is given, unless it is a URL.
+    pub(crate) fn doubtful_secret(&self) -> Option<&Word> {
+        let is_url = |word: &&Word| word.text.to_string_lossy().contains("://");
+        let reads_like_agent_jar = self.read_from.is_some() || self.has("-url");
+        let positional = self.positional.first().filter(|word| reads_like_agent_jar && !is_url(word));
+        positional.or_else(|| self.secret().filter(|_| self.is_agent))
+    }
+
     /// Every secret that it names by the option, in their order; the last is the one that counts.
     pub(crate) fn secrets(&self) -> impl DoubleEndedIterator<Item = &Word> {
         self.options.iter().filter(|option| option.name == "-secret").filter_map(|option| option.value.as_ref())

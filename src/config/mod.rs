@@ -23,6 +23,7 @@ mod quote;
 mod reason;
 mod reload;
 mod runtime_directory;
+mod script;
 mod secret_file;
 mod table;
 #[cfg(test)]
