@@ -198,7 +198,11 @@ impl Resolver {
         if let (false, Some(user), None) = (standalone, &user, &token) {
             self.problems.push(missing::token(user, cli));
         }
-        token.map(|token| Credentials { user, token })
+        let variable = self.values.get(Key::TokenFile).and_then(|given| match &given.origin {
+            Origin::Environment(name) if given.literal => Some(name.clone()),
+            _ => None,
+        });
+        token.map(|token| Credentials { user, token, variable })
     }
 
     /// Says that what an agent is to be told is not enough to complete its command with, when nobody can be asked for
@@ -244,7 +248,7 @@ impl Resolver {
 
     fn warn_if_open(&mut self, path: &Path) {
         use std::os::unix::fs::PermissionsExt as _;
-        if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
+        if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o004 != 0) {
             self.warnings.push(format!("{} can be read by everybody, builds included; chmod 600 it", path.display()));
         }
     }

@@ -429,6 +429,9 @@ fn tokens_come_from_files_variables_and_credentials() {
     let jenkins = || complete(&[]).variable("JENKINS_USER_ID", "me").variable("JENKINS_API_TOKEN", "t");
     assert_eq!(token(jenkins()), Some((user.clone(), literal("t"))));
     assert_eq!(token(jenkins().variable("AGENT_WRAP_TOKEN", "u")), Some((user.clone(), literal("u"))));
+    let variable = |world: World| world.settings().controller.unwrap().credentials.unwrap().variable;
+    assert_eq!(variable(jenkins()).as_deref(), Some("JENKINS_API_TOKEN"));
+    assert_eq!(variable(jenkins().variable("AGENT_WRAP_TOKEN_FILE", "/f")), None);
     let named = jenkins().variable("AGENT_WRAP_TOKEN", "u").variable("AGENT_WRAP_TOKEN_FILE", "/f");
     assert_eq!(token(named), Some((user, SecretSource::File("/f".into()))));
 
@@ -463,6 +466,10 @@ fn a_token_that_everybody_can_read_is_warned_about() {
     assert_eq!(warning, "DIR/token can be read by everybody, builds included; chmod 600 it");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(world.load().unwrap().warnings, [""; 0]);
+    for other in ["/dev/null", "/"] {
+        let flags = [&COMPLETE[..], &["--token-file", other]].concat();
+        assert_eq!(World::new(&flags, AGENT).load().unwrap().warnings, [""; 0], "{other}");
+    }
 }
 
 #[test]
@@ -589,8 +596,9 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     HUP = "stop"                                     # DIR/agent-wrap.toml:5
     "RTMIN+1" = "drain"                              # --signal
     "##);
-    let again =
-        World::new(&[], "java -jar agent.jar -name=n -secret 0123").file(&printed).variable("AGENT_WRAP_TOKEN", "hush");
+    let again = World::new(&[], "java -jar agent.jar -name=n -secret 0123")
+        .file(&printed)
+        .variable("JENKINS_API_TOKEN", "hush");
     assert_eq!(again.settings(), world.settings());
 }
 

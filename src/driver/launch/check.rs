@@ -18,11 +18,13 @@ use crate::state;
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
     /// The jar is neither there, nor can it be fetched.
-    #[error(
-        "the agent's jar {} is not there, and only a relative name is fetched from the controller, into the state \
-         directory", .0.display()
-    )]
-    MissingJar(PathBuf),
+    #[error("the agent's jar {} is not there, and {why}; is the path right?", path.display())]
+    MissingJar {
+        /// The jar.
+        path: PathBuf,
+        /// Why it is not fetched.
+        why: &'static str,
+    },
     /// There is no place to fetch the jar to.
     #[error(
         "the agent's jar is not in the working directory, and cannot be fetched from the controller into {}: {error}{}; \
@@ -63,7 +65,7 @@ impl NotReady {
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         match self {
-            Self::Command(_) | Self::MissingJar(_) | Self::Unfit { .. } => false,
+            Self::Command(_) | Self::MissingJar { .. } | Self::Unfit { .. } => false,
             Self::NoPlace { error, .. } => Shortage::of_error(error).is_some(),
             Self::Secret { error, .. } => error.is_shortage(),
             Self::SecretFile(error) => error.is_shortage(),
@@ -82,7 +84,14 @@ impl Launch {
         }
         let plan = self.plan(ControllerKind::Jenkins { agent_port: true });
         match &plan.jar {
-            Jar::Missing(path) => return Err(NotReady::MissingJar(path.clone())),
+            Jar::Missing(path) => {
+                let why = match () {
+                    () if self.standalone => "with --standalone none is fetched from the controller",
+                    () if path.is_absolute() => "only a relative name is fetched from the controller",
+                    () => "no state directory is known to fetch it to (--state-dir)",
+                };
+                return Err(NotReady::MissingJar { path: path.clone(), why });
+            }
             // One that was fetched earlier will do.
             Jar::Fetch(path) if !path.exists() => {
                 let folder = path.parent().unwrap_or(path);
