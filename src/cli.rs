@@ -140,9 +140,9 @@ pub fn command() -> Command {
                 .help("Print the version and exit"),
         )
         .after_help(
-            "TIME is written like 90s, 5m or 1h 30m, or as whole seconds. Every option but --config, \
-             --print-config, --help and --version is also a key of the settings file (drain = \"5m\") and a variable of \
-             the environment (AGENT_WRAP_DRAIN). Signals and exit codes: agent-wrap(1).\n\n\
+            "TIME is written like 90s, 5m or 1h 30m, or as whole seconds. Every option but --print-config, --help and \
+             --version is also a variable of the environment (AGENT_WRAP_DRAIN) and, but for --config, a key of the \
+             settings file (drain = \"5m\"). Signals and exit codes: agent-wrap(1).\n\n\
              Example: agent-wrap --user keeper --token-file token --url https://ci/ --node a java -jar agent.jar",
         )
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::agent_command::{AgentCommand, Place, Word, is_agent_jar, lines_of};
+use super::script::commands;
 use crate::files::{Inherited, is_stdin};
 use crate::quoted::quoted;
 
@@ -107,6 +108,7 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         warnings: Vec::new(),
     };
     if !agent.is_agent {
+        completion.warnings.extend(scripted(command, facts));
         return completion;
     }
     if let Some(at) = agent.elsewhere {
@@ -136,6 +138,10 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
             }
             None => {}
         }
+    } else if let Some(undone) = agent.read_from.and_then(|_| not_said(&agent, facts)) {
+        completion.warnings.push(format!(
+            "the agent's command is left as it is, because it names the agent's class and not -jar with its jar: {undone}"
+        ));
     }
     completion
 }
@@ -156,18 +162,7 @@ fn lack<'a>(agent: &AgentCommand, facts: &CompletionFacts<'a>) -> Option<Lack<'a
 
 /// What would have been done to a command if it ran the agent here, and how to do without.
 fn left_undone(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<String> {
-    let mut undone = Vec::new();
-    match agent.jar.and_then(|_| lack(agent, facts)) {
-        Some(Lack::Connection { .. }) => {
-            undone.push(
-                "it does not say how to connect, and nothing is added: write -url, -name and -secret @FILE into it",
-            );
-        }
-        Some(Lack::Secret) => {
-            undone.push("the secret of the settings is not handed over: write -secret @FILE, a file of there, into it");
-        }
-        None => {}
-    }
+    let mut undone: Vec<_> = agent.read_from.and_then(|_| not_said(agent, facts)).into_iter().collect();
     if agent.secrets().chain(agent.secret()).any(is_shown) {
         undone.push(
             "the node's secret in it is not moved to a file, and everybody can read it (ps): write -secret @FILE, a file \
@@ -175,6 +170,24 @@ fn left_undone(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<Stri
         );
     }
     (!undone.is_empty()).then(|| undone.join("; "))
+}
+
+/// What would have been added to a command.
+fn not_said(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<&'static str> {
+    Some(match lack(agent, facts)? {
+        Lack::Connection { .. } => {
+            "it does not say how to connect, and nothing is added: write -url, -name and -secret @FILE into it"
+        }
+        Lack::Secret => "the secret of the settings is not handed over: write -secret @FILE, a file of there, into it",
+    })
+}
+
+/// What is not done to an agent that a shell's script among the arguments starts.
+fn scripted(command: &[OsString], facts: &CompletionFacts<'_>) -> Option<String> {
+    let scripts = command.iter().filter_map(|word| word.to_str()).filter(|word| word.contains(char::is_whitespace));
+    let mut agents = scripts.flat_map(commands).map(|command| AgentCommand::read(&command, &|_| None));
+    let undone = agents.find_map(|agent| left_undone(&agent, facts).filter(|_| agent.read_from.is_some()))?;
+    Some(format!("the agent's command is left as it is, because a script in it starts the agent: {undone}"))
 }
 
 fn left_alone(program: &OsStr, undone: &str) -> String {
@@ -642,6 +655,43 @@ mod tests {
             assert_eq!(completion.warnings.len(), usize::from(!said.is_empty()), "{line}: {:?}", completion.warnings);
             let warning = completion.warnings.join("");
             assert!(said.iter().all(|words| warning.contains(words)) && !warning.contains("hush"), "{line}: {warning}");
+        }
+    }
+
+    #[test]
+    fn what_a_script_or_a_class_starts_stays_as_it_is_and_that_is_said() {
+        let given = CompletionFacts { secret_given: true, ..facts() };
+        let stdio = CompletionFacts { stdio: true, ..facts() };
+        let class = "java -cp agent.jar hudson.remoting.jnlp.Main";
+        for (line, facts, said) in [
+            (
+                "sh -c|cd /w; exec java -jar agent.jar".to_owned(),
+                facts(),
+                Some("a script in it starts the agent: it does"),
+            ),
+            ("ssh h|java -jar agent.jar -url u -name n".to_owned(), given, Some("secret of the settings")),
+            (
+                "sh -c|java -jar agent.jar -url u -name n -secret hush".to_owned(),
+                facts(),
+                Some("everybody can read it"),
+            ),
+            ("sh -c|java -jar agent.jar -url u -name n -secret @f".to_owned(), given, None),
+            ("sh -c|exec java -jar server.jar".to_owned(), facts(), None),
+            ("sh -c|exec java -jar agent.jar".to_owned(), stdio, None),
+            (class.replace(' ', "|"), facts(), Some("names the agent's class")),
+            (class.replace(' ', "|"), stdio, None),
+            (format!("{} -url u s n", class).replace(' ', "|"), facts(), None),
+        ] {
+            // A line with one bar is cut there alone.
+            let cut: Vec<&str> = match line.split_once('|') {
+                Some((shell, script)) if !script.contains('|') => shell.split(' ').chain([script]).collect(),
+                _ => line.split('|').collect(),
+            };
+            let command: Vec<OsString> = cut.iter().map(OsString::from).collect();
+            let completion = plan(&command, &facts);
+            let warned: Vec<_> = completion.warnings.iter().filter(|words| words.contains("left as it is")).collect();
+            assert_eq!(warned.len(), usize::from(said.is_some()), "{line}: {warned:?}");
+            assert!(said.is_none_or(|said| warned[0].contains(said)), "{line}: {warned:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! The words of a shell's script, as far as they have to be told apart to find what in it is secret.
 
+use std::ffi::OsString;
+
 /// One piece of a script, as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
@@ -42,6 +44,19 @@ pub(super) fn pieces<'a>(script: &'a str) -> Vec<Piece<'a>> {
         rest = after;
     }
     pieces
+}
+
+/// The words of each command in a script, as the command gets them.
+pub(super) fn commands(script: &str) -> Vec<Vec<OsString>> {
+    let pieces = pieces(script);
+    let words = |command: &[Piece<'_>]| {
+        let words = command.iter().filter_map(|piece| match piece {
+            Piece::Word(word) => Some(OsString::from(unquoted(word))),
+            Piece::Aside(_) | Piece::End(_) | Piece::Between(_) => None,
+        });
+        words.collect()
+    };
+    pieces.split(|piece| matches!(piece, Piece::End(_))).map(words).collect()
 }
 
 /// The length of the word that a text begins with, in bytes.

@@ -489,6 +489,24 @@ fn signals_of_all_layers_add_up() {
 }
 
 #[test]
+fn a_signal_of_the_file_has_one_meaning() {
+    let (words, code) = World::new(&COMPLETE, AGENT).file("[signal]\nHUP = 'stop'\nSIGHUP = 'reload'\n").error();
+    assert!(
+        words.contains("signal.SIGHUP: this is the signal of DIR/agent-wrap.toml:2: signal.HUP once more"),
+        "{words}"
+    );
+    assert_eq!(code, ExitCode::Configuration);
+}
+
+#[test]
+fn no_option_of_the_program_itself_is_a_setting() {
+    for (name, odd) in [("HELP", 1), ("VERSION", 1), ("PRINT_CONFIG", 1), ("CONFIG", 0)] {
+        let world = World::new(&COMPLETE, AGENT).file("").variable(&format!("AGENT_WRAP_{name}"), "/dev/null");
+        assert_eq!(world.load().unwrap().warnings.len(), odd, "{name}");
+    }
+}
+
+#[test]
 fn signals_that_cannot_mean_anything_are_found_in_every_layer_with_the_other_faults() {
     let world = World::new(&[&COMPLETE[..], &["--signal=CHLD=stop,USR3=drain", "--drain=5x"]].concat(), AGENT)
         .file("[signal]\nsigsegv = 'stop'\n")

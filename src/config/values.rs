@@ -85,9 +85,10 @@ impl Values {
     }
 
     /// Adds one signal, in whatever spelling (`hup`, `SIGHUP`, `1`): two of one signal in different layers are the same.
-    pub(crate) fn set_signal(&mut self, name: &str, given: Given) {
+    /// What was given for it before comes back.
+    pub(crate) fn set_signal(&mut self, name: &str, given: Given) -> Option<Given> {
         let name = signals::signal_number(name).map_or_else(|_| name.trim().to_owned(), signals::signal_name);
-        self.signals.insert(name, given);
+        self.signals.insert(name, given)
     }
 
     /// Lays `upper` over these values.
