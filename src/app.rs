@@ -91,41 +91,47 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let without_options = config::is_docker_agent(&arguments);
     let arguments = translate_docker_agent(arguments, &surroundings);
+    let early = log_format(config::early_log_format(&arguments, &surroundings));
     let parsed = cli::parse(arguments, io::stderr().is_terminal());
     let cli = match parsed {
         Ok(cli) => Cli { without_options, ..cli },
+        Err(farewell) if farewell.to_stderr && early == Format::Json => {
+            let lines = farewell.text.lines().map(|line| line.strip_prefix("agent-wrap: ").unwrap_or(line));
+            say(early, "usage", &lines.collect::<Vec<_>>().join("; "));
+            return farewell.code;
+        }
         Err(farewell) if farewell.to_stderr => {
             let text: String = farewell.text.lines().map(|line| format!("{}\n", telemetry::visible(line))).collect();
             telemetry::say(&text);
             return farewell.code;
         }
-        Err(farewell) => return print(&farewell.text, farewell.code),
+        Err(farewell) => return print(early, &farewell.text, farewell.code),
     };
     let beside = match Beside::start("files") {
         Ok(beside) => beside,
         Err(error) => {
-            say(Format::Text, "not_started", &system(NO_THREAD)(error).to_string());
+            say(early, "not_started", &system(NO_THREAD)(error).to_string());
             return ExitCode::Internal;
         }
     };
     let (asked, default) = (cli.clone(), SignalTable::new([]));
     let patience = Patience { clock, beside: &beside, signals: signals.as_mut().ok(), table: &default };
-    let tell = || say(Format::Text, "slow_start", SLOW_SETTINGS);
+    let tell = || say(early, "slow_start", SLOW_SETTINGS);
     let loaded = match patience.wait_for(move || config::load(&asked, &surroundings), tell) {
         Ok(Ok(Ok(loaded))) => loaded,
         Ok(Err(Overtaken)) if cli.print_config => return ExitCode::Stopped,
         Ok(Err(Overtaken)) => {
-            say(Format::Text, "stopped", OVERTAKEN);
+            say(early, "stopped", OVERTAKEN);
             return ExitCode::Unconfirmed;
         }
         Err(error) => {
-            say(Format::Text, "not_started", &system(NO_READING)(error).to_string());
+            say(early, "not_started", &system(NO_READING)(error).to_string());
             return ExitCode::Internal;
         }
         Ok(Ok(Err(error))) => {
             let code = error.exit_code();
-            let code = if cli.print_config { print(error.print(), code) } else { code };
             let format = log_format(error.log_format());
+            let code = if cli.print_config { print(format, error.print(), code) } else { code };
             let lines: String =
                 error.problems().map(|words| telemetry::fault_line(format, "settings", words)).collect();
             telemetry::say(&lines);
@@ -133,7 +139,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Resul
         }
     };
     if cli.print_config {
-        return print(&loaded.print(), ExitCode::Stopped);
+        return print(log_format(loaded.settings.log_format), &loaded.print(), ExitCode::Stopped);
     }
     let format = log_format(loaded.settings.log_format);
     let node = loaded.settings.controller.as_ref().map_or("", |controller| controller.node.as_str());
@@ -161,12 +167,12 @@ fn say(format: Format, event: &str, words: &str) {
 }
 
 /// Prints what was asked for, and says how to exit then. A reader that has seen enough is none that is missing something.
-fn print(text: &str, code: ExitCode) -> ExitCode {
+fn print(format: Format, text: &str, code: ExitCode) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let words = format!("cannot write to stdout: {error}; is its disk full?");
-            say(Format::Text, "stdout", &words);
+            say(format, "stdout", &words);
             ExitCode::Internal
         }
         Err(_) | Ok(()) => code,

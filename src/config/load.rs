@@ -400,6 +400,20 @@ impl Resolver {
     }
 }
 
+/// The form of the log as far as it is seen before the arguments are understood: for what is wrong with them. The
+/// arguments begin with the program's own name.
+#[must_use]
+pub fn early_log_format(arguments: &[OsString], surroundings: &Surroundings) -> LogFormat {
+    let setting = Setting::of(Key::LogFormat);
+    let flag = format!("--{}", setting.name);
+    let given = arguments.iter().enumerate().skip(1).find_map(|(index, word)| {
+        let rest = word.to_str()?.strip_prefix(&flag)?;
+        if rest.is_empty() { arguments.get(index + 1)?.to_str() } else { rest.strip_prefix('=') }
+    });
+    let words = given.or_else(|| surroundings.variable(&setting.variable())?.to_str());
+    words.and_then(|words| log_format(words).ok()).unwrap_or(LogFormat::Auto)
+}
+
 /// A URL for the log: one that is no proper root may have a password in it.
 fn shown(url: &str) -> String {
     parse::root_url(url).unwrap_or_else(|_| "another URL".to_owned())

@@ -48,7 +48,7 @@ pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
 pub use flags::Flags;
 pub(crate) use flags::{OWN_HEADING, flag_arguments};
-pub use load::{Loaded, load};
+pub use load::{Loaded, early_log_format, load};
 pub use quote::shell_quote;
 pub use reason::{ReasonFacts, ReasonTemplate};
 pub use reload::reload;
