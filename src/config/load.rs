@@ -63,8 +63,9 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
         }
         controller => Settings { controller, ..settings },
     });
-    if standalone {
-        resolver.warn_of_half_a_connection(&command);
+    let completes = |settings: &Settings| standalone && !settings.stdio;
+    if settings.as_ref().is_some_and(completes) {
+        resolver.warnings.extend(missing::half_a_connection(&resolver.values, &command));
     }
     match settings {
         Some(settings) if resolver.problems.is_empty() => {
@@ -203,29 +204,6 @@ impl Resolver {
             _ => None,
         });
         token.map(|token| Credentials { user, token, variable })
-    }
-
-    /// Says that what an agent is to be told is not enough to complete its command with, when nobody can be asked for
-    /// the rest.
-    fn warn_of_half_a_connection(&mut self, command: &AgentCommand) {
-        let is_ours = command.jar.is_some() && command.elsewhere.is_none() && !command.has_connection();
-        if !is_ours || self.optional(Key::Stdio, parse::switch) == Some(true) {
-            return;
-        }
-        let is_known =
-            |key: &Key| self.values.get(*key).is_some() || (*key == Key::SecretFile && command.secret().is_some());
-        let (known, lacking): (Vec<_>, Vec<_>) =
-            [Key::Url, Key::Node, Key::SecretFile].into_iter().partition(|key| is_known(key));
-        if known.is_empty() || lacking.is_empty() {
-            return;
-        }
-        let names = |keys: Vec<Key>| keys.into_iter().map(|key| Setting::of(key).name).collect::<Vec<_>>().join(", ");
-        self.warnings.push(format!(
-            "the agent's command does not say how to connect, and nothing is added: with --standalone the controller is \
-             not asked, and of url, node and secret-file the settings have {}, but not {}",
-            names(known),
-            names(lacking)
-        ));
     }
 
     fn secret(&mut self, key: Key) -> Option<SecretSource> {
@@ -400,26 +378,12 @@ impl Resolver {
     }
 }
 
-/// The form of the log as far as it is seen before the arguments are understood: for what is wrong with them. The
-/// arguments begin with the program's own name.
-#[must_use]
-pub fn early_log_format(arguments: &[OsString], surroundings: &Surroundings) -> LogFormat {
-    let setting = Setting::of(Key::LogFormat);
-    let flag = format!("--{}", setting.name);
-    let given = arguments.iter().enumerate().skip(1).find_map(|(index, word)| {
-        let rest = word.to_str()?.strip_prefix(&flag)?;
-        if rest.is_empty() { arguments.get(index + 1)?.to_str() } else { rest.strip_prefix('=') }
-    });
-    let words = given.or_else(|| surroundings.variable(&setting.variable())?.to_str());
-    words.and_then(|words| log_format(words).ok()).unwrap_or(LogFormat::Auto)
-}
-
 /// A URL for the log: one that is no proper root may have a password in it.
 fn shown(url: &str) -> String {
     parse::root_url(url).unwrap_or_else(|_| "another URL".to_owned())
 }
 
-fn log_format(text: &str) -> Result<LogFormat, String> {
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     parse::choice(text, &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
 }
 

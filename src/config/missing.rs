@@ -6,6 +6,7 @@ use std::path::Path;
 use super::agent_command::AgentCommand;
 use super::error::Problem;
 use super::table::{Key, Setting};
+use super::values::Values;
 use crate::cli::Cli;
 
 /// A missing URL or node.
@@ -36,6 +37,26 @@ pub(super) fn token(user: &str, cli: &Cli) -> Problem {
          in $CREDENTIALS_DIRECTORY{}",
         places(Key::TokenFile, cli).join("; "),
         misplaced(&[Key::TokenFile], &cli.command)
+    ))
+}
+
+/// That what an agent is to be told is not enough to complete its command with, when nobody can be asked for the rest.
+pub(super) fn half_a_connection(values: &Values, command: &AgentCommand) -> Option<String> {
+    if command.jar.is_none() || command.elsewhere.is_some() || command.has_connection() {
+        return None;
+    }
+    let is_known = |key: &Key| values.get(*key).is_some() || (*key == Key::SecretFile && command.secret().is_some());
+    let (known, lacking): (Vec<_>, Vec<_>) =
+        [Key::Url, Key::Node, Key::SecretFile].into_iter().partition(|key| is_known(key));
+    if known.is_empty() || lacking.is_empty() {
+        return None;
+    }
+    let names = |keys: Vec<Key>| keys.into_iter().map(|key| Setting::of(key).name).collect::<Vec<_>>().join(", ");
+    Some(format!(
+        "the agent's command does not say how to connect, and nothing is added: with --standalone the controller is not \
+         asked, and of url, node and secret-file the settings have {}, but not {}",
+        names(known),
+        names(lacking)
     ))
 }
 

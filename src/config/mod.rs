@@ -7,6 +7,8 @@
 mod agent_command;
 mod agent_options;
 mod completion;
+#[cfg(test)]
+mod completion_tests;
 mod conceal;
 mod credentials;
 mod docker_agent;
@@ -46,9 +48,9 @@ pub use docker_agent::{instead_of_an_agent, is_docker_agent, translate_docker_ag
 pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
-pub use flags::Flags;
+pub use flags::{Flags, early_log_format};
 pub(crate) use flags::{OWN_HEADING, flag_arguments};
-pub use load::{Loaded, early_log_format, load};
+pub use load::{Loaded, load};
 pub use quote::shell_quote;
 pub use reason::{ReasonFacts, ReasonTemplate};
 pub use reload::reload;
