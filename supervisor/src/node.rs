@@ -428,6 +428,8 @@ impl Node {
 
     /// This way of writing does not work here; true if there is another.
     pub(crate) fn unsupported(&mut self, kind: RequestKind) -> bool {
+        // It has written nothing.
+        self.writes = self.writes.saturating_sub(1);
         match kind {
             RequestKind::Lift(LiftMethod::Cli) => {
                 self.cli_broken = true;

@@ -1,6 +1,6 @@
 //! Controllers that take their time, and what is still under way at a stop.
 
-use agent_wrap_supervisor::{FailureKind, Generation, IfRefused, OnlinePolicy, Owner, Phase, Policy, Span};
+use agent_wrap_supervisor::{FailureKind, Generation, IfRefused, OnlinePolicy, Owner, Phase, Policy, Request, Span};
 use insta::assert_snapshot;
 
 use super::{TERM, end, hudson, marked, node, running};
@@ -176,5 +176,58 @@ fn a_last_look_without_an_answer_is_told() {
     11.770 Closing | (RetryRequest): READ 15
     11.790 Closing | read 15 failed: Unavailable
     11.940 Finished | (LastLookTimeout): "LastLookUnanswered"; remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    "#);
+}
+
+/// How long each request of a stop may take, from the first on.
+fn withins(mut world: World) -> Vec<u64> {
+    world.withins.clear();
+    world.ask(TERM);
+    world.run_to_the_end();
+    world.withins.iter().map(|within| within.0).collect()
+}
+
+#[test]
+fn a_request_of_a_stop_leaves_time_for_another_one_unless_it_is_the_last_or_a_toggle() {
+    // A read, the setter, the read back; a look at the builds; the last look.
+    let jenkins = withins(running(Policy::default(), Controller::default()));
+    assert_eq!(jenkins, [5000, 4990, 9960, 5000, 1250]);
+    // The same with a setter that there is none of, then the toggle.
+    let hudson = withins(running(Policy::default(), hudson(Controller::default())));
+    assert_eq!(hudson, [5000, 4990, 4980, 9940, 9920, 5000, 1250]);
+}
+
+#[test]
+fn a_toggle_that_sets_the_mark_again_while_draining_may_take_as_long_as_any() {
+    let mut world = running(Policy::default(), hudson(Controller::default()));
+    world.happens(Happening::BuildBegins);
+    world.ask(TERM);
+    world.run(Span::seconds(2));
+    world.withins.clear();
+    world.happens(Happening::Interferes(None));
+    world.run(Span::seconds(3));
+    assert_eq!(world.withins.iter().map(|within| within.0).collect::<Vec<_>>(), [5000, 10_000, 5000]);
+}
+
+#[test]
+fn a_reason_that_cannot_be_changed_in_time_does_not_hold_up_the_stop() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.ask(Request::Land);
+    world.run(Span::seconds(2));
+    world.trace.clear();
+    world.fates.extend([Fate::Answered(Span(10), Span(10)), Fate::Lost(None), Fate::Lost(None)]);
+    world.ask(TERM);
+    assert_snapshot!(end(world), @r#"
+    12.000 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 11
+    12.020 Marking | read 11 says marked by ThisRun "nonce 8", connected: "Marking { method: ChangeCause }"; MARK 12 by ChangeCause for Stopping
+    17.010 Marking | write 12 of unknown outcome: "OutcomeUnknown"; READ 13
+    22.000 Draining | (OfflineTimeout)
+    22.000 Draining | read 13 failed: Unavailable: "Waiting 1000 ms: Unavailable"
+    22.500 Draining | (NextLook)
+    23.000 Draining | (RetryRequest): READ 14
+    23.020 Terminating | read 14 says marked by ThisRun "nonce 8", connected: "Answering"; "Marked"; "Terminating { grace: Span(30000) }"; TERM to 1
+    23.320 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
+    23.330 Closing | 0 left over: REAP 1; READ 15
+    23.350 Finished | read 15 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }

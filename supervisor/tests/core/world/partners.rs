@@ -117,6 +117,7 @@ impl World {
 
     fn request(&mut self, request: RequestNumber, wish: Wish, within: Span) {
         self.open.insert(request);
+        self.withins.push(within);
         let read = matches!(wish, Wish::Read);
         if !read {
             self.writes.insert(request);
