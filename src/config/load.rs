@@ -12,7 +12,7 @@ use super::print::print;
 use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
-    ControllerSettings, Credentials, LogFormat, LogLevel, ReasonTemplate, SecretSource, Settings, Surroundings,
+    ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings, Surroundings,
     environment, file, missing, parse,
 };
 use crate::cli::Cli;
@@ -250,6 +250,9 @@ impl Resolver {
             ];
             parse::choice(text, &choices)
         });
+        let ready = self.required(Key::Ready, |text| {
+            parse::choice(text, &[("connected", Ready::Connected), ("started", Ready::Started)])
+        });
         let secret = self.secret(Key::SecretFile);
         let agent_user = self.optional(Key::AgentUser, parse::line);
         let state_dir = self.path(Key::StateDir);
@@ -278,6 +281,7 @@ impl Resolver {
             log_format: log_format?,
             log_level: log_level?,
             state_dir,
+            ready: ready?,
             signals,
             command: command.to_vec(),
         })

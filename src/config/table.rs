@@ -37,6 +37,7 @@ pub(crate) enum Key {
     LogFormat,
     LogLevel,
     StateDir,
+    Ready,
     Signal,
 }
 
@@ -260,6 +261,8 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         "For the lock, the memory of earlier runs and a fetched jar")
         .or(&[alias("STATE_DIRECTORY")])
         .holds(Holds::Restart),
+    row(Key::Ready, "ready", Group::Running, Kind::Text, "WHEN",
+        "When a service manager counts it as started: connected or started"),
     row(Key::Signal, "signal", Group::Running, Kind::Signals, "NAME=VERB",
         "Repeatable; verbs: stop, stop-now, drain, online, reload, restart, forward, ignore"),
 ];

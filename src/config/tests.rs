@@ -74,6 +74,7 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         (Key::Offline, _) => ["never", "always", "never", "always"],
         (Key::Leftovers, _) => ["leave", "kill", "leave", "kill"],
         (Key::Restart, _) => ["no", "on-failure", "no", "on-failure"],
+        (Key::Ready, _) => ["started", "connected", "started", "connected"],
         (Key::LogFormat, _) => ["text", "json", "text", "json"],
         (Key::LogLevel, _) => ["error", "warn", "debug", "trace"],
         (Key::RestartDelayMax, _) => ["2m", "3m", "4m", "5m"],
@@ -524,6 +525,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     log-format = "auto"                              # default
     log-level = "info"                               # default
     state-dir = "/var/lib/agent-wrap"                # default
+    ready = "connected"                              # default
 
     # The agent's command:
     #   java -jar agent.jar -name=n -secret ********

@@ -161,7 +161,7 @@ fn json_line(time: SystemTime, level: &str, event: &str, message: &str, more: &s
 
 /// The last look at each line, whoever wrote it: a password in a URL never gets through, be it quoted by a library's
 /// error or by a controller's answer, nor does a character that acts. What is escaped could no longer be read as a URL.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     visible(&mask::text(text)).into_owned()
 }
 
