@@ -188,8 +188,10 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
 
 fn log_format(format: LogFormat) -> Format {
     match format {
+        LogFormat::Auto if telemetry::goes_to_the_journal() => Format::Journal,
         LogFormat::Auto | LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
+        LogFormat::Journal => Format::Journal,
     }
 }
 

@@ -366,7 +366,13 @@ fn shown(url: &str) -> String {
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
-    parse::choice(text, &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
+    let choices = [
+        ("auto", LogFormat::Auto),
+        ("text", LogFormat::Text),
+        ("json", LogFormat::Json),
+        ("journal", LogFormat::Journal),
+    ];
+    parse::choice(text, &choices)
 }
 
 fn online(text: &str) -> Result<(OnlinePolicy, Option<String>), String> {

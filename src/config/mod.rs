@@ -133,6 +133,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// Records for systemd's journal.
+    Journal,
 }
 
 /// `--ready`.

@@ -252,7 +252,7 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         "Longest time between two looks"),
 
     row(Key::LogFormat, "log-format", Group::Running, Kind::Text, "FORM",
-        "Log on stderr as text or json; auto is text")
+        "Log as text, json or journal; auto is text, or the journal where stderr is its")
         .holds(Holds::Restart),
     row(Key::LogLevel, "log-level", Group::Running, Kind::Text, "LEVEL",
         "Log error, warn, info, debug or trace")

@@ -75,7 +75,7 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         (Key::Leftovers, _) => ["leave", "kill", "leave", "kill"],
         (Key::Restart, _) => ["no", "on-failure", "no", "on-failure"],
         (Key::Ready, _) => ["started", "connected", "started", "connected"],
-        (Key::LogFormat, _) => ["text", "json", "text", "json"],
+        (Key::LogFormat, _) => ["text", "json", "journal", "json"],
         (Key::LogLevel, _) => ["error", "warn", "debug", "trace"],
         (Key::RestartDelayMax, _) => ["2m", "3m", "4m", "5m"],
         (_, Kind::Signals) => ["HUP=stop", "HUP=ignore", "HUP=drain", "HUP=forward"],

@@ -233,6 +233,7 @@ impl<S: Shells> Turn<S> {
 
     /// Performs everything that has been decided.
     fn perform(&mut self) {
+        self.driver.story.comes_to(&self.supervisor.status());
         while let Some(action) = self.supervisor.poll_action() {
             self.perform_one(action);
         }

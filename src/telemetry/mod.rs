@@ -2,6 +2,7 @@
 
 mod explained;
 mod format;
+mod journal;
 mod line;
 mod outlet;
 mod standing;
@@ -12,7 +13,7 @@ mod visible;
 mod words;
 
 pub(crate) use format::shown;
-pub use format::{Format, InstallError, Level, Logging, fault_line, install};
+pub use format::{Format, InstallError, Level, Logging, fault_line, goes_to_the_journal, install};
 pub use outlet::say;
 pub use story::Story;
 pub use visible::visible;

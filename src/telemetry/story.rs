@@ -6,6 +6,7 @@ use agent_wrap_supervisor::{
 
 use super::explained::Explained;
 use super::format::{Logging, shown};
+use super::journal::Position;
 use super::line::{Line, debug, error, info, warn};
 use super::outlet::Courtesy;
 use super::standing::Standing;
@@ -37,6 +38,7 @@ pub struct Story {
     kill_asked: bool,
     explained: Explained,
     standing: Standing,
+    position: Position,
     log: Courtesy,
 }
 
@@ -60,6 +62,7 @@ impl Story {
             kill_asked: false,
             explained: Explained::default(),
             standing: Standing::default(),
+            position: Position::default(),
             log: Courtesy::default(),
         }
     }
@@ -68,6 +71,7 @@ impl Story {
     #[must_use]
     pub fn logged_by(mut self, logging: &Logging) -> Self {
         self.log = logging.courtesy();
+        self.position = logging.position();
         self
     }
 
@@ -132,6 +136,11 @@ impl Story {
         let line = self.ending_line(now, ending, code);
         line.log(&self.node);
         shown(&line.text)
+    }
+
+    /// Takes note of where the wrapper stands, for the lines to come.
+    pub fn comes_to(&self, status: &Status<'_>) {
+        self.position.set(status.phase, status.generation);
     }
 
     /// How things stand, in one line that changes when they do.
