@@ -132,7 +132,7 @@ fn signs_of_life_are_for_who_wants_them_from_us() {
     wrap.stop().expect_code(0);
     // Process 1 is somebody else.
     let (manager, wrap) = start(Some("1"));
-    manager.until("READY=1");
+    assert!(!has(&manager.until("READY=1"), "WATCHDOG=1"));
     wrap.signal(Signal::SIGTERM);
     assert!(!has(&manager.until("EXIT_STATUS="), "WATCHDOG=1"));
     wrap.outcome().expect_code(0);

@@ -189,9 +189,9 @@ fn is_ready(scene: &Scene<'_>) -> bool {
     if status.agent != AgentState::Alive || status.phase == Phase::Evicting {
         return false;
     }
-    // A node that stays marked, which hides the channel; or a controller that has refused us, and never shown the node.
+    // A node that stays marked, which hides the channel; or no node, or one that the controller has refused to show.
     let unseen = status.believed.is_none_or(|view| view.connected.is_none());
-    status.connected || status.desired.is_none() || unseen
+    status.connected || unseen
 }
 
 fn is_due(last: Option<Moment>, interval: Span, now: Moment) -> bool {

@@ -232,7 +232,10 @@ fn over(notifier: &mut Notifier, scene: &Scene<'_>, from: Moment, until: Moment)
     loop {
         all.extend(told(notifier, now, scene).into_iter().map(|line| (now.0 / 1000, line)));
         match notifier.deadline().filter(|next| *next <= until) {
-            Some(next) => now = next,
+            Some(next) => {
+                assert!(next > now, "it spins: {all:?}");
+                now = next;
+            }
             None => return all,
         }
     }
