@@ -72,6 +72,7 @@ impl StartError {
         match self {
             Self::Controller(error) if error.is_shortage() => ExitCode::Internal,
             Self::NotReady(error) if error.is_shortage() => ExitCode::Internal,
+            Self::NotReady(driver::NotReady::Command(_)) => ExitCode::NotExecutable,
             Self::Controller(_) | Self::NotReady(_) | Self::Settings(_) => ExitCode::Configuration,
             Self::Held(_) => ExitCode::Held,
             Self::Unresolved(error) if error.is_not_found() => ExitCode::NotFound,
@@ -109,33 +110,41 @@ fn attempt(
 ) -> Result<ExitCode, Failed> {
     let clock = Clock::start();
     let surroundings = Surroundings::of_this_process();
+    let without_options = config::is_docker_agent(&arguments);
     let arguments = translate_docker_agent(arguments, &surroundings);
+    let early = log_format(config::early_log_format(&arguments, &surroundings));
     let parsed = cli::parse(arguments, io::stderr().is_terminal());
     let cli = match parsed {
-        Ok(cli) => cli,
+        Ok(cli) => Cli { without_options, ..cli },
+        Err(farewell) if farewell.to_stderr && early != Format::Text => {
+            let lines = farewell.text.lines().map(|line| line.strip_prefix("agent-wrap: ").unwrap_or(line));
+            let words = lines.collect::<Vec<_>>().join("; ");
+            say(early, "usage", &words);
+            return Err(Failed::new(farewell.code, words));
+        }
         Err(farewell) if farewell.to_stderr => {
             let text: String = farewell.text.lines().map(|line| format!("{}\n", telemetry::visible(line))).collect();
             telemetry::say(&text);
             return Err(Failed::new(farewell.code, text.lines().next().unwrap_or_default()));
         }
-        Err(farewell) => return Ok(print(&farewell.text, farewell.code)),
+        Err(farewell) => return Ok(print(early, &farewell.text, farewell.code)),
     };
-    let beside = Beside::start("files").map_err(|error| not_started(system(NO_THREAD)(error)))?;
+    let beside = Beside::start("files").map_err(|error| not_started(early, system(NO_THREAD)(error)))?;
     let (asked, default) = (cli.clone(), SignalTable::new([]));
     let patience = Patience { clock, beside: &beside, signals: signals.as_mut().ok(), table: &default };
-    let tell = || say(Format::Text, "slow_start", SLOW_SETTINGS);
+    let tell = || say(early, "slow_start", SLOW_SETTINGS);
     let read = patience.wait_for(move || config::load(&asked, &surroundings), tell);
-    let loaded = match read.map_err(|error| not_started(system(NO_READING)(error)))? {
+    let loaded = match read.map_err(|error| not_started(early, system(NO_READING)(error)))? {
         Ok(Ok(loaded)) => loaded,
         Err(Overtaken) if cli.print_config => return Ok(ExitCode::Stopped),
         Err(Overtaken) => {
-            say(Format::Text, "stopped", OVERTAKEN);
+            say(early, "stopped", OVERTAKEN);
             return Err(Failed::new(ExitCode::Unconfirmed, OVERTAKEN));
         }
         Ok(Err(error)) => {
             let code = error.exit_code();
-            let code = if cli.print_config { print(error.print(), code) } else { code };
             let format = log_format(error.log_format());
+            let code = if cli.print_config { print(format, error.print(), code) } else { code };
             let lines: String =
                 error.problems().map(|words| telemetry::fault_line(format, "settings", words)).collect();
             telemetry::say(&lines);
@@ -143,7 +152,7 @@ fn attempt(
         }
     };
     if cli.print_config {
-        return Ok(print(&loaded.print(), ExitCode::Stopped));
+        return Ok(print(log_format(loaded.settings.log_format), &loaded.print(), ExitCode::Stopped));
     }
     let format = log_format(loaded.settings.log_format);
     let node = loaded.settings.controller.as_ref().map_or("", |controller| controller.node.as_str());
@@ -163,8 +172,8 @@ fn attempt(
 }
 
 /// Says why there is no start, as long as there is no log.
-fn not_started(error: StartError) -> Failed {
-    say(Format::Text, "not_started", &error.to_string());
+fn not_started(format: Format, error: StartError) -> Failed {
+    say(format, "not_started", &error.to_string());
     Failed::from(&error)
 }
 
@@ -174,12 +183,12 @@ fn say(format: Format, event: &str, words: &str) {
 }
 
 /// Prints what was asked for, and says how to exit then. A reader that has seen enough is none that is missing something.
-fn print(text: &str, code: ExitCode) -> ExitCode {
+fn print(format: Format, text: &str, code: ExitCode) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let words = format!("cannot write to stdout: {error}; is its disk full?");
-            say(Format::Text, "stdout", &words);
+            say(format, "stdout", &words);
             ExitCode::Internal
         }
         Err(_) | Ok(()) => code,

@@ -20,6 +20,8 @@ pub struct Cli {
     pub config: Option<PathBuf>,
     /// `--print-config`: show the settings in force and exit.
     pub print_config: bool,
+    /// No option could be given: called as `jenkins-agent`, where all arguments are the agent's.
+    pub without_options: bool,
     /// The agent's command; empty only with `--print-config`.
     pub command: Vec<OsString>,
 }
@@ -68,7 +70,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: bool) -> R
         return Err(Farewell { text: text.to_owned(), to_stderr: true, code: ExitCode::Usage });
     }
     let config = matches.remove_one("config");
-    Ok(Cli { flags: Flags::from_matches(&mut matches), config, print_config, command: words })
+    let flags = Flags::from_matches(&mut matches);
+    Ok(Cli { flags, config, print_config, without_options: false, command: words })
 }
 
 /// What clap says, each line with our name: it may stand between lines of others.
@@ -137,9 +140,9 @@ pub fn command() -> Command {
                 .help("Print the version and exit"),
         )
         .after_help(
-            "TIME is written like 90s, 5m or 1h 30m, or as whole seconds. Every option but --config, \
-             --print-config, --help and --version is also a key of the settings file (drain = \"5m\") and a variable of \
-             the environment (AGENT_WRAP_DRAIN). Signals and exit codes: agent-wrap(1).\n\n\
+            "TIME is written like 90s, 5m or 1h 30m, or as whole seconds. Every option but --print-config, --help and \
+             --version is also a variable of the environment (AGENT_WRAP_DRAIN) and, but for --config, a key of the \
+             settings file (drain = \"5m\"). Signals and exit codes: agent-wrap(1).\n\n\
              Example: agent-wrap --user keeper --token-file token --url https://ci/ --node a java -jar agent.jar",
         )
 }

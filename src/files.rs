@@ -4,13 +4,13 @@
 //! |---|---|
 //! | a regular file, `/dev/null` | read, each time anew |
 //! | a pipe without a name, as `<(command)` and `/dev/stdin` are | read to its end once, and remembered |
-//! | a FIFO, a socket, a device, a terminal, a directory | refused at once, with its cure |
+//! | a FIFO, a socket, a device, a terminal, a directory | refused without being opened, with its cure |
 //!
 //! A file on a mount that hangs still hangs its reader: after the start whoever reads does so [beside](crate::beside)
 //! the turn.
 
 use std::collections::BTreeMap;
-use std::fs::{File, FileType, OpenOptions};
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
-use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::statfs::{FsType, Statfs, fstatfs, statfs};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use crate::shortage::{Shortage, cause_of};
@@ -92,18 +92,31 @@ pub enum Inherited {
     Once,
     /// Nothing: it is a descriptor of ours, and the child gets none but its three streams.
     Nothing,
+    /// Nothing that could be read as a file: there is none, or what is there is something else.
+    Unfit,
 }
 
-/// What a process that we start finds under this path.
+/// What a process that we start finds under this path. Nothing is opened for that.
 #[must_use]
 pub fn inherited(path: &Path) -> Inherited {
     if descriptor(path).is_some_and(|number| number > 2) {
         return Inherited::Nothing;
     }
-    match open(path) {
-        Ok(Opened::Pipe(_)) => Inherited::Once,
-        Ok(Opened::Regular(_)) | Err(_) => Inherited::Lasting,
+    match look(path) {
+        Ok(Kind::Pipe) => Inherited::Once,
+        Err(FileError::NoFile { .. }) => Inherited::Unfit,
+        Err(error) if error.is_missing() => Inherited::Unfit,
+        // What we may not look at, another user may.
+        Ok(Kind::Regular) | Err(FileError::System(_)) => Inherited::Lasting,
     }
+}
+
+/// Whether [`read`] would find something to read under this path, as far as that is seen without opening it.
+///
+/// # Errors
+/// As [`read`], but for those of opening and reading.
+pub fn look_at(path: &Path) -> Result<(), FileError> {
+    look(path).map(drop)
 }
 
 /// Whether this path is a name of standard input.
@@ -127,25 +140,39 @@ enum Opened {
 }
 
 fn open(path: &Path) -> Result<Opened, FileError> {
-    // Neither waits for a FIFO's writer or a modem, nor makes a terminal ours.
+    // Looked at first: to open a FIFO lets its writer go on, and what it writes then is lost.
+    look(path)?;
+    // Should it be another by now: neither waits for a FIFO's writer or a modem, nor makes a terminal ours.
     let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         // Another process (a file server) has a lease on a regular file, and is being told to give it back.
         Err(error) if error.raw_os_error() == Some(libc::EWOULDBLOCK) => File::open(path)?,
-        // What is opened so is a socket, or a device without a driver.
-        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-            let kind = std::fs::metadata(path)?.file_type();
-            return Err(refusal(kind).unwrap_or(FileError::System(error)));
-        }
         opened => opened?,
     };
-    let found = file.metadata()?;
+    Ok(match kind(&file.metadata()?, || fstatfs(&file))? {
+        Kind::Regular => Opened::Regular(file),
+        Kind::Pipe => Opened::Pipe(file),
+    })
+}
+
+/// What is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Regular,
+    Pipe,
+}
+
+fn look(path: &Path) -> Result<Kind, FileError> {
+    kind(&fs::metadata(path)?, || statfs(path))
+}
+
+fn kind(found: &Metadata, system: impl FnOnce() -> nix::Result<Statfs>) -> Result<Kind, FileError> {
     let null = found.file_type().is_char_device() && found.rdev() == libc::makedev(1, 3);
     if found.is_file() || null {
-        return Ok(Opened::Regular(file));
+        return Ok(Kind::Regular);
     }
-    if found.file_type().is_fifo() && fstatfs(&file).map_err(io::Error::from)?.filesystem_type() == PIPEFS_MAGIC {
-        return Ok(Opened::Pipe(file));
+    if found.file_type().is_fifo() && system().map_err(io::Error::from)?.filesystem_type() == PIPEFS_MAGIC {
+        return Ok(Kind::Pipe);
     }
     Err(refusal(found.file_type()).unwrap_or(FileError::NoFile { what: "no file", cure: "name a regular file" }))
 }
@@ -218,6 +245,40 @@ mod tests {
         PathBuf::from(format!("/dev/fd/{}", end.as_raw_fd()))
     }
 
+    /// Whether anybody has opened a file since the watch began.
+    struct Opens(File);
+
+    impl Opens {
+        fn of(path: &Path) -> Self {
+            let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+            // SAFETY: it takes flags and gives a new descriptor.
+            let watch = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
+            assert!(watch >= 0);
+            // SAFETY: the descriptor is a watch, and the path a string that ends.
+            assert!(unsafe { libc::inotify_add_watch(watch, path.as_ptr(), libc::IN_OPEN) } >= 0);
+            // SAFETY: the descriptor is new and nobody else's.
+            Self(unsafe { std::os::fd::FromRawFd::from_raw_fd(watch) })
+        }
+
+        fn any(&mut self) -> bool {
+            self.0.read(&mut [0; 4096]).is_ok()
+        }
+    }
+
+    #[test]
+    fn nobody_who_writes_to_a_fifo_is_let_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut opens = Opens::of(&fifo);
+        assert_eq!(inherited(&fifo), Inherited::Unfit);
+        assert!(refused(&fifo).starts_with("it is a FIFO"));
+        assert!(read_regular(&fifo, 10).is_err() && look_at(&fifo).is_err());
+        assert!(!opens.any());
+        drop(OpenOptions::new().read(true).write(true).open(&fifo).unwrap());
+        assert!(opens.any());
+    }
+
     #[test]
     fn a_file_is_read_up_to_the_limit_each_time_anew() {
         let folder = tempfile::tempdir().unwrap();
@@ -274,7 +335,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(inherited(file.path()), Inherited::Lasting);
         assert_eq!(inherited(&path_of(file.as_file())), Inherited::Nothing);
-        assert_eq!(inherited(Path::new("/nonexistent")), Inherited::Lasting);
+        for unfit in ["/nonexistent", "/dev", "/dev/zero"] {
+            assert_eq!(inherited(Path::new(unfit)), Inherited::Unfit, "{unfit}");
+        }
         for (path, number) in [
             ("/dev/stdin", Some(0)),
             ("/dev/fd/0", Some(0)),

@@ -132,10 +132,46 @@ fn a_file_of_somebody_else() {
         outcome.expect_code(126);
         assert!(outcome.text().contains(&words.replace('"', "\\\"")), "{}", outcome.text());
     }
-    // Only the exec itself can tell what another user may: it is told then.
-    let outcome = Wrap::start(standalone_with(&["--agent-user", "65534"], &[&text(&tool)])).outcome();
-    outcome.expect_code(126);
-    assert!(outcome.has("not_executed") && outcome.text().contains("(--agent-user) may not"), "{}", outcome.text());
+}
+
+#[test]
+fn what_the_agents_user_may_not_execute_is_told_before_the_first_request() {
+    if skip::unmet("commands::what_the_agents_user_may_not_execute_is_told_before_the_first_request", skip::need_root())
+    {
+        return;
+    }
+    let controller = Simulated::start(Options::jenkins("2.578")).unwrap();
+    controller.create_node("n", 1).unwrap();
+    let folder = folder();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("closed")).unwrap();
+    write(&at("closed/tool"), b"#!/bin/sh\n", 0o755);
+    fs::set_permissions(at("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    symlink("closed/tool", at("link")).unwrap();
+    write(&at("mine"), b"#!/bin/sh\n", 0o744);
+    write(&at("unread"), b"#!/bin/sh\n", 0o711);
+    fs::copy("/bin/sh", at("sh")).unwrap();
+    fs::set_permissions(at("sh"), fs::Permissions::from_mode(0o700)).unwrap();
+    write(&at("script"), format!("#!{}\n", at("sh").display()).as_bytes(), 0o755);
+    let table = [
+        ("mine", "user 65534 may not execute this file".to_owned()),
+        ("closed/tool", format!("user 65534 may not enter the directory {:?}", at("closed"))),
+        ("link", format!("user 65534 may not enter the directory {:?}", at("closed"))),
+        ("unread", "user 65534 may not read this script".to_owned()),
+        ("script", format!("{:?}: user 65534 may not execute this file", at("sh"))),
+    ];
+    for (name, words) in table {
+        let mut command = wrap_with_state(folder.path().as_os_str());
+        command.args(["--url", &controller.url(), "--node", "n", "--agent-user", "65534"]).arg(at(name));
+        let outcome = Wrap::start(command).outcome();
+        outcome.expect_code(126);
+        assert!(outcome.text().contains(&words.replace('"', "\\\"")), "{}", outcome.text());
+    }
+    assert!(controller.requests().is_empty());
+    write(&at("open"), b"#!/bin/sh\n", 0o755);
+    let outcome = Wrap::start(standalone_with(&["--restart", "no", "--agent-user", "65534"], &[&text(at("open"))]));
+    outcome.outcome().expect_code(0);
 }
 
 #[test]

@@ -215,6 +215,29 @@ fn a_secret_that_does_not_come_through_its_pipe_is_told_before_the_node_is_touch
     assert!(controller.requests().is_empty());
 }
 
+#[test]
+fn a_secret_file_that_the_agent_cannot_read_is_told_before_the_node_is_touched() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    fs::write(dir.path().join("agent.jar"), "a jar").expect("a jar");
+    let java = stand_in_java(dir.path());
+    for (path, words) in [
+        (fifo.as_path(), "it is a FIFO"),
+        (dir.path(), "it is a directory"),
+        (Path::new("/nosuch/secret"), "No such file or directory"),
+    ] {
+        let mut command = wrapper(&controller, "n 1", dir.path());
+        command.args([&java, "-jar", "agent.jar", "-url", &controller.url(), "-name", "n 1"]);
+        command.args(["-secret", &format!("@{}", path.display())]);
+        let outcome = Wrap::start(command).outcome();
+        outcome.expect_code(78);
+        assert!(outcome.text().contains(words), "{}", outcome.text());
+    }
+    assert!(controller.requests().is_empty());
+}
+
 /// A wrapper with an account that may look at the node, but not know its secret; another machine's agent is connected
 /// as that node. Its own agent can never be started.
 fn one_that_may_only_look(options: &[&str]) -> (Simulated, common::Outcome) {

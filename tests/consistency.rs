@@ -122,15 +122,24 @@ fn a_switch_may_have_its_value_everywhere() {
 
 #[test]
 fn what_is_no_key_is_said_to_be_none() {
-    let options = NO_SETTINGS.map(|name| format!("--{name}"));
-    let [all @ .., last] = &options;
+    // One of them is a variable all the same.
+    let options: Vec<_> =
+        NO_SETTINGS.iter().filter(|name| **name != "config").map(|name| format!("--{name}")).collect();
+    let [all @ .., last] = options.as_slice() else { panic!("there are some") };
     let help = cli::command().render_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    let words = format!("Every option but {} and {last} is also a key of the settings file", all.join(", "));
+    let words = format!(
+        "Every option but {} and {last} is also a variable of the environment (AGENT_WRAP_DRAIN) and, but for --config, a \
+         key of the settings file",
+        all.join(", ")
+    );
     assert!(help.contains(&words), "{help}");
-    let manual = options.map(|option| option[1..].to_owned());
-    let [all @ .., last] = &manual;
-    let words = format!("Every option but\n.Fl {}\nand\n.Fl {last}\nis also a key of\n", all.join(" , "));
-    assert!(MANUAL.contains(&words), "{words}");
+    let manual: Vec<_> = options.iter().map(|option| option[1..].to_owned()).collect();
+    let [all @ .., last] = manual.as_slice() else { panic!("there are some") };
+    for goes_on in ["is also a variable of the environment,", "can be given as"] {
+        let words = format!("Every option but\n.Fl {}\nand\n.Fl {last}\n{goes_on}", all.join(" , "));
+        assert!(MANUAL.contains(&words), "{words}");
+    }
+    assert_eq!(MANUAL.matches("Every option").count(), 2);
 }
 
 #[test]

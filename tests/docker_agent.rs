@@ -37,6 +37,35 @@ fn a_shell_has_the_terminal() {
     assert_eq!(status.code(), Some(3), "{shown}");
 }
 
+#[test]
+fn without_a_controller_to_ask_the_agent_connects_all_the_same() {
+    let folder = folder();
+    let java = folder.path().join("java");
+    fs::write(&java, "#!/bin/sh\necho $*\ncat \"${10#@}\"\nenv\n").expect("a script");
+    fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    let jar = text(folder.path().join("agent.jar"));
+    fs::write(&jar, "").expect("a jar");
+    let mut command = wrap();
+    command.arg0("jenkins-agent").stdout(Stdio::piped()).args(["-workDir", "/w"]);
+    for (name, value) in [
+        ("AGENT_WRAP_STANDALONE", "true"),
+        ("AGENT_WRAP_RESTART", "no"),
+        ("JENKINS_URL", "http://ci/x"),
+        ("JENKINS_SECRET", "5ec\n"),
+        ("JENKINS_AGENT_NAME", "n1"),
+        ("JENKINS_AGENT_FILE", &jar),
+        ("JENKINS_JAVA_BIN", &text(&java)),
+    ] {
+        command.env(name, value);
+    }
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].starts_with(&format!("-jar {jar} -workDir /w -url http://ci/x/ -name n1 -secret @/")), "{said}");
+    assert!(lines[0].ends_with(".secret -noReconnect"), "{said}");
+    assert!(lines[1].starts_with("5ec") && !said.contains("JENKINS_SECRET"), "{said}");
+}
+
 /// What a script says when it is run by this command.
 fn said(mut command: Command) -> String {
     command.env("AGENT_WRAP_TOKEN", "t").env("JENKINS_SECRET", "s").env("CREDENTIALS_DIRECTORY", "/c");

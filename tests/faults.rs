@@ -93,6 +93,47 @@ fn an_answer_that_cannot_be_written_is_no_success() {
     }
 }
 
+#[test]
+fn a_standard_output_that_is_closed_is_none_to_write_to() {
+    let mut command = wrap();
+    on_fork(&mut command, || {
+        // SAFETY: it takes an integer, and nothing of ours is behind the descriptor any more.
+        unsafe { libc::close(1) };
+        Ok(())
+    });
+    let output = command.arg("--help").stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn a_wrong_use_is_told_in_the_form_that_was_asked_for() {
+    let usage = |arguments: &[&str], variable: &str| {
+        let (code, said) = {
+            let mut command = wrap();
+            command.args(arguments).env("AGENT_WRAP_LOG_FORMAT", variable).stderr(Stdio::piped());
+            let output = command.output().unwrap();
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        assert_eq!(code, Some(64), "{said}");
+        said
+    };
+    for (arguments, variable) in [
+        (&["--log-format", "json", "--nope", "true"][..], ""),
+        (&["--nope", "--log-format=json", "true"], "text"),
+        (&["--nope"], "json"),
+        (&["--log-format", "json"], ""),
+    ] {
+        let said = usage(arguments, variable);
+        let line: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        assert_eq!((&line["event"], &line["level"]), (&"usage".into(), &"ERROR".into()), "{said}");
+        assert!(!line["message"].as_str().unwrap().contains("agent-wrap: "), "{said}");
+    }
+    for arguments in [&["--log-format", "text", "--nope"][..], &["--nope", "--log-format"]] {
+        let variable = if arguments.len() == 3 { "json" } else { "" };
+        assert!(usage(arguments, variable).starts_with("agent-wrap: "));
+    }
+}
+
 fn ignoring(signal: i32, options: &[&str]) -> Command {
     let mut command = standalone_script(&[&["--restart", "no"], options].concat(), "exit 0");
     on_fork(&mut command, move || {

@@ -73,6 +73,47 @@ fn a_state_directory_that_no_jar_can_be_fetched_to() {
 }
 
 #[test]
+fn a_jar_that_is_not_fetched_is_told_with_the_reason() {
+    for (options, jar, why) in [
+        (&["--standalone"][..], "sub2/agent.jar", "with --standalone none is fetched"),
+        (&["--url", "http://127.0.0.1:1/", "--node", "n"], "/nowhere/agent.jar", "only a relative name is fetched"),
+    ] {
+        let mut command = common::wrap();
+        command.args(options).args(["true", "-jar", jar]);
+        let outcome = Wrap::start(command).outcome();
+        outcome.expect_code(78);
+        assert!(outcome.text().contains(why), "{}", outcome.text());
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_written_is_told_once() {
+    let (controller, place) = (simulated(), place());
+    let state = place.path().join("state");
+    let mut command = wrap_with_state(place.path().as_os_str());
+    command.env("AGENT_WRAP_TOKEN", "admin:admin-token");
+    command.args(["--url", &controller.url(), "--node", "n", "--restart-delay", "10ms", "--restart-delay-max", "10ms"]);
+    command.args(["--restart-slow-after", "1000", "--state-dir"]).arg(&state);
+    command.args(["sh", "-c", "kill -9 $$"]);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_started");
+    fs::rename(&state, place.path().join("elsewhere")).expect("the folder is there");
+    wrap.wait_for("complaint");
+    let seen = wrap.log().iter().filter(|line| line.contains("\"agent_started\"")).count();
+    wrap.wait_for_nth("agent_started", seen + 3);
+    let outcome = wrap.stop();
+    let told = outcome.log.iter().filter(|line| line.contains("could not write the state file")).count();
+    assert_eq!(told, 1, "{}", outcome.text());
+}
+
+#[test]
+fn a_state_directory_that_is_a_file() {
+    let (controller, place) = (simulated(), place());
+    let command = with_controller(&controller, &place, &["--state-dir", "/etc/passwd"]);
+    expect_refusal(&controller, command, &["/etc/passwd is there and is no directory", "--state-dir"]);
+}
+
+#[test]
 fn a_runtime_directory_that_cannot_be_made() {
     let (controller, place) = (simulated(), place());
     let mut command = with_controller(&controller, &place, &[]);

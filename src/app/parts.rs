@@ -79,6 +79,7 @@ pub(super) fn controller(
         url: about.url.clone(),
         node: about.node.clone(),
         credentials: about.credentials.as_ref().map(credential_source),
+        token_variable: about.credentials.as_ref().and_then(|credentials| credentials.variable.clone()),
         ca_file: about.ca_file.clone(),
         marker: Marker::new(host, run),
         online_match: online_match(settings)?,

@@ -19,6 +19,8 @@ pub(crate) struct AgentCommand {
     pub(crate) is_agent: bool,
     /// The index of the jar, where there is one that looks like an agent's.
     pub(crate) jar: Option<usize>,
+    /// Where the words that agent.jar itself reads begin; `None` where it is not seen to be run.
+    pub(crate) read_from: Option<usize>,
     /// The jar has its old name, which is Hudson's.
     is_slave_jar: bool,
     /// The index of a program that may well run the agent on another machine, as another user or in another directory,
@@ -82,6 +84,7 @@ impl AgentCommand {
         this.jar = jar.filter(|at| is_agent_jar(&command[*at]));
         let jar_name = this.jar.and_then(|at| Path::new(&command[at]).file_name());
         this.is_slave_jar = jar_name.is_some_and(|name| name.to_string_lossy().to_ascii_lowercase().contains("slave"));
+        this.read_from = this.jar.or(main_class).map(|at| at + 1);
         let start = jar.or(main_class).map_or(program + 1, |at| at + 1);
         this.read_options(command, start.min(command.len()), read_lines);
         let fingerprint = this.option("-jnlpUrl").is_some() || (this.has("-url") && this.has("-name"));
@@ -213,6 +216,20 @@ impl AgentCommand {
     /// Where it names the node's secret: an option's value, or the first word of the old way.
     pub(crate) fn secret(&self) -> Option<&Word> {
         self.option("-secret").or_else(|| self.secret_and_name().map(|(secret, _)| secret))
+    }
+
+    /// What may well be the node's secret, where it is better to hide a word too many: also the first of whatever other
+    /// words agent.jar, or what gets `-url`, is given, unless it is a URL.
+    pub(crate) fn doubtful_secret(&self) -> Option<&Word> {
+        let is_url = |word: &&Word| word.text.to_string_lossy().contains("://");
+        let reads_like_agent_jar = self.read_from.is_some() || self.has("-url");
+        let positional = self.positional.first().filter(|word| reads_like_agent_jar && !is_url(word));
+        positional.or_else(|| self.secret().filter(|_| self.is_agent))
+    }
+
+    /// Every secret that it names by the option, in their order; the last is the one that counts.
+    pub(crate) fn secrets(&self) -> impl DoubleEndedIterator<Item = &Word> {
+        self.options.iter().filter(|option| option.name == "-secret").filter_map(|option| option.value.as_ref())
     }
 
     /// Root and node of `-jnlpUrl ROOT/computer/NAME/jenkins-agent.jnlp`.

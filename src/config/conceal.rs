@@ -1,9 +1,10 @@
 //! Which parts of a command are secret: the values of options that say so by their names, the node's secret wherever it
 //! stands, and the user information of URLs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use super::agent_command::{AgentCommand, Place};
+use super::script::{Piece, pieces, unquoted};
 use crate::mask::{self, MASK};
 
 /// How names of options, properties and variables end whose value is secret.
@@ -18,14 +19,21 @@ const HEADER: &str = "-webSocketHeader";
 /// Each argument as it may be shown; `None` where it may be shown as it is.
 pub(super) fn conceal(arguments: &[OsString]) -> Vec<Option<String>> {
     let agent = AgentCommand::read(arguments, &|_| None);
-    let secret = agent.secret().filter(|_| agent.is_agent).map(|word| word.place);
+    let secret = agent.doubtful_secret().map(|word| word.place);
     let mut follows = Follows::Anything;
     let concealed = arguments.iter().enumerate().map(|(index, argument)| {
         let text = argument.to_string_lossy();
         // The program's own name is no value, whatever it looks like.
         let masked = match text.as_ref() {
             text if secret == Some(Place::Whole(index)) => hidden(text),
-            text if text.contains(char::is_whitespace) && follows == Follows::Anything => script(text),
+            text if text.contains(char::is_whitespace) && follows == Follows::Anything => {
+                // A value with blanks in it, and not a script that begins with an assignment.
+                let assigns = text.split_once('=').filter(|(name, _)| names_a_secret(name));
+                match assigns.filter(|_| index == 0 || !takes_a_script(&arguments[index - 1])) {
+                    Some((name, value)) => format!("{name}={}", hidden(value)),
+                    None => script(text),
+                }
+            }
             text => word(text, follows),
         };
         follows = Follows::after(&text);
@@ -72,6 +80,12 @@ fn word(text: &str, follows: Follows) -> String {
     }
 }
 
+/// `-c` of a shell, also among its other letters.
+fn takes_a_script(option: &OsStr) -> bool {
+    let letters = option.to_str().and_then(|option| option.strip_prefix('-'));
+    letters.is_some_and(|letters| letters.ends_with('c') && !letters.starts_with('-'))
+}
+
 /// A word of its own: a URL from its first character on, or something with URLs or secrets in it.
 fn whole(text: &str) -> String {
     let scheme = text.find("://").is_some_and(|end| text[..end].bytes().all(|byte| byte.is_ascii_alphanumeric()));
@@ -84,36 +98,36 @@ fn hidden(text: &str) -> String {
     if text.starts_with('@') { text.to_owned() } else { MASK.to_owned() }
 }
 
-/// The words of a shell's script, each as if it were an argument.
+/// A shell's script: the words of each of its commands as if they were arguments of ours.
 fn script(text: &str) -> String {
+    let pieces = pieces(text);
     let mut shown = String::with_capacity(text.len());
-    let mut follows = Follows::Anything;
-    let mut quote = None;
-    for piece in text.split_inclusive(char::is_whitespace) {
-        let bare = piece.trim_end_matches(char::is_whitespace);
-        let blank = &piece[bare.len()..];
-        if let Some(mark) = quote {
-            // The rest of a secret in quotes that has blanks in it.
-            if bare.ends_with(mark) {
-                quote = None;
+    for command in pieces.split_inclusive(|piece| matches!(piece, Piece::End(_))) {
+        let words = command.iter().filter_map(|piece| match piece {
+            Piece::Word(word) => Some(OsString::from(unquoted(word))),
+            Piece::Aside(_) | Piece::End(_) | Piece::Between(_) => None,
+        });
+        let mut concealed = conceal(&words.collect::<Vec<_>>()).into_iter();
+        for piece in command {
+            match piece {
+                Piece::Word(word) => match concealed.next().flatten() {
+                    Some(masked) => shown.push_str(&requoted(word, masked)),
+                    None => shown.push_str(word),
+                },
+                Piece::Aside(words) | Piece::End(words) | Piece::Between(words) => shown.push_str(&whole(words)),
             }
-            continue;
         }
-        if bare.is_empty() {
-            shown.push_str(blank);
-            continue;
-        }
-        let masked = word(bare, follows);
-        let value = bare.split_once('=').map_or(bare, |(_, value)| value);
-        if masked.ends_with(MASK) {
-            let mark = value.chars().next().filter(|first| "\"'".contains(*first));
-            quote = mark.filter(|mark| value.len() == 1 || !value.ends_with(*mark));
-        }
-        follows = Follows::after(bare.trim_matches(['"', '\'']));
-        shown.push_str(&masked);
-        shown.push_str(blank);
     }
     shown
+}
+
+/// In the quotation marks that the word had as a whole, unless nothing is left of it.
+fn requoted(word: &str, masked: String) -> String {
+    let mark = word.chars().next().filter(|mark| matches!(mark, '"' | '\''));
+    match mark {
+        Some(mark) if masked != MASK => format!("{mark}{masked}{mark}"),
+        Some(_) | None => masked,
+    }
 }
 
 /// The node's secret has 64 hexadecimal digits; so have a few things that are none, and are not missed.
@@ -200,6 +214,7 @@ mod tests {
         ] {
             assert_eq!(of(line), expected);
         }
+        assert_eq!(shown(&["env", "A_TOKEN=hush hush", "x"]), "env A_TOKEN=******** x");
         assert_eq!(
             of(&format!("./agent {HEX} a{HEX} =sha256:{HEX}")),
             format!("./agent ******** a{HEX} =sha256:********")
@@ -216,6 +231,22 @@ mod tests {
             ("TOKEN='hush and hush' ./agent \"-secret\" 'hush' x", "TOKEN=******** ./agent \"-secret\" ******** x"),
             ("A_TOKEN=hush\ncurl 'http://me:hush@ci/' | x", "A_TOKEN=********\ncurl 'http://********@ci/' | x"),
             ("x --token \" hush\"  y", "x --token ********  y"),
+            ("true -secret \\\n  hush\n-x", "true -secret \\\n  ********\n-x"),
+            ("exec java -jar agent.jar -url http://h/ hush n", "exec java -jar agent.jar -url http://h/ ******** n"),
+            ("cd /w && java -jar agent.jar hush n 2>&1 | x", "cd /w && java -jar agent.jar ******** n 2>&1 | x"),
+            ("java -jar agent.jar -url u hush", "java -jar agent.jar -url u ********"),
+            ("java -jar $JAR -url u hush n", "java -jar $JAR -url u ******** n"),
+            ("x --token=$(echo hush; cat hush) y", "x --token=******** y"),
+            ("x --token=`echo hush` y", "x --token=******** y"),
+            ("x --token hush\\ hush y", "x --token ******** y"),
+            ("A_TOKEN=\"$(echo 'hush hush')\" x", "A_TOKEN=******** x"),
+            ("A_TOKEN=hu\\\nsh x", "A_TOKEN=******** x"),
+            ("sh -c 'x --token \"hush hush\"' z", "sh -c 'x --token ********' z"),
+            (
+                "curl -o 'a b' http://me:hush@ci/ >http://me:hush@ci/ x",
+                "curl -o 'a b' http://********@ci/ >http://********@ci/ x",
+            ),
+            ("x --token 'hush hush", "x --token ********"),
         ] {
             assert_eq!(shown(&["sh", "-c", script]), format!("sh -c {expected}"));
         }

@@ -34,6 +34,8 @@ pub struct Credentials {
     pub user: Option<String>,
     /// Its API token, or password.
     pub token: SecretSource,
+    /// The variable of the environment that holds the token itself, if one does.
+    pub variable: Option<String>,
 }
 
 /// Why a secret cannot be used.
@@ -178,12 +180,12 @@ mod tests {
     #[test]
     fn a_source_may_hold_the_user_too() {
         let (_folder, token) = file(b"keeper:a:b\n");
-        let (user, secret) = Credentials { user: None, token: token.clone() }.read().unwrap();
+        let (user, secret) = Credentials { user: None, token: token.clone(), variable: None }.read().unwrap();
         assert_eq!((user.as_str(), secret.expose_secret()), ("keeper", "a:b"));
-        let (user, secret) = Credentials { user: Some("me".into()), token }.read().unwrap();
+        let (user, secret) = Credentials { user: Some("me".into()), token, variable: None }.read().unwrap();
         assert_eq!((user.as_str(), secret.expose_secret()), ("me", "keeper:a:b"));
         let (_folder, token) = file(b"justatoken");
-        assert!(matches!(Credentials { user: None, token }.read(), Err(SecretError::NoUser(_))));
+        assert!(matches!(Credentials { user: None, token, variable: None }.read(), Err(SecretError::NoUser(_))));
     }
 
     #[test]

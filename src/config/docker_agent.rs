@@ -15,7 +15,9 @@ const OPTIONS: [(&str, &str); 5] = [
     ("JENKINS_INSTANCE_IDENTITY", "-instanceIdentity"),
 ];
 
-fn is_called_so(arguments: &[OsString]) -> bool {
+/// Whether these arguments, the program's own name first, are meant for docker-agent's entry point.
+#[must_use]
+pub fn is_docker_agent(arguments: &[OsString]) -> bool {
     let called = arguments.first().and_then(|name| Path::new(name).file_name());
     called.is_some_and(|name| name == "jenkins-agent" || name == "jenkins-slave")
 }
@@ -25,7 +27,7 @@ fn is_called_so(arguments: &[OsString]) -> bool {
 #[must_use]
 pub fn instead_of_an_agent(arguments: &[OsString]) -> Option<&OsStr> {
     match arguments {
-        [_, program] if is_called_so(arguments) && !program.as_encoded_bytes().starts_with(b"-") => Some(program),
+        [_, program] if is_docker_agent(arguments) && !program.as_encoded_bytes().starts_with(b"-") => Some(program),
         _ => None,
     }
 }
@@ -37,7 +39,7 @@ pub fn instead_of_an_agent(arguments: &[OsString]) -> Option<&OsStr> {
 /// `JENKINS_SECRET` say.
 #[must_use]
 pub fn translate_docker_agent(arguments: Vec<OsString>, surroundings: &Surroundings) -> Vec<OsString> {
-    if !is_called_so(&arguments) {
+    if !is_docker_agent(&arguments) {
         return arguments;
     }
     let mut theirs = arguments.into_iter().skip(1).collect::<Vec<_>>();

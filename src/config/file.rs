@@ -103,7 +103,13 @@ pub(crate) fn parse(text: &str, source: &Source<'_>, problems: &mut Vec<Problem>
                     let key = format!("signal.{}", signal.get_ref());
                     let origin = source.origin(line_of(signal.span().start), &key);
                     match verb.get_ref().as_str() {
-                        Some(words) => values.set_signal(signal.get_ref(), Given::new(words, origin)),
+                        Some(words) => {
+                            if let Some(before) = values.set_signal(signal.get_ref(), Given::new(words, origin.clone()))
+                            {
+                                let words = format!("this is the signal of {} once more; leave one out", before.origin);
+                                problems.push(Problem::of(&origin, words));
+                            }
+                        }
                         None => {
                             problems.push(Problem::of(&origin, wrong_type("a verb such as \"stop\"", verb.get_ref())));
                         }

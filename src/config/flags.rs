@@ -4,9 +4,10 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::file;
-use super::table::{Key, Kind, SETTINGS};
+use super::load::log_format;
+use super::table::{Key, Kind, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
+use super::{LogFormat, Surroundings, file};
 
 /// The settings that were given by flags.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,20 @@ impl Flags {
         }
         flags
     }
+}
+
+/// The form of the log as far as it is seen before the arguments are understood: for what is wrong with them. The
+/// arguments begin with the program's own name.
+#[must_use]
+pub fn early_log_format(arguments: &[OsString], surroundings: &Surroundings) -> LogFormat {
+    let setting = Setting::of(Key::LogFormat);
+    let flag = format!("--{}", setting.name);
+    let given = arguments.iter().enumerate().skip(1).find_map(|(index, word)| {
+        let rest = word.to_str()?.strip_prefix(&flag)?;
+        if rest.is_empty() { arguments.get(index + 1)?.to_str() } else { rest.strip_prefix('=') }
+    });
+    let words = given.or_else(|| surroundings.variable(&setting.variable())?.to_str());
+    words.and_then(|words| log_format(words).ok()).unwrap_or(LogFormat::Auto)
 }
 
 /// The heading of the flags that are about the wrapper and not about the agent.

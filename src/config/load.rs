@@ -12,8 +12,8 @@ use super::print::print;
 use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
-    ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings, Surroundings,
-    environment, file, missing, parse,
+    Connection, ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings,
+    Surroundings, environment, file, missing, parse,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -56,8 +56,17 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
     if !standalone && command.is_agent {
         resolver.infer_from_command(&command);
     }
-    let controller = if standalone { None } else { resolver.controller(&command, cli, path) };
-    let settings = resolver.settings(controller, &cli.command);
+    let controller = resolver.controller(standalone, &command, cli, path);
+    let settings = resolver.settings(controller, &cli.command).map(|settings| match settings.controller {
+        Some(ControllerSettings { url, node, .. }) if standalone => {
+            Settings { controller: None, unasked: Some(Connection { url, node }), ..settings }
+        }
+        controller => Settings { controller, ..settings },
+    });
+    let completes = |settings: &Settings| standalone && !settings.stdio;
+    if settings.as_ref().is_some_and(completes) {
+        resolver.warnings.extend(missing::half_a_connection(&resolver.values, &command));
+    }
     match settings {
         Some(settings) if resolver.problems.is_empty() => {
             Ok(Loaded { settings, warnings: resolver.warnings, values: resolver.values })
@@ -159,30 +168,42 @@ impl Resolver {
         plain
     }
 
-    fn controller(&mut self, command: &AgentCommand, cli: &Cli, file: &Path) -> Option<ControllerSettings> {
+    /// What is said of the controller. It may be said in part where the controller is not asked, and has to be right
+    /// all the same.
+    fn controller(
+        &mut self,
+        standalone: bool,
+        command: &AgentCommand,
+        cli: &Cli,
+        file: &Path,
+    ) -> Option<ControllerSettings> {
         // A fault that is known already may well be the reason why nothing was found.
-        if self.problems.is_empty() {
+        if !standalone && self.problems.is_empty() {
             for (key, noun) in [(Key::Url, "controller"), (Key::Node, "node")] {
                 if self.values.get(key).is_none() {
-                    self.problems.push(missing::setting(key, noun, command, &cli.command, file));
+                    self.problems.push(missing::setting(key, noun, command, cli, file));
                 }
             }
         }
         let url = self.optional(Key::Url, parse::root_url);
         let node = self.optional(Key::Node, parse::node_name);
-        let credentials = self.credentials(cli);
+        let credentials = self.credentials(standalone, cli);
         let ca_file = self.path(Key::CaFile);
         let request_timeout = self.required(Key::RequestTimeout, parse::positive_time);
         Some(ControllerSettings { url: url?, node: node?, credentials, ca_file, request_timeout: request_timeout? })
     }
 
-    fn credentials(&mut self, cli: &Cli) -> Option<Credentials> {
+    fn credentials(&mut self, standalone: bool, cli: &Cli) -> Option<Credentials> {
         let user = self.optional(Key::User, parse::user);
         let token = self.secret(Key::TokenFile);
-        if let (Some(user), None) = (&user, &token) {
-            self.problems.push(missing::token(user, &cli.command));
+        if let (false, Some(user), None) = (standalone, &user, &token) {
+            self.problems.push(missing::token(user, cli));
         }
-        token.map(|token| Credentials { user, token })
+        let variable = self.values.get(Key::TokenFile).and_then(|given| match &given.origin {
+            Origin::Environment(name) if given.literal => Some(name.clone()),
+            _ => None,
+        });
+        token.map(|token| Credentials { user, token, variable })
     }
 
     fn secret(&mut self, key: Key) -> Option<SecretSource> {
@@ -205,7 +226,7 @@ impl Resolver {
 
     fn warn_if_open(&mut self, path: &Path) {
         use std::os::unix::fs::PermissionsExt as _;
-        if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
+        if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o004 != 0) {
             self.warnings.push(format!("{} can be read by everybody, builds included; chmod 600 it", path.display()));
         }
     }
@@ -260,6 +281,7 @@ impl Resolver {
         let (online, online_match) = online?;
         Some(Settings {
             controller,
+            unasked: None,
             online,
             online_match,
             online_method: online_method?,
@@ -365,7 +387,7 @@ fn shown(url: &str) -> String {
     parse::root_url(url).unwrap_or_else(|_| "another URL".to_owned())
 }
 
-fn log_format(text: &str) -> Result<LogFormat, String> {
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     let choices = [
         ("auto", LogFormat::Auto),
         ("text", LogFormat::Text),

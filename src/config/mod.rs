@@ -7,6 +7,8 @@
 mod agent_command;
 mod agent_options;
 mod completion;
+#[cfg(test)]
+mod completion_tests;
 mod conceal;
 mod credentials;
 mod docker_agent;
@@ -23,6 +25,7 @@ mod quote;
 mod reason;
 mod reload;
 mod runtime_directory;
+mod script;
 mod secret_file;
 mod table;
 #[cfg(test)]
@@ -41,11 +44,11 @@ pub use completion::{
     Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan, runs_agent_jar,
 };
 pub use credentials::{Credentials, SecretError, SecretSource};
-pub use docker_agent::{instead_of_an_agent, translate_docker_agent};
+pub use docker_agent::{instead_of_an_agent, is_docker_agent, translate_docker_agent};
 pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
-pub use flags::Flags;
+pub use flags::{Flags, early_log_format};
 pub(crate) use flags::{OWN_HEADING, flag_arguments};
 pub use load::{Loaded, load};
 pub use quote::shell_quote;
@@ -59,6 +62,8 @@ pub use secret_file::{SecretFile, SecretFileError};
 pub struct Settings {
     /// The controller and the node on it; `None` for `--standalone`.
     pub controller: Option<ControllerSettings>,
+    /// Where the agent connects to when no controller is asked, as far as the settings say it.
+    pub unasked: Option<Connection>,
     /// Which marks are lifted before the agent's first start.
     pub online: OnlinePolicy,
     /// The regular expression of `--online match=REGEX`, which has been seen to compile.
@@ -107,6 +112,15 @@ pub struct Settings {
     pub signals: Vec<crate::signals::Setting>,
     /// The agent's command, byte for byte as it was given. It may hold a secret: log it with [`shell_quote`] only.
     pub command: Vec<OsString>,
+}
+
+/// What `--standalone` leaves of the settings about the controller: it is only told to the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The controller's root, with a slash at the end.
+    pub url: String,
+    /// The name of the node, not encoded.
+    pub node: String,
 }
 
 /// The controller, and the node on it.

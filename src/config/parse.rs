@@ -99,9 +99,11 @@ pub(crate) fn without_user_information(text: &str) -> (String, bool) {
 /// The name of a user. The token beside it has its own place.
 pub(crate) fn user(text: &str) -> Result<String, String> {
     if text.contains(':') {
-        return Err("there is a colon in it, which no user name can have; the token does not belong here, where `ps` \
-                    shows it: write it, or USER:TOKEN, to the file that --token-file names"
-            .to_owned());
+        return Err(
+            "there is a colon in it, which no user name can have; a token does not belong here, where others can \
+                    read it: write it, or USER:TOKEN, to the file that --token-file names"
+                .to_owned(),
+        );
     }
     line(text)
 }

@@ -1,6 +1,6 @@
 //! Which settings a reload changes. Every field of the settings is named here, so that none can be forgotten.
 
-use super::{ControllerSettings, Settings};
+use super::{Connection, ControllerSettings, Settings};
 
 /// What the settings `wanted` become while the wrapper runs on: the settings in force from now on, and the names of those
 /// that have changed and hold only after a restart. The others hold at once, or from the agent's next start on.
@@ -8,6 +8,7 @@ use super::{ControllerSettings, Settings};
 pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static str>) {
     let Settings {
         controller,
+        unasked,
         online,
         online_match,
         online_method,
@@ -35,6 +36,7 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
     } = wanted;
     let mut held_back = HeldBack::default();
     let settings = Settings {
+        unasked: held_back.unasked(running, controller.is_none(), unasked),
         controller: held_back.controller(running.controller.as_ref(), controller),
         log_format: held_back.keep("log-format", &running.log_format, &log_format),
         log_level: held_back.keep("log-level", &running.log_level, &log_level),
@@ -77,6 +79,20 @@ impl HeldBack {
             self.names.push(name);
         }
         running.clone()
+    }
+
+    /// What is only told to the agent stays as what is asked for itself.
+    fn unasked(&mut self, running: &Settings, is_standalone: bool, wanted: Option<Connection>) -> Option<Connection> {
+        // Of another kind of run that alone is told.
+        if running.controller.is_none() && is_standalone {
+            let both = |connection: Option<&Connection>| {
+                connection.map(|connection| (connection.url.clone(), connection.node.clone())).unzip()
+            };
+            let ((url, node), wanted) = (both(running.unasked.as_ref()), both(wanted.as_ref()));
+            self.keep("url", &url, &wanted.0);
+            self.keep("node", &node, &wanted.1);
+        }
+        running.unasked.clone()
     }
 
     /// Which node it is stays as it is: its lock is held and its mark is ours to care for.

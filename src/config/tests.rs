@@ -267,6 +267,63 @@ fn a_missing_url_names_every_place() {
 }
 
 #[test]
+fn where_no_option_can_be_given_none_is_advised() {
+    let words = |world: &World| {
+        let cli = Cli { without_options: true, ..world.cli() };
+        world.unplaced(&load(&cli, &world.surroundings).unwrap_err().to_string())
+    };
+    insta::assert_snapshot!(words(&World::new(&["--node", "a"], AGENT)), @r##"
+    no controller is given. Looked for in: AGENT_WRAP_URL; JENKINS_URL; url in DIR/agent-wrap.toml (there is no such file); -url and -jnlpUrl of the agent's command. Give it in one of these places, or AGENT_WRAP_STANDALONE=true to run without a controller
+    "##);
+    insta::assert_snapshot!(words(&World::new(&COMPLETE, AGENT).variable("JENKINS_USER_ID", "me")), @r##"
+    the user me is given, but no token. Looked for in: AGENT_WRAP_TOKEN_FILE; AGENT_WRAP_TOKEN; JENKINS_API_TOKEN; token-file in the settings file; agent-wrap.token in $CREDENTIALS_DIRECTORY
+    "##);
+}
+
+#[test]
+fn without_a_controller_the_agent_is_still_told_of_it() {
+    let standalone = |more: &[&'static str]| World::new(&[&["--standalone"], more].concat(), AGENT);
+    let settings = standalone(&COMPLETE).settings();
+    assert_eq!(settings.controller, None);
+    let told = settings.unasked.as_ref().unwrap();
+    assert_eq!((told.url.as_str(), told.node.as_str()), ("https://ci.example.org/", "a"));
+    assert_eq!(standalone(&["--url", "https://ci/"]).settings().unasked, None);
+    let other = standalone(&["--url", "https://other/", "--node", "a"]).settings();
+    assert_eq!(reload(&settings, other), (settings.clone(), vec!["url"]));
+    assert_eq!(reload(&settings, standalone(&[]).settings()), (settings.clone(), vec!["url", "node"]));
+}
+
+#[test]
+fn without_a_controller_half_a_connection_is_warned_about() {
+    let warned = |options: &[&'static str], command: &str| {
+        let world = World::new(&[&["--standalone"], options].concat(), command);
+        world.load().unwrap().warnings.join("")
+    };
+    insta::assert_snapshot!(warned(&COMPLETE, AGENT), @"the agent's command does not say how to connect, and nothing is added: with --standalone the controller is not asked, and of url, node and secret-file the settings have url, node, but not secret-file");
+    assert!(warned(&["--secret-file", "/s"], AGENT).ends_with("have secret-file, but not url, node"));
+    let all = [&COMPLETE[..], &["--secret-file", "/s"]].concat();
+    for (options, command) in [
+        (&all[..], AGENT),
+        (&[], AGENT),
+        (&COMPLETE, "java -jar agent.jar -secret @/s"),
+        (&COMPLETE, "java -jar agent.jar -direct ci:1"),
+        (&[&COMPLETE[..], &["--stdio"]].concat(), AGENT),
+        (&COMPLETE, "ssh host java -jar agent.jar"),
+        (&COMPLETE, "./start.sh"),
+    ] {
+        assert_eq!(warned(options, command), "", "{options:?} {command}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_an_error_without_a_controller_too() {
+    let text = "url = 'ci'\nnode = 'a/b'\nuser = 'a:b'\nca-file = ''\nrequest-timeout = 0\n";
+    let (words, code) = World::new(&["--standalone"], AGENT).file(text).error();
+    assert_eq!((words.lines().count(), code), (5, ExitCode::Configuration), "{words}");
+    World::new(&["--standalone", "--user", "me"], AGENT).settings();
+}
+
+#[test]
 fn every_fault_of_a_file_is_named_with_its_place() {
     let text = "drian = 5\ngrace = []\n\nrestart-limit = \"3\"\ntoken = \"hush\"\nstandalone = \"yes\"\nurl = 5\n\
                 poll = \"5x\"\nca-file = \"\"\nrequest-timeout = 0\nrestart-delay = \"2m\"\ncolouring = 1\n\
@@ -373,6 +430,9 @@ fn tokens_come_from_files_variables_and_credentials() {
     let jenkins = || complete(&[]).variable("JENKINS_USER_ID", "me").variable("JENKINS_API_TOKEN", "t");
     assert_eq!(token(jenkins()), Some((user.clone(), literal("t"))));
     assert_eq!(token(jenkins().variable("AGENT_WRAP_TOKEN", "u")), Some((user.clone(), literal("u"))));
+    let variable = |world: World| world.settings().controller.unwrap().credentials.unwrap().variable;
+    assert_eq!(variable(jenkins()).as_deref(), Some("JENKINS_API_TOKEN"));
+    assert_eq!(variable(jenkins().variable("AGENT_WRAP_TOKEN_FILE", "/f")), None);
     let named = jenkins().variable("AGENT_WRAP_TOKEN", "u").variable("AGENT_WRAP_TOKEN_FILE", "/f");
     assert_eq!(token(named), Some((user, SecretSource::File("/f".into()))));
 
@@ -407,6 +467,10 @@ fn a_token_that_everybody_can_read_is_warned_about() {
     assert_eq!(warning, "DIR/token can be read by everybody, builds included; chmod 600 it");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(world.load().unwrap().warnings, [""; 0]);
+    for other in ["/dev/null", "/"] {
+        let flags = [&COMPLETE[..], &["--token-file", other]].concat();
+        assert_eq!(World::new(&flags, AGENT).load().unwrap().warnings, [""; 0], "{other}");
+    }
 }
 
 #[test]
@@ -422,6 +486,24 @@ fn signals_of_all_layers_add_up() {
         let flags = [&COMPLETE[..], &["--signal", first, "--signal", last]].concat();
         let expected = [signals::Setting { signal: 15, verb: Verb::Drain }];
         assert_eq!(World::new(&flags, AGENT).settings().signals, expected, "{first} {last}");
+    }
+}
+
+#[test]
+fn a_signal_of_the_file_has_one_meaning() {
+    let (words, code) = World::new(&COMPLETE, AGENT).file("[signal]\nHUP = 'stop'\nSIGHUP = 'reload'\n").error();
+    assert!(
+        words.contains("signal.SIGHUP: this is the signal of DIR/agent-wrap.toml:2: signal.HUP once more"),
+        "{words}"
+    );
+    assert_eq!(code, ExitCode::Configuration);
+}
+
+#[test]
+fn no_option_of_the_program_itself_is_a_setting() {
+    for (name, odd) in [("HELP", 1), ("VERSION", 1), ("PRINT_CONFIG", 1), ("CONFIG", 0)] {
+        let world = World::new(&COMPLETE, AGENT).file("").variable(&format!("AGENT_WRAP_{name}"), "/dev/null");
+        assert_eq!(world.load().unwrap().warnings.len(), odd, "{name}");
     }
 }
 
@@ -534,8 +616,9 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     HUP = "stop"                                     # DIR/agent-wrap.toml:5
     "RTMIN+1" = "drain"                              # --signal
     "##);
-    let again =
-        World::new(&[], "java -jar agent.jar -name=n -secret 0123").file(&printed).variable("AGENT_WRAP_TOKEN", "hush");
+    let again = World::new(&[], "java -jar agent.jar -name=n -secret 0123")
+        .file(&printed)
+        .variable("JENKINS_API_TOKEN", "hush");
     assert_eq!(again.settings(), world.settings());
 }
 

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::table::{COUNT, Key, Setting};
+use super::table::{COUNT, Key};
 use crate::quoted::quoted;
 use crate::signals;
 
@@ -85,9 +85,10 @@ impl Values {
     }
 
     /// Adds one signal, in whatever spelling (`hup`, `SIGHUP`, `1`): two of one signal in different layers are the same.
-    pub(crate) fn set_signal(&mut self, name: &str, given: Given) {
+    /// What was given for it before comes back.
+    pub(crate) fn set_signal(&mut self, name: &str, given: Given) -> Option<Given> {
         let name = signals::signal_number(name).map_or_else(|_| name.trim().to_owned(), signals::signal_name);
-        self.signals.insert(name, given);
+        self.signals.insert(name, given)
     }
 
     /// Lays `upper` over these values.
@@ -111,12 +112,4 @@ impl Values {
         }
         Ok(())
     }
-}
-
-/// Every place in which a value for this setting is looked for, for the error that says that there is none.
-pub(crate) fn places(key: Key) -> Vec<String> {
-    let setting = Setting::of(key);
-    let mut places = vec![format!("--{}", setting.name), setting.variable()];
-    places.extend(setting.aliases.iter().map(|alias| alias.name.to_owned()));
-    places
 }

@@ -45,9 +45,11 @@ impl Controller {
         Ok(Self {
             node: NodeName::new(&settings.node)?,
             clients,
-            credentials: Credentials::new(settings.credentials).map_err(|unavailable| match unavailable {
-                Unavailable::Thread(error) => SetupError::Thread(error),
-                Unavailable::Credentials(error) => SetupError::Credentials(error),
+            credentials: Credentials::new(settings.credentials, settings.token_variable).map_err(|unavailable| {
+                match unavailable {
+                    Unavailable::Thread(error) => SetupError::Thread(error),
+                    Unavailable::Credentials(error) => SetupError::Credentials(error),
+                }
             })?,
             crumbs: CrumbJar::default(),
             marker: settings.marker,

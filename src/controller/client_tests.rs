@@ -186,6 +186,23 @@ async fn tls_problems_are_named() {
 }
 
 #[tokio::test]
+async fn a_port_without_tls_that_hangs_up_is_named() {
+    use tokio::io::AsyncReadExt as _;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let client = Controller::new(settings(&url)).unwrap();
+    let hangs_up = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // All of it, so that the close is none with a reset.
+        assert!(stream.read(&mut [0; 65536]).await.unwrap() > 0);
+    };
+    let (failure, ()) = tokio::join!(client.read_node(AMPLE), hangs_up);
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unavailable);
+    assert!(failure.words.contains("has to begin with http://"), "{}", failure.words);
+}
+
+#[tokio::test]
 async fn no_answer_in_time_closes_the_connection() {
     let mut server = Server::start(|_| Reply::Hang).await;
     let client = server.client();

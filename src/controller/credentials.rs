@@ -65,6 +65,8 @@ struct Known {
 #[derive(Debug)]
 pub(crate) struct Credentials {
     known: Mutex<Known>,
+    /// Where the token came from when it is in no file. The environment is that of the start, also after a reload.
+    variable: Option<String>,
     beside: Beside,
     patience: Duration,
 }
@@ -77,10 +79,10 @@ pub(crate) enum Unavailable {
 
 impl Credentials {
     /// Reads the source once, here and now.
-    pub(crate) fn new(source: Option<CredentialSource>) -> Result<Self, Unavailable> {
+    pub(crate) fn new(source: Option<CredentialSource>, variable: Option<String>) -> Result<Self, Unavailable> {
         let account = source.as_ref().map(CredentialSource::read).transpose().map_err(Unavailable::Credentials)?;
         let beside = Beside::start("credentials").map_err(Unavailable::Thread)?;
-        Ok(Self { known: Mutex::new(Known { source, account }), beside, patience: PATIENCE })
+        Ok(Self { known: Mutex::new(Known { source, account }), variable, beside, patience: PATIENCE })
     }
 
     /// Adds them to a request, unasked: the controller then needs no challenge.
@@ -132,10 +134,11 @@ impl Credentials {
     pub(crate) fn who(&self) -> String {
         let known = self.known();
         let file = known.source.as_ref().and_then(|source| source.file.as_ref());
-        match (&known.account, file) {
-            (None, _) => "of nobody (none are set)".to_owned(),
-            (Some(Account { user, .. }), None) => format!("of the user {}", quoted(user)),
-            (Some(Account { user, .. }), Some(file)) => format!("of the user {} from {}", quoted(user), quoted(file)),
+        let Some(Account { user, .. }) = &known.account else { return "of nobody (none are set)".to_owned() };
+        match (file, &self.variable) {
+            (Some(file), _) => format!("of the user {} from {}", quoted(user), quoted(file)),
+            (None, Some(name)) => format!("of the user {} from {name} in the environment", quoted(user)),
+            (None, None) => format!("of the user {}", quoted(user)),
         }
     }
 
@@ -150,7 +153,7 @@ mod tests {
     use crate::controller::testing::{fixed, from_file};
 
     fn made(source: CredentialSource) -> Result<Credentials, CredentialError> {
-        Credentials::new(Some(source)).map_err(|unavailable| match unavailable {
+        Credentials::new(Some(source), None).map_err(|unavailable| match unavailable {
             Unavailable::Credentials(error) => error,
             Unavailable::Thread(error) => panic!("{error}"),
         })
@@ -182,6 +185,13 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(credentials.reread().await, Err(CredentialError::Unreadable(_))));
         assert_eq!(account(&credentials), pair("another", "two"));
+    }
+
+    #[test]
+    fn a_variable_is_named() {
+        let made = Credentials::new(Some(fixed("op", "one")), Some("JENKINS_API_TOKEN".to_owned()));
+        let Ok(credentials) = made else { panic!("a thread is to be had") };
+        assert_eq!(credentials.who(), "of the user \"op\" from JENKINS_API_TOKEN in the environment");
     }
 
     #[tokio::test]

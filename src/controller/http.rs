@@ -118,6 +118,7 @@ pub(crate) fn shown(url: &Url) -> String {
 
 /// Why a request has brought no answer. `through` says which proxy it went to.
 pub(crate) fn broken(url: &Url, through: Option<&str>, error: &reqwest::Error) -> ControllerError {
+    let is_secure = url.scheme() == "https";
     let url = shown(url);
     let around = through.map(|proxy| {
         format!(
@@ -138,6 +139,10 @@ pub(crate) fn broken(url: &Url, through: Option<&str>, error: &reqwest::Error) -
         format!("no connection to {what} came about in time; check {whose} address, and the firewalls between")
     } else if let Some(refused) = find::<io::Error>(error).filter(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
         format!("{refused}; nothing listens there: is {what} running, and is the port right?")
+    } else if error.is_connect() && is_secure && find::<io::Error>(error).is_some_and(is_end) {
+        "the connection was closed in the middle of the TLS handshake; if what answers there speaks no TLS, the URL has \
+         to begin with http://, or to name another port"
+            .to_owned()
     } else if error.is_connect() && through.is_some() {
         format!("{}; does the proxy let us through to it?", root_cause(error))
     } else if error.is_connect() {
@@ -146,6 +151,10 @@ pub(crate) fn broken(url: &Url, through: Option<&str>, error: &reqwest::Error) -
         format!("the connection broke before the answer was complete ({})", root_cause(error))
     };
     ControllerError::Unreachable { why: format!("{why}{around}"), url }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// The words for an error that says nothing of the controller, but that this machine has run out of something.

@@ -16,6 +16,8 @@ pub struct Settings {
     pub node: String,
     /// Who we are; `None` asks anonymously.
     pub credentials: Option<CredentialSource>,
+    /// The variable of the environment that the token came from, if it came from one.
+    pub token_variable: Option<String>,
     /// A PEM file with authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Who we are in the reasons that we write.

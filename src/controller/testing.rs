@@ -108,6 +108,7 @@ pub(crate) fn settings(url: &str) -> Settings {
         url: url.to_owned(),
         node: "n 1".to_owned(),
         credentials: Some(fixed("op", "hunter2")),
+        token_variable: None,
         ca_file: None,
         marker: Marker::new("h", "r"),
         online_match: None,

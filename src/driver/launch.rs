@@ -36,7 +36,10 @@ pub struct Launch {
     /// This run of the wrapper.
     run: String,
     command: Vec<OsString>,
-    controller: Option<(String, String)>,
+    /// The controller and the node that the agent is told.
+    connection: Option<(String, String)>,
+    /// Nobody is asked for what the agent lacks.
+    standalone: bool,
     secret: Option<SecretSource>,
     /// Where this controller's jar is kept.
     jar_dir: Option<PathBuf>,
@@ -83,7 +86,12 @@ impl Launch {
             program,
             run: run.to_owned(),
             command: settings.command.clone(),
-            controller: controller.map(|controller| (controller.url.clone(), controller.node.clone())),
+            connection: match (controller, &settings.unasked) {
+                (Some(about), _) => Some((about.url.clone(), about.node.clone())),
+                (None, Some(about)) => Some((about.url.clone(), about.node.clone())),
+                (None, None) => None,
+            },
+            standalone: controller.is_none(),
             secret: settings.secret.clone(),
             jar_dir: controller.and_then(|controller| {
                 let state = StateDir::at(settings.state_dir.clone()?);
@@ -115,7 +123,7 @@ impl Launch {
 
     /// Why the kernel has just refused to execute the command, which could be executed when we were started.
     pub(super) fn why_not_executed(&self, failure: SpawnFailure) -> String {
-        match process::explain(&self.program) {
+        match process::explain(&self.program, self.user.as_ref()) {
             Err(error) => error.to_string(),
             Ok(()) if failure == SpawnFailure::NotFound => {
                 format!(
@@ -141,13 +149,14 @@ impl Launch {
     }
 
     fn secret_path_of(&self, run: &str) -> PathBuf {
-        let node = self.controller.as_ref().map_or("standalone", |(_, node)| node.as_str());
+        let node = self.connection.as_ref().map_or("standalone", |(_, node)| node.as_str());
         self.runtime.secret_file(node, run)
     }
 
     fn plan(&self, kind: ControllerKind) -> Completion {
         let facts = CompletionFacts {
-            controller: self.controller.as_ref().map(|(url, node)| (url.as_str(), node.as_str())),
+            controller: self.connection.as_ref().map(|(url, node)| (url.as_str(), node.as_str())),
+            standalone: self.standalone,
             kind,
             secret_file: &self.secret_path(),
             secret_given: self.secret.is_some(),
@@ -273,7 +282,7 @@ impl Launch {
             (None, Some(inbound)) => Ok(inbound.secret.clone()),
             (None, None) => Err("the node's secret is not known; give --secret-file".to_owned()),
         };
-        match (&plan.secret, &self.controller) {
+        match (&plan.secret, &self.connection) {
             (NeededSecret::None, _) => Ok(None),
             (NeededSecret::Given(secret), _) => Ok(Some(secret.clone())),
             (NeededSecret::Piped(path), _) => {

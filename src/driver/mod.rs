@@ -112,6 +112,8 @@ struct Turn<S: Shells> {
     /// What the mark's reason will name as the cause of the stop.
     cause: String,
     ending: Option<Ending>,
+    /// Why the state could not be written last, as it was told.
+    state_fault: Option<String>,
 }
 
 /// How one life has ended, and who tells it.
@@ -154,6 +156,7 @@ impl<S: Shells> Turn<S> {
             crowd: 0,
             cause: "end of the agent".to_owned(),
             ending: None,
+            state_fault: None,
         };
         (turn, answered)
     }
@@ -295,8 +298,14 @@ impl<S: Shells> Turn<S> {
         self.launched.take_if(|(number, _)| *number == generation);
     }
 
-    fn write_state(&self) {
-        complain("could not write the state file", self.driver.state.write(&self.driver.record));
+    fn write_state(&mut self) {
+        let written = self.driver.state.write(&self.driver.record);
+        // It is written again and again, and the cause is told once.
+        let fault = written.as_ref().err().map(io::Error::to_string);
+        if fault != self.state_fault {
+            complain("could not write the state file", written);
+            self.state_fault = fault;
+        }
     }
 }
 

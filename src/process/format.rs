@@ -8,7 +8,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::binfmt::{self, Handler};
+use super::modes::Wish;
 use super::resolve::{self, Fault, Unresolved};
+use super::spawn::User;
 
 /// As much of a file as the kernel looks at.
 const HEAD: usize = 256;
@@ -25,22 +27,25 @@ pub(super) enum Unseen {
     Unknown,
 }
 
-/// Looks into a file that may be executed. One that cannot be read is taken for good.
-pub(super) fn check(file: &Path, unseen: Unseen) -> Result<(), Fault> {
-    check_within(file, unseen, DEEPEST)
+/// Looks into a file that may be executed by us, or by this user. One that cannot be read is taken for good.
+pub(super) fn check(file: &Path, user: Option<&User>, unseen: Unseen) -> Result<(), Fault> {
+    check_within(file, user, unseen, DEEPEST)
 }
 
-fn check_within(file: &Path, unseen: Unseen, depth: u32) -> Result<(), Fault> {
+fn check_within(file: &Path, user: Option<&User>, unseen: Unseen, depth: u32) -> Result<(), Fault> {
     let Ok(opened) = File::open(file) else { return Ok(()) };
     let mut head = [0; HEAD];
     let Ok(length) = read_at(&opened, &mut head, 0) else { return Ok(()) };
     let head = &head[..length];
     let fault = match head {
-        [b'#', b'!', line @ ..] => return script(line, unseen, depth),
+        [b'#', b'!', line @ ..] => {
+            user.map_or(Ok(()), |user| user.permitted(Wish::Read, file))?;
+            return script(line, user, unseen, depth);
+        }
         [0x7f, b'E', b'L', b'F', ..] => match Elf::read(head) {
             Some(theirs) => match (machine_fault(&theirs), theirs.is_program()) {
                 (None, true) => {
-                    return theirs.loader(&opened).map_or(Ok(()), |loader| run_by(&loader, true, unseen, depth));
+                    return theirs.loader(&opened).map_or(Ok(()), |loader| run_by(&loader, true, user, unseen, depth));
                 }
                 (None, false) => Fault::UnknownFormat,
                 (Some(fault), _) => fault,
@@ -63,23 +68,23 @@ fn check_within(file: &Path, unseen: Unseen, depth: u32) -> Result<(), Fault> {
 }
 
 /// The line after a script's `#!`.
-fn script(line: &[u8], unseen: Unseen, depth: u32) -> Result<(), Fault> {
+fn script(line: &[u8], user: Option<&User>, unseen: Unseen, depth: u32) -> Result<(), Fault> {
     let end = line.iter().position(|byte| matches!(byte, b'\n' | 0)).unwrap_or(line.len());
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let Some(start) = line[..end].iter().position(|byte| !is_blank(byte)) else { return Err(Fault::NoShebang) };
     let name = &line[start..end];
     let name = &name[..name.iter().position(is_blank).unwrap_or(name.len())];
-    run_by(Path::new(OsStr::from_bytes(name)), false, unseen, depth)
+    run_by(Path::new(OsStr::from_bytes(name)), false, user, unseen, depth)
 }
 
 /// The program that the kernel executes instead.
-fn run_by(interpreter: &Path, loader: bool, unseen: Unseen, depth: u32) -> Result<(), Fault> {
+fn run_by(interpreter: &Path, loader: bool, user: Option<&User>, unseen: Unseen, depth: u32) -> Result<(), Fault> {
     let failing = |fault| Err(Fault::BadInterpreter(Box::new(Unresolved { program: interpreter.to_owned(), fault })));
-    match resolve::permitted(interpreter) {
+    match resolve::permitted(interpreter, user) {
         // A loader is a program of a kind of its own, which the kernel maps and does not look into any further.
         Ok(()) if loader => Ok(()),
         Ok(()) if depth == 0 => failing(Fault::TooDeep),
-        Ok(()) => check_within(interpreter, unseen, depth - 1).or_else(failing),
+        Ok(()) => check_within(interpreter, user, unseen, depth - 1).or_else(failing),
         Err(Fault::Missing { .. } | Fault::Dangling { .. } | Fault::ThroughAFile(_)) => {
             Err(Fault::NoInterpreter { interpreter: interpreter.to_owned(), loader })
         }
@@ -231,7 +236,7 @@ mod tests {
         }
 
         fn fault(&self, content: &[u8]) -> Result<(), Fault> {
-            check(&self.file("x", content), Unseen::Unknown)
+            check(&self.file("x", content), None, Unseen::Unknown)
         }
     }
 
@@ -269,13 +274,13 @@ mod tests {
         for depth in 0..5 {
             let script = format!("#!{}\n", interpreter.display());
             interpreter = folder.file(&format!("script{depth}"), script.as_bytes());
-            assert_eq!(check(&interpreter, Unseen::Known), Ok(()), "{depth}");
+            assert_eq!(check(&interpreter, None, Unseen::Known), Ok(()), "{depth}");
         }
         let script = format!("#!{}\n", interpreter.display());
-        assert!(check(&folder.file("one too many", script.as_bytes()), Unseen::Known).is_err());
+        assert!(check(&folder.file("one too many", script.as_bytes()), None, Unseen::Known).is_err());
         let circle = folder.at("circle");
         folder.file("circle", format!("#!{}\n", circle.display()).as_bytes());
-        let mut fault = check(&circle, Unseen::Known).unwrap_err();
+        let mut fault = check(&circle, None, Unseen::Known).unwrap_err();
         while let Fault::BadInterpreter(inner) = fault {
             assert_eq!(inner.program, circle);
             fault = inner.fault;
@@ -293,7 +298,7 @@ mod tests {
         assert_eq!(folder.fault(b"\x7fELF"), Err(Fault::UnknownFormat));
         // Where we cannot see what the kernel has been taught, it has the last word on these, and on these only.
         let hidden = binfmt::handler(Path::new("x"), b"") == Handler::Hidden;
-        let before = |content: &[u8]| check(&folder.file("x", content), Unseen::Known);
+        let before = |content: &[u8]| check(&folder.file("x", content), None, Unseen::Known);
         assert_eq!(before(b"PK\x03\x04").is_ok(), hidden);
         assert!(before(b"").is_err() && before(b"exit 0").is_err());
     }

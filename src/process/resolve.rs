@@ -14,6 +14,8 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::format::{self, Unseen};
+use super::modes::Wish;
+use super::spawn::User;
 use crate::quoted::quoted;
 
 /// Where a shell would look without PATH.
@@ -52,8 +54,13 @@ pub enum Fault {
     },
     /// A part of the path is a file.
     ThroughAFile(PathBuf),
-    /// A part of the path may not be searched by us.
-    Closed(PathBuf),
+    /// A directory on the way may not be searched.
+    Closed {
+        /// The directory.
+        part: PathBuf,
+        /// By whom.
+        user: u32,
+    },
     /// Symbolic links in a circle.
     Loop,
     /// A directory.
@@ -62,8 +69,16 @@ pub enum Fault {
     NoRegularFile,
     /// Nobody may execute it.
     NoExecutableBit,
-    /// We may not execute it, others may.
-    Forbidden,
+    /// Somebody may not execute it, others may.
+    Forbidden {
+        /// Who.
+        user: u32,
+    },
+    /// A script that its interpreter cannot read.
+    Unreadable {
+        /// As whom it would run.
+        user: u32,
+    },
     /// Nothing on this file system may be executed.
     NoExec,
     /// The program that has to run it, a script's interpreter or a program's loader, is not there.
@@ -148,10 +163,9 @@ impl fmt::Display for Unresolved {
             Fault::ThroughAFile(part) => {
                 write!(f, "{program}: {} is not a directory, so nothing is in it; is the path right?", quoted(part))
             }
-            Fault::Closed(part) => write!(
+            Fault::Closed { part, user } => write!(
                 f,
-                "{program}: user {} may not enter the directory {}; give it the permission (chmod +x)",
-                geteuid(),
+                "{program}: user {user} may not enter the directory {}; give it the permission (chmod +x)",
                 quoted(part)
             ),
             Fault::Loop => write!(f, "{program}: the symbolic links on the way to it lead in a circle; mend them"),
@@ -162,10 +176,13 @@ impl fmt::Display for Unresolved {
                 "{program}: the file is there but has no executable bit; chmod +x it, or name the program that runs it \
                  first"
             ),
-            Fault::Forbidden => write!(
+            Fault::Forbidden { user } => write!(
                 f,
-                "{program}: user {} may not execute this file, though others may; change its owner or its mode",
-                geteuid()
+                "{program}: user {user} may not execute this file, though others may; change its owner or its mode"
+            ),
+            Fault::Unreadable { user } => write!(
+                f,
+                "{program}: user {user} may not read this script, as its interpreter has to; change its owner or its mode"
             ),
             Fault::NoExec => write!(
                 f,
@@ -230,16 +247,16 @@ pub fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Unresol
         return Err(Unresolved { program: name(), fault: Fault::Empty });
     }
     if program.as_bytes().contains(&b'/') {
-        return check(Path::new(program), Unseen::Known).map(|()| name());
+        return check(Path::new(program), None, Unseen::Known).map(|()| name());
     }
     let mut failure = None;
     for directory in std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH))) {
         // Without a slash exec would be handed a name that means something else to whoever reads argv.
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
         let candidate = directory.join(program);
-        match permitted(&candidate) {
+        match permitted(&candidate, None) {
             // As a shell does, the first that may be executed is the one, whatever is in it.
-            Ok(()) => return check(&candidate, Unseen::Known).map(|()| candidate),
+            Ok(()) => return check(&candidate, None, Unseen::Known).map(|()| candidate),
             // A later directory may hold one that can be executed; what was seen first says what is wrong.
             Err(fault) => {
                 let seen = Unresolved { program: candidate, fault };
@@ -253,21 +270,29 @@ pub fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Unresol
     }))
 }
 
-/// Looks for the reason why the kernel has refused a file that was resolved.
+/// Whether a user that is not ourselves may execute a file that was resolved, and what runs it, as far as modes tell.
+///
+/// # Errors
+/// What forbids it.
+pub fn check_for(user: &User, file: &Path) -> Result<(), Unresolved> {
+    check(file, Some(user), Unseen::Known)
+}
+
+/// Looks for the reason why the kernel has refused a file that was resolved, for another user than ourselves or for us.
 ///
 /// # Errors
 /// What is wrong with it. No error: nothing that can be seen from here.
-pub fn explain(file: &Path) -> Result<(), Unresolved> {
-    check(file, Unseen::Unknown)
+pub fn explain(file: &Path, user: Option<&User>) -> Result<(), Unresolved> {
+    check(file, user, Unseen::Unknown)
 }
 
-fn check(file: &Path, unseen: Unseen) -> Result<(), Unresolved> {
-    let checked = permitted(file).and_then(|()| format::check(file, unseen));
+fn check(file: &Path, user: Option<&User>, unseen: Unseen) -> Result<(), Unresolved> {
+    let checked = permitted(file, user).and_then(|()| format::check(file, user, unseen));
     checked.map_err(|fault| Unresolved { program: file.to_owned(), fault })
 }
 
-/// Whether the file is there and its file system, its mode and its type let us execute it.
-pub(super) fn permitted(file: &Path) -> Result<(), Fault> {
+/// Whether the file is there and its file system, its mode and its type let us execute it, or this user.
+pub(super) fn permitted(file: &Path, user: Option<&User>) -> Result<(), Fault> {
     let metadata = fs::metadata(file).map_err(|error| unreachable(file, &error))?;
     if metadata.is_dir() {
         return Err(Fault::Directory);
@@ -278,10 +303,13 @@ pub(super) fn permitted(file: &Path) -> Result<(), Fault> {
     if metadata.permissions().mode() & 0o111 == 0 {
         return Err(Fault::NoExecutableBit);
     }
+    if let Some(user) = user {
+        return if is_on_noexec(file) { Err(Fault::NoExec) } else { user.permitted(Wish::Execute, file) };
+    }
     match access(file, AccessFlags::X_OK) {
         Ok(()) => Ok(()),
         Err(Errno::EACCES) if is_on_noexec(file) => Err(Fault::NoExec),
-        Err(Errno::EACCES | Errno::EPERM) => Err(Fault::Forbidden),
+        Err(Errno::EACCES | Errno::EPERM) => Err(Fault::Forbidden { user: geteuid().as_raw() }),
         Err(errno) => Err(Fault::System(errno)),
     }
 }
@@ -307,7 +335,7 @@ fn unreachable(file: &Path, error: &io::Error) -> Fault {
         }
         Errno::EACCES => {
             let part = way().into_iter().rev().find(|part| access(*part, AccessFlags::X_OK).is_err());
-            Fault::Closed(part.unwrap_or(file).to_owned())
+            Fault::Closed { part: part.unwrap_or(file).to_owned(), user: geteuid().as_raw() }
         }
         Errno::ELOOP => Fault::Loop,
         errno => Fault::System(errno),
@@ -365,8 +393,8 @@ mod tests {
             assert_eq!(resolve(&program, Some(&path)), expected, "{}", program.display());
         }
         let dangling = Fault::Dangling { target: "nowhere".into() };
-        assert_eq!(explain(&at("good/dangling")).unwrap_err().fault, dangling);
-        assert_eq!(explain(Path::new("/dev/null")).unwrap_err().fault, Fault::NoRegularFile);
+        assert_eq!(explain(&at("good/dangling"), None).unwrap_err().fault, dangling);
+        assert_eq!(explain(Path::new("/dev/null"), None).unwrap_err().fault, Fault::NoRegularFile);
     }
 
     #[test]

@@ -1,8 +1,5 @@
 //! Whether this process may become another user, and signal it then: found out before anything is done for its sake.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
-
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{getegid, geteuid};
@@ -16,6 +13,8 @@ struct Capability {
     number: u32,
 }
 
+const DAC_OVERRIDE: Capability = Capability { name: "CAP_DAC_OVERRIDE", number: 1 };
+const DAC_READ_SEARCH: Capability = Capability { name: "CAP_DAC_READ_SEARCH", number: 2 };
 const KILL: Capability = Capability { name: "CAP_KILL", number: 5 };
 const SETGID: Capability = Capability { name: "CAP_SETGID", number: 6 };
 const SETUID: Capability = Capability { name: "CAP_SETUID", number: 7 };
@@ -68,19 +67,11 @@ impl User {
         }
     }
 
-    /// Whether this user may pass through a directory, as its mode says it.
-    #[must_use]
-    pub fn may_enter(&self, directory: &Metadata) -> bool {
-        let mode = directory.mode();
-        let is_in_group = || self.gid == directory.gid() || self.groups.contains(&directory.gid());
-        self.uid == 0
-            || if self.uid == directory.uid() {
-                mode & 0o100 != 0
-            } else if is_in_group() {
-                mode & 0o010 != 0
-            } else {
-                mode & 0o001 != 0
-            }
+    /// Whether a process of this user that we start may do with files what we may, whatever their modes are: what we
+    /// have without being root is not lost when the user changes.
+    pub(super) fn keeps_our_rights(&self) -> bool {
+        let ours = [DAC_OVERRIDE, DAC_READ_SEARCH].iter().fold(0, |bits, capability| bits | capability.bit());
+        !geteuid().is_root() && capabilities() & ours != 0
     }
 }
 
@@ -138,25 +129,5 @@ mod tests {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
         assert_eq!(effective_capabilities().unwrap(), u64::from_str_radix(line.trim(), 16).unwrap());
-    }
-
-    #[test]
-    fn modes_of_directories() {
-        let folder = tempfile::tempdir().unwrap();
-        let found = std::fs::metadata(folder.path()).unwrap();
-        let (uid, gid) = (found.uid(), found.gid());
-        let user = |uid, gid, groups: &[u32]| User { uid, gid, groups: groups.to_vec() };
-        let (owner, other) = (user(uid, gid, &[]), user(uid + 1, gid + 1, &[]));
-        let (member, extra) = (user(uid + 1, gid, &[]), user(uid + 1, gid + 1, &[gid]));
-        for (mode, expected) in [
-            (0o700, [true, false, false, false]),
-            (0o710, [true, true, true, false]),
-            (0o701, [true, false, false, true]),
-        ] {
-            use std::os::unix::fs::PermissionsExt as _;
-            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-            let found = std::fs::metadata(folder.path()).unwrap();
-            assert_eq!([&owner, &member, &extra, &other].map(|user| user.may_enter(&found)), expected, "{mode:o}");
-        }
     }
 }

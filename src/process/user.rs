@@ -38,18 +38,23 @@ impl User {
     /// # Errors
     /// There is none of that name, or it cannot be looked for.
     pub fn lookup(words: &str) -> Result<Account, NoAccount> {
+        // The number that the kernel takes for "as it is".
+        let nobody = |number: u32, what: &str| match number {
+            u32::MAX => Err(NoAccount::Unknown(format!("--agent-user {words}: {number} is the number of no {what}"))),
+            number => Ok(number),
+        };
         let (user, group) = words.split_once(':').map_or((words, None), |(user, group)| (user, Some(group)));
         let unknown = |what: &str, name: &str| {
             NoAccount::Unknown(format!("--agent-user {words}: this machine has no {what} {}", quoted(name)))
         };
         let account = match user.parse::<u32>() {
-            Ok(uid) => found(unistd::User::from_uid(Uid::from_raw(uid)))?.ok_or(uid),
+            Ok(uid) => found(unistd::User::from_uid(Uid::from_raw(nobody(uid, "user")?)))?.ok_or(uid),
             Err(_) => Ok(found(unistd::User::from_name(user))?.ok_or_else(|| unknown("user", user))?),
         };
         let group = match group {
             None => None,
             Some(group) => Some(match group.parse::<u32>() {
-                Ok(gid) => gid,
+                Ok(gid) => nobody(gid, "group")?,
                 Err(_) => found(Group::from_name(group))?.ok_or_else(|| unknown("group", group))?.gid.as_raw(),
             }),
         };
@@ -102,6 +107,10 @@ mod tests {
     fn an_unknown_name_is_named() {
         let error = User::lookup("no such user").unwrap_err().to_string();
         assert_eq!(error, "--agent-user no such user: this machine has no user \"no such user\"");
+        for (words, what) in [("4294967295", "user"), ("root:4294967295", "group")] {
+            let error = User::lookup(words).unwrap_err().to_string();
+            assert_eq!(error, format!("--agent-user {words}: 4294967295 is the number of no {what}"));
+        }
         assert!(User::lookup("root:no such group").unwrap_err().to_string().contains("group"));
     }
 }

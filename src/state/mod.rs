@@ -140,7 +140,12 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(PASSABLE).create(folder)?;
+    match DirBuilder::new().recursive(true).mode(PASSABLE).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(io::Error::other(format!("{} is there and is no directory", folder.display())));
+        }
+        made => made?,
+    }
     // The umask may have taken that away.
     fs::set_permissions(folder, Permissions::from_mode(PASSABLE))
 }

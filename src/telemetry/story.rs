@@ -229,6 +229,7 @@ impl Story {
             Note::AgentDisconnected => {
                 warn("agent_disconnected", "the agent runs, but the controller reports it disconnected")
             }
+            Note::AgentReconnected => info("agent_reconnected", "the controller reports the agent connected again"),
             Note::AgentExited { exit, asked, connected, .. } => {
                 let ran = span_words(now.since(self.agent));
                 let exit = exit_words(*exit);
@@ -238,7 +239,7 @@ impl Story {
                 let never = if *connected || self.node.is_empty() {
                     ""
                 } else {
-                    ", never connected; its own output above should say why"
+                    ", never seen connected; its own output above may say why"
                 };
                 warn("agent_exited", format!("the agent {exit} after {ran}{never}"))
             }
@@ -341,7 +342,7 @@ impl Story {
             Note::MarkUnconfirmed { after, failure } => error(
                 "mark_unconfirmed",
                 format!(
-                    "going on without the mark, which could not be set within {} (--offline-timeout){}",
+                    "going on although the mark was not read back within {} (--offline-timeout){}",
                     span_words(*after),
                     failure.as_ref().map(|failure| format!(": {}", failure.words)).unwrap_or_default()
                 ),
@@ -349,6 +350,10 @@ impl Story {
             Note::LastLookUnsettled => error(
                 "last_look_unsettled",
                 "the node may not be marked offline and be sent builds: look at it on the controller",
+            ),
+            Note::LastLookUnanswered => warn(
+                "last_look_unanswered",
+                "the last look at the node got no answer; when it was looked at before, it was marked offline",
             ),
             Note::MarkVanished => warn("mark_vanished", "the mark has vanished from the node; setting it again"),
             Note::MarkLost => warn("mark_lost", "the mark keeps vanishing; it is not set again"),
@@ -371,9 +376,10 @@ impl Story {
                 };
                 warn("drain_cut", text)
             }
-            Note::NotDrained => {
-                warn("not_drained", "not waiting for builds: an unmarked node would be sent new ones all the time")
-            }
+            Note::NotDrained => warn(
+                "not_drained",
+                "not waiting for builds: a node that may not be marked would be sent new ones all the time",
+            ),
             Note::Landed => {
                 info("landed", "landed: the node is marked and idle, the agent stays up (USR2 takes off again)")
             }
@@ -420,6 +426,7 @@ impl Story {
                 }
                 _ => format!("{what}: is being done already"),
             },
+            Effect::Repeated => return debug("request", format!("{what}: once more in a moment counts as once")),
             // While draining, the next line says what is cut off.
             Effect::DrainSkipped if self.draining.is_some() => return debug("request", format!("{what}: no drain")),
             Effect::DrainSkipped => format!("{what}: builds will not be waited for"),

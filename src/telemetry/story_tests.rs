@@ -115,7 +115,7 @@ fn an_agent_that_never_connected_is_told_apart() {
     );
     assert_eq!(
         texts[1],
-        "the agent exited with code 3 after 6 ms, never connected; its own output above should say why"
+        "the agent exited with code 3 after 6 ms, never seen connected; its own output above may say why"
     );
     assert_eq!(texts[2], "the agent exited with code 3 after 7 ms");
 }

@@ -83,6 +83,8 @@ pub(crate) struct Errand {
     pub(crate) hurry: bool,
     /// Since the errand began a read has shown the mark.
     pub(crate) confirmed: bool,
+    /// People were told of it.
+    pub(crate) told_marked: bool,
     /// Reads in a row that called the node idle.
     pub(crate) idle_reads: u8,
     /// Looks made while draining, which slow down.
@@ -106,6 +108,7 @@ impl Errand {
             skip_drain: false,
             hurry: false,
             confirmed: false,
+            told_marked: false,
             idle_reads: 0,
             looks: 0,
             told: None,

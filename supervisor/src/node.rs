@@ -63,6 +63,12 @@ pub(crate) enum RequestKind {
     Mark(MarkMethod),
 }
 
+impl RequestKind {
+    pub(crate) fn is_toggle(self) -> bool {
+        matches!(self, Self::Lift(LiftMethod::Toggle) | Self::Mark(MarkMethod::Toggle))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Knowledge {
     /// Something was written, wished, or has grown old since the last read.
@@ -131,6 +137,9 @@ pub(crate) struct Node {
     cause_missing: bool,
     /// Reads that still have to show a toggle of unknown outcome not carried out.
     doubt: u8,
+    /// For so long yet a toggle that was to lift a mark, and was not answered, may be carried out: unless the node was
+    /// free since, for as long as a request may take.
+    lift_at_large: Span,
     /// Writes since the node was last as wanted.
     writes: u8,
     /// The pause before the next write has been made.
@@ -160,6 +169,10 @@ pub(crate) struct Node {
     pub(crate) told_foreign: Option<String>,
     /// We have set a mark and not seen it gone.
     pub(crate) marked_by_us: bool,
+    /// The reason that was sent with our last mark.
+    marked_for: Option<OfflineReason>,
+    /// People are to hear of what hinders us once more: they have asked for something.
+    pub(crate) retell: bool,
 }
 
 impl Node {
@@ -175,6 +188,7 @@ impl Node {
             cli_broken: false,
             cause_missing: false,
             doubt: 0,
+            lift_at_large: Span::ZERO,
             writes: 0,
             paused: false,
             was_marked: false,
@@ -191,6 +205,8 @@ impl Node {
             failures: 0,
             told_foreign: None,
             marked_by_us,
+            marked_for: None,
+            retell: false,
         }
     }
 
@@ -205,9 +221,11 @@ impl Node {
         self.reassertions = 0;
         self.reassertion_limit = REASSERTIONS;
         self.lifting = None;
+        self.retell = true;
     }
 
     pub(crate) fn advance(&mut self, elapsed: Span) {
+        self.lift_at_large = self.lift_at_large.less(elapsed);
         let all = [&mut self.read_refusals, &mut self.write_refusals, &mut self.agent_refusals];
         for refusals in all.into_iter().flatten() {
             refusals.window = refusals.window.less(elapsed);
@@ -233,13 +251,14 @@ impl Node {
                 self.write(Step::Lift(method), method == LiftMethod::Toggle)
             }
             (Desired::Online(_), Some(_)) => self.settle(Settlement::Left),
-            (Desired::Offline(_), Some(_)) => {
+            (Desired::Offline(reason), Some(mark)) => {
                 self.was_marked = true;
+                if self.may_reword(&mark, &reason) {
+                    return self.write(Step::Mark(MarkMethod::ChangeCause), false);
+                }
                 self.settle(Settlement::Marked)
             }
-            (Desired::Offline(_), None) if self.was_marked && self.reassertions >= self.reassertion_limit => {
-                self.settle(Settlement::Lost)
-            }
+            (Desired::Offline(_), None) if self.was_marked && !self.will_reassert() => self.settle(Settlement::Lost),
             (Desired::Offline(_), None) => {
                 let method = if self.cause_missing { MarkMethod::Toggle } else { MarkMethod::ChangeCause };
                 self.write(Step::Mark(method), method == MarkMethod::Toggle)
@@ -254,6 +273,7 @@ impl Node {
         self.paused = false;
         self.write_refusals = None;
         self.write_failure = None;
+        self.retell = false;
         Step::Settled(settlement)
     }
 
@@ -279,6 +299,30 @@ impl Node {
             OnlineMethod::Auto if has_cli && !self.cli_broken => LiftMethod::Cli,
             OnlineMethod::Auto | OnlineMethod::Toggle => LiftMethod::Toggle,
         }
+    }
+
+    /// Whether our mark is to get another reason: what it says has been overtaken. A toggle would lift it.
+    fn may_reword(&self, mark: &Mark, reason: &OfflineReason) -> bool {
+        mark.owner == Owner::ThisRun && !self.cause_missing && self.marked_for.as_ref() != Some(reason)
+    }
+
+    pub(crate) fn is_reading(&self) -> bool {
+        matches!(self.in_flight, Some((_, RequestKind::Read)))
+    }
+
+    /// Whether our mark is there, and gets another reason.
+    pub(crate) fn is_rewording(&self) -> bool {
+        self.is_marked() && matches!(self.in_flight, Some((_, RequestKind::Mark(_))))
+    }
+
+    /// Whether the next read is all that is left to be done: something was written for this wish.
+    pub(crate) fn has_written(&self) -> bool {
+        self.writes > 0
+    }
+
+    /// Whether a toggle of ours may lift, whenever it is carried out, what is marked now.
+    pub(crate) fn has_lift_at_large(&self) -> bool {
+        !self.lift_at_large.is_zero()
     }
 
     /// Whether the policy lets us lift this mark.
@@ -309,7 +353,10 @@ impl Node {
             self.writes = (self.writes + 1).min(UNPACED_WRITES + PAUSE_DOUBLINGS);
             if let RequestKind::Mark(_) = kind {
                 self.marked_by_us = true;
-                if self.was_marked {
+                if let Desired::Offline(reason) = &self.desired {
+                    self.marked_for = Some(reason.clone());
+                }
+                if self.mark_vanished() {
                     self.was_marked = false;
                     self.reassertions += 1;
                 }
@@ -336,6 +383,10 @@ impl Node {
             None => self.marked_by_us = false,
             Some(mark) if mark.owner.is_ours() => self.marked_by_us = true,
             Some(_) => {}
+        }
+        // A mark of this run's has been set on a free node.
+        if view.mark.as_ref().is_none_or(|mark| mark.owner == Owner::ThisRun) {
+            self.lift_at_large = Span::ZERO;
         }
         self.view = Some(view);
         self.knowledge = Knowledge::Fresh;
@@ -377,6 +428,8 @@ impl Node {
 
     /// This way of writing does not work here; true if there is another.
     pub(crate) fn unsupported(&mut self, kind: RequestKind) -> bool {
+        // It has written nothing.
+        self.writes = self.writes.saturating_sub(1);
         match kind {
             RequestKind::Lift(LiftMethod::Cli) => {
                 self.cli_broken = true;
@@ -395,6 +448,9 @@ impl Node {
         match kind {
             RequestKind::Lift(LiftMethod::Toggle) | RequestKind::Mark(MarkMethod::Toggle) => {
                 self.doubt = DOUBTFUL_READS;
+                if let RequestKind::Lift(_) = kind {
+                    self.lift_at_large = self.policy.request_timeout;
+                }
             }
             // A proxy that buffers requests starves the CLI; the toggle gets through.
             RequestKind::Lift(LiftMethod::Cli) => self.cli_broken = true,
@@ -423,6 +479,11 @@ impl Node {
     /// The mark that is wanted was seen, and the last read shows it gone.
     pub(crate) fn mark_vanished(&self) -> bool {
         self.was_marked && !self.is_marked()
+    }
+
+    /// A mark that has vanished is set again.
+    pub(crate) fn will_reassert(&self) -> bool {
+        self.reassertions < self.reassertion_limit
     }
 
     /// Whether a lost race explains the mark that is about to be lifted: our own toggle has just set it.

@@ -74,6 +74,8 @@ pub enum Note {
     },
     /// The controller reports the agent no longer connected although it runs.
     AgentDisconnected,
+    /// The controller reports it connected again.
+    AgentReconnected,
     /// The agent ended.
     AgentExited {
         /// Which run.
@@ -138,7 +140,7 @@ pub enum Note {
     Marked,
     /// Somebody else had marked the node: nothing is written, their reason stays.
     MarkedAlready(Mark),
-    /// The node could not be marked within the time for it.
+    /// The mark was not read back within the time for it.
     MarkUnconfirmed {
         /// The time for it.
         after: Span,
@@ -147,6 +149,8 @@ pub enum Note {
     },
     /// What the last look before the exit has shown, where it is not what the stop wanted.
     LastLookUnsettled,
+    /// The last look before the exit has got no answer; what was read back before it is all that is known.
+    LastLookUnanswered,
     /// The mark has vanished and is set again.
     MarkVanished,
     /// The mark has vanished too often; it is not set again.
@@ -205,6 +209,8 @@ pub enum Note {
 pub enum Effect {
     /// It is being done already; asking twice is success.
     Already,
+    /// It came so soon after the one before that it counts as the same.
+    Repeated,
     /// The rest of the drain is skipped.
     DrainSkipped,
     /// The agent is killed.

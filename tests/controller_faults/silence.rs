@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use agent_wrap_testbed::simulated::{Fault, On, Options};
 use libtest_mimic::Trial;
@@ -18,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         trial("silence::three_gigabytes", || answered_by(three_gigabytes, "that is no answer of a controller")),
         trial("silence::no_http", || answered_by(no_http, "before the answer was complete")),
         trial("silence::at_the_stop", at_the_stop),
+        trial("silence::slow_answers_at_the_stop", slow_answers_at_the_stop),
         trial("silence::while_the_agent_runs", while_the_agent_runs),
     ]
 }
@@ -92,8 +94,21 @@ fn at_the_stop() {
     let outcome = wrap.stop();
     outcome.expect_code(74);
     // Neither the requests' own time of ten seconds nor the drain's five minutes were waited for.
-    expect_words(&outcome, &["which could not be set within 2 s", "not waiting for builds"]);
+    expect_words(&outcome, &["was not read back within 2 s", "not waiting for builds"]);
     assert!(!outcome.has("killing"), "{}", outcome.text());
+}
+
+/// A stop takes a read, a write and the read back: each takes less than a third of the time for them.
+fn slow_answers_at_the_stop() {
+    let place = Place::new(Options::jenkins("2.578"));
+    let wrap = place.online(&["--offline-timeout", "6s"]);
+    place.controller.fault(On::any(), Fault::Slow(Duration::from_millis(1700)));
+    let outcome = wrap.stop();
+    place.controller.clear_faults();
+    outcome.expect_code(0);
+    // The last look has less time than that.
+    assert!(outcome.has("marked") && outcome.has("last_look_unanswered"), "{}", outcome.text());
+    assert!(place.state().marked);
 }
 
 fn while_the_agent_runs() {

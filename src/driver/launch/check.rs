@@ -9,6 +9,8 @@ use secrecy::SecretString;
 
 use super::Launch;
 use crate::config::{ControllerKind, Jar, NeededSecret, SecretError, SecretFile, SecretFileError, SecretSource};
+use crate::files::{self, FileError};
+use crate::process::{self, Unresolved};
 use crate::shortage::{Shortage, cause_of};
 use crate::state;
 
@@ -16,11 +18,13 @@ use crate::state;
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
     /// The jar is neither there, nor can it be fetched.
-    #[error(
-        "the agent's jar {} is not there, and only a relative name is fetched from the controller, into the state \
-         directory", .0.display()
-    )]
-    MissingJar(PathBuf),
+    #[error("the agent's jar {} is not there, and {why}; is the path right?", path.display())]
+    MissingJar {
+        /// The jar.
+        path: PathBuf,
+        /// Why it is not fetched.
+        why: &'static str,
+    },
     /// There is no place to fetch the jar to.
     #[error(
         "the agent's jar is not in the working directory, and cannot be fetched from the controller into {}: {error}{}; \
@@ -40,6 +44,17 @@ pub enum NotReady {
         /// What is wrong with it.
         error: SecretError,
     },
+    /// The agent's user may not execute the command.
+    #[error("with --agent-user: {0}")]
+    Command(#[from] Unresolved),
+    /// A file of the command's own.
+    #[error("the agent's command names @{}, which the agent cannot read: {error}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: FileError,
+    },
     /// The file by which it gets to the agent.
     #[error("the node's secret cannot be handed over to the agent: {0}")]
     SecretFile(#[from] SecretFileError),
@@ -50,7 +65,7 @@ impl NotReady {
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         match self {
-            Self::MissingJar(_) => false,
+            Self::Command(_) | Self::MissingJar { .. } | Self::Unfit { .. } => false,
             Self::NoPlace { error, .. } => Shortage::of_error(error).is_some(),
             Self::Secret { error, .. } => error.is_shortage(),
             Self::SecretFile(error) => error.is_shortage(),
@@ -64,15 +79,28 @@ impl Launch {
     /// # Errors
     /// What would keep the agent from starting.
     pub fn check(&self) -> Result<(), NotReady> {
+        if let Some(user) = &self.user {
+            process::check_for(user, &self.program)?;
+        }
         let plan = self.plan(ControllerKind::Jenkins { agent_port: true });
         match &plan.jar {
-            Jar::Missing(path) => return Err(NotReady::MissingJar(path.clone())),
+            Jar::Missing(path) => {
+                let why = match () {
+                    () if self.standalone => "with --standalone none is fetched from the controller",
+                    () if path.is_absolute() => "only a relative name is fetched from the controller",
+                    () => "no state directory is known to fetch it to (--state-dir)",
+                };
+                return Err(NotReady::MissingJar { path: path.clone(), why });
+            }
             // One that was fetched earlier will do.
             Jar::Fetch(path) if !path.exists() => {
                 let folder = path.parent().unwrap_or(path);
                 make_writable(folder).map_err(|error| NotReady::NoPlace { folder: folder.to_owned(), error })?;
             }
             Jar::Ready | Jar::Fetch(_) => {}
+        }
+        if let Some(path) = &plan.unfit {
+            files::look_at(path).map_err(|error| NotReady::Unfit { path: path.clone(), error })?;
         }
         let read = |secret: &SecretSource, place| match secret.read() {
             Ok(_) => Ok(()),

@@ -1,8 +1,8 @@
 //! The promise as invariants, looked at by the partners. They believe nothing that the supervisor says of itself.
 
 use agent_wrap_supervisor::{
-    AgentSignal, Ending, FailureKind, Generation, IfRefused, Mark, Memory, Moment, OfflinePolicy, OnlinePolicy, Owner,
-    Span,
+    AgentSignal, Ending, FailureKind, Generation, IfRefused, LiftMethod, Mark, MarkMethod, Memory, Moment,
+    OfflinePolicy, OnlinePolicy, Owner, Span,
 };
 use nix::libc;
 
@@ -33,6 +33,10 @@ pub struct Books {
     seen_touches: u64,
     /// What the last read has shown, unless something was written since.
     known: Option<Option<Mark>>,
+    /// The toggle that lifts, while it is under way.
+    lifting: Option<u64>,
+    /// Until when one without an answer may be carried out, unless the node was free since.
+    lift_at_large: Option<Moment>,
     /// The last answer was to a read, and told of the node.
     pub fresh: bool,
     /// The last request was refused.
@@ -69,6 +73,9 @@ impl Books {
         self.seen_touches = touches;
         if mark.is_some() && self.errand.is_some_and(|(_, before)| id > before) {
             self.marked_since = true;
+        }
+        if mark.as_ref().is_none_or(|mark| mark.owner == Owner::ThisRun) {
+            self.lift_at_large = None;
         }
         self.known = Some(mark);
     }
@@ -223,11 +230,26 @@ impl World {
         self.books.sweeping = false;
     }
 
+    /// A request is over, without an answer unless [`lift_answered`](Self::lift_answered) came before.
+    pub fn request_over(&mut self, id: u64) {
+        self.books.in_flight = None;
+        if self.books.lifting.take_if(|lifting| *lifting == id).is_some() {
+            let timeout = self.policy.node.as_ref().map_or(Span::ZERO, |node| node.request_timeout);
+            self.books.lift_at_large = Some(self.now() + timeout + ROUNDING);
+        }
+    }
+
+    /// A request was answered.
+    pub fn lift_answered(&mut self, id: u64) {
+        self.books.lifting.take_if(|lifting| *lifting == id);
+    }
+
     pub fn check_request(&mut self, id: u64, wish: &Wish) {
         if let Some(other) = self.books.in_flight.replace(id) {
             self.violated(&format!("request {id} while {other} is in flight"));
         }
         let known = if matches!(wish, Wish::Read) { return } else { self.books.known.take() };
+        self.books.lifting = matches!(wish, Wish::Lift(LiftMethod::Toggle)).then_some(id);
         match (wish, known) {
             (Wish::Read, _) => {}
             (_, None) => self.violated("a write without a read before it"),
@@ -238,8 +260,11 @@ impl World {
                     self.violated("a mark is lifted after a stop");
                 }
             }
-            (Wish::Mark(_), Some(Some(mark))) if mark.owner == Owner::Foreign => {
+            (Wish::Mark(_), Some(Some(mark))) if mark.owner != Owner::ThisRun => {
                 self.violated("a mark is set over that of somebody else");
+            }
+            (Wish::Mark(MarkMethod::Toggle), Some(Some(_))) => {
+                self.violated("a toggle of our own mark, to set it");
             }
             (Wish::Mark(_), Some(_)) => {}
         }
@@ -359,7 +384,9 @@ impl World {
         }
         // An answer that comes together with the agent's end may be thrown away; then there is a last look.
         let known = self.books.fresh && matches!(self.books.known, Some(Some(_)));
-        let seen = known && self.books.marked_since && !unseen;
+        // A toggle without an answer that was to lift the mark may yet do so.
+        let may_be_lifted = self.books.lift_at_large.is_some_and(|until| self.now() <= until);
+        let seen = known && self.books.marked_since && !unseen && !may_be_lifted;
         if marks && !*confirmed && seen && matches!(ending, Ending::Stopped { .. }) {
             self.violated("the end says that the mark is not confirmed, and the last read has shown it");
         }

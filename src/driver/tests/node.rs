@@ -105,7 +105,7 @@ struct Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         let mut world = self.shared.lock();
-        world.books.in_flight = None;
+        world.request_over(self.id);
         if let Some(open) = world.open.get_mut(&self.id) {
             open.answer = None;
         }
@@ -206,6 +206,9 @@ impl World {
     fn answered(&mut self, id: u64, answer: &Result<Reply, &'static str>) {
         let carried = self.open.get(&id).and_then(|open| open.reply.as_ref()).map(|(_, touches)| *touches);
         self.books.fresh = matches!(answer, Ok(Reply::View(_)));
+        if answer.is_ok() {
+            self.lift_answered(id);
+        }
         match answer {
             Ok(Reply::View(view)) => self.books.read(id, view.mark.clone(), carried.unwrap_or_default()),
             Ok(Reply::Refused(kind)) => self.books.refused = *kind != FailureKind::Unavailable,

@@ -30,7 +30,12 @@ impl Supervisor {
                 Step::Mark(method) => {
                     let Desired::Offline(reason) = node.desired.clone() else { break };
                     let request = node.send(RequestKind::Mark(method));
+                    let rewords = node.is_rewording();
                     let within = self.request_time();
+                    if rewords && let Some(errand) = &mut self.errand {
+                        // The mark itself has been read back.
+                        errand.confirmed = true;
+                    }
                     self.tell(Note::Marking { method });
                     self.act(Action::MarkOffline { request, method, reason, within });
                 }
@@ -62,10 +67,6 @@ impl Supervisor {
     }
 
     fn lift(&mut self, method: LiftMethod) {
-        let within = match method {
-            LiftMethod::Cli => self.request_time().min(CLI_TIME),
-            LiftMethod::Toggle => self.request_time(),
-        };
         let running = self.phase == Phase::Running;
         let Some(node) = &mut self.node else { return };
         let Some(mark) = node.view.as_ref().and_then(|view| view.mark.clone()) else { return };
@@ -81,17 +82,27 @@ impl Supervisor {
         }
         let request = node.send(RequestKind::Lift(method));
         node.lifting = Some(mark.reason);
+        let within = match method {
+            LiftMethod::Cli => self.request_time().min(CLI_TIME),
+            LiftMethod::Toggle => self.request_time(),
+        };
         self.tell(note);
         self.act(Action::LiftMark { request, method, within });
     }
 
-    /// How long the next request may take: never so long that a stop could not try once more.
+    /// How long the request that is about to be sent may take: so long that a stop could try once more, but for the read
+    /// after which nothing is left to be sent, and for a toggle: one more would undo it if it is only slow.
     fn request_time(&self) -> Span {
         let Some(node) = &self.node else { return Span::ZERO };
         let full = node.policy.request_timeout;
+        let is_toggle = node.in_flight.is_some_and(|(_, kind)| kind.is_toggle());
+        let is_last = is_toggle || node.is_reading() && node.has_written();
         let bound = match self.phase {
-            Phase::Marking => self.timers.left(Deadline::OfflineTimeout).map_or(full, Span::half),
+            Phase::Marking => {
+                self.timers.left(Deadline::OfflineTimeout).map_or(full, |left| if is_last { left } else { left.half() })
+            }
             Phase::Closing => self.timers.left(Deadline::LastLookTimeout).unwrap_or(full),
+            Phase::Draining | Phase::Terminating | Phase::Killing | Phase::Sweeping if is_toggle => full,
             Phase::Draining | Phase::Terminating | Phase::Killing | Phase::Sweeping => Span::seconds(5),
             Phase::Evicting
             | Phase::Enabling
@@ -146,10 +157,21 @@ impl Supervisor {
         let told = if kind == RequestKind::Read { &mut node.outage } else { &mut node.write_failure };
         let news = told.as_ref() != Some(&failure);
         *told = Some(failure.clone());
+        let news = core::mem::take(&mut node.retell) || news;
         let retry = self.retry_delay(&failure, verdict);
         self.timers.set(Deadline::RetryRequest, retry);
         if failure.kind == FailureKind::Unavailable && matches!(self.phase, Phase::Enabling | Phase::BackingOff) {
             self.agent.excuse_failure();
+        }
+        if kind == RequestKind::Read
+            && verdict == Verdict::Final
+            && self.phase == Phase::Running
+            && let Some(node) = &mut self.node
+            && node.desired == Desired::Online(Scope::Start)
+        {
+            // Nobody knows for how long the node is not seen: what is marked meanwhile is not of the past.
+            node.desired = Desired::Online(Scope::Own);
+            self.tell(Note::Settled);
         }
         if verdict == Verdict::Final && self.phase == Phase::Enabling {
             self.refused(failure);
@@ -179,6 +201,16 @@ impl Supervisor {
         match self.phase {
             // Nothing presses: nobody waits for an exit or a restart.
             Phase::Marking | Phase::Draining if lands => self.patient_delay(failure, verdict, step),
+            // Who is refused again and again is locked out in the end.
+            Phase::Marking | Phase::Terminating | Phase::Killing | Phase::Sweeping | Phase::Closing
+                if failure.kind != FailureKind::Unavailable =>
+            {
+                if verdict == Verdict::Final {
+                    crate::node::FINAL_AFTER
+                } else {
+                    crate::node::FINAL_AFTER.half()
+                }
+            }
             Phase::Marking | Phase::Terminating | Phase::Killing | Phase::Sweeping => {
                 if step == 0 {
                     Span::millis(500)
@@ -228,8 +260,10 @@ impl Supervisor {
                     self.tell(Note::AgentConnected { marked, wished });
                 }
                 Some(true) => {
-                    self.agent.gone = false;
                     self.agent.looks = 0;
+                    if core::mem::take(&mut self.agent.gone) {
+                        self.tell(Note::AgentReconnected);
+                    }
                 }
                 Some(false) if self.agent.connected && !self.agent.gone => {
                     self.agent.gone = true;
@@ -258,8 +292,9 @@ impl Supervisor {
             && vanished
         {
             errand.confirmed = false;
+            errand.told_marked = false;
             errand.idle_reads = 0;
-            if !errand.told_lost {
+            if self.node.as_ref().is_some_and(|node| node.will_reassert()) {
                 self.tell(Note::MarkVanished);
             }
         }

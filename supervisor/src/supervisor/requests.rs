@@ -4,7 +4,8 @@ use super::{Phase, Supervisor};
 use crate::errand::{Cause, Errand, Goal, INTERRUPT_GAP, Interrupts, Landing};
 use crate::node::Knowledge;
 use crate::{
-    Action, AgentSignal, AgentState, Deadline, Desired, Effect, Note, OfflineReason, Policy, Request, Scope, StopSource,
+    Action, AgentSignal, AgentState, Deadline, Desired, Effect, Note, OfflineReason, Policy, Request, Scope, Span,
+    StopSource,
 };
 
 impl Supervisor {
@@ -79,7 +80,7 @@ impl Supervisor {
     fn interrupt(&mut self, request: Request) {
         let Some(errand) = self.stopping() else { return };
         if !errand.gap.is_zero() {
-            self.taken(request, Effect::Already);
+            self.taken(request, Effect::Repeated);
             return;
         }
         self.count_interrupt();
@@ -149,14 +150,19 @@ impl Supervisor {
             return;
         }
         match self.errand.as_ref().map(|errand| errand.goal) {
-            Some(Goal::Exit(_) | Goal::Restart) => return self.taken(request, Effect::TooLate),
+            Some(Goal::Exit(_)) => return self.taken(request, Effect::TooLate),
             Some(Goal::Land) => return self.taken(request, Effect::Already),
-            None => {}
+            Some(Goal::Restart) | None => {}
         }
         if self.landing.holds() {
             return self.taken(request, Effect::Already);
         }
         self.taken(request, Effect::Done);
+        if self.errand.is_some() {
+            // The node is marked for the restart, and stays so for the next agent.
+            self.landing = Landing::Wished;
+            return;
+        }
         match self.phase {
             Phase::Running => self.begin_errand(Goal::Land),
             Phase::Evicting | Phase::Enabling | Phase::Starting | Phase::BackingOff => {
@@ -184,11 +190,26 @@ impl Supervisor {
                 self.taken(request, Effect::TakenBack);
                 return self.take_errand_back();
             }
+            Some(Goal::Restart) if self.landing.holds() => {
+                self.landing = Landing::No;
+                return self.taken(request, Effect::Done);
+            }
             Some(Goal::Land | Goal::Restart) => return self.taken(request, Effect::TooLate),
             None => {}
         }
-        let effect = if core::mem::take(&mut self.landing).holds() { Effect::Done } else { Effect::Already };
+        let landed = core::mem::take(&mut self.landing).holds();
+        let slowed = self.phase == Phase::BackingOff
+            && self.node.as_ref().is_some_and(|node| matches!(node.desired, Desired::Offline(_)));
+        let effect = if landed || slowed { Effect::Done } else { Effect::Already };
         self.taken(request, effect);
+        if let Some(node) = &mut self.node {
+            // A mark that we leave is told of again.
+            node.told_foreign = None;
+        }
+        if slowed && !landed {
+            self.enable();
+            return;
+        }
         if self.phase == Phase::Landed {
             self.phase = Phase::Running;
         }
@@ -307,8 +328,25 @@ impl Supervisor {
                 node.knowledge = Knowledge::Stale;
             }
         }
+        self.start_timeout_changed(&policy);
         let (survivor, seed, terminal) = (self.policy.survivor, self.policy.seed, self.policy.terminal);
         self.policy = Policy { survivor, seed, terminal, ..policy };
         self.tell(Note::PolicyChanged);
+    }
+
+    /// The time that has gone by since the start counts for the new limit too.
+    fn start_timeout_changed(&mut self, policy: &Policy) {
+        let (Some(node), Some(changed)) = (&self.policy.node, &policy.node) else { return };
+        let (before, after) = (node.start_timeout, changed.start_timeout);
+        if before == after || self.phase != Phase::Enabling || self.started_before {
+            return;
+        }
+        // Without a limit nobody has counted.
+        let gone = self.timers.left(Deadline::StartTimeout).map_or(Span::ZERO, |left| before.less(left));
+        if after.is_zero() {
+            self.timers.clear(Deadline::StartTimeout);
+        } else {
+            self.timers.set(Deadline::StartTimeout, after.less(gone));
+        }
     }
 }

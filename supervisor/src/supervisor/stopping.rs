@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Phase, Supervisor};
 use crate::errand::{Cause, Errand, Goal, Landing};
-use crate::node::{RequestKind, Settlement};
+use crate::node::{Knowledge, Node, RequestKind, Settlement};
 use crate::{
     Action, AgentSignal, AgentState, Build, Deadline, Desired, Ending, Exit, Failure, Generation, LeftoverSignal,
     Leftovers, Note, OfflinePolicy, Scope, Span,
@@ -57,14 +57,19 @@ impl Supervisor {
             return;
         };
         let offline_timeout = node.policy.offline_timeout;
-        let writing = node.in_flight.is_some_and(|(_, kind)| kind != RequestKind::Read);
+        let writing = node.in_flight.map(|(_, kind)| kind).filter(|kind| *kind != RequestKind::Read);
         self.phase = Phase::Marking;
         self.wish(Desired::Offline(reason));
         if goal != Goal::Land {
             self.timers.set(Deadline::OfflineTimeout, offline_timeout);
         }
-        if writing && exits {
-            self.timers.set(Deadline::AbandonWrite, offline_timeout.half());
+        if let Some(kind) = writing
+            && exits
+        {
+            // What a toggle has done cannot be known before it has; a setter can be given up and set right.
+            let half = offline_timeout.half();
+            let patience = if kind.is_toggle() { offline_timeout.less(half.half()) } else { half };
+            self.timers.set(Deadline::AbandonWrite, patience);
         }
     }
 
@@ -72,8 +77,9 @@ impl Supervisor {
     pub(super) fn settled_in_errand(&mut self, settlement: Settlement) {
         let Some(errand) = &mut self.errand else { return };
         let marked = settlement == Settlement::Marked;
-        let news = marked && !errand.confirmed;
+        let news = marked && !errand.told_marked;
         errand.confirmed = marked;
+        errand.told_marked = marked;
         if settlement == Settlement::Lost && !errand.told_lost {
             errand.told_lost = true;
             self.tell(Note::MarkLost);
@@ -116,6 +122,11 @@ impl Supervisor {
     /// Marking took too long: the stop goes on without it.
     pub(super) fn offline_timeout(&mut self) {
         if self.phase != Phase::Marking {
+            return;
+        }
+        if self.errand.as_ref().is_some_and(|errand| errand.confirmed) {
+            // Only its reason was still to be changed.
+            self.marking_settled();
             return;
         }
         let Some(node) = &self.node else { return };
@@ -312,7 +323,7 @@ impl Supervisor {
         self.timers.set(Deadline::LastLookTimeout, LAST_LOOK_TIME);
         self.cancel_read();
         if let Some(node) = &mut self.node {
-            node.knowledge = crate::node::Knowledge::Stale;
+            node.knowledge = Knowledge::Stale;
         }
     }
 
@@ -328,14 +339,18 @@ impl Supervisor {
 
     /// Everything that an exiting errand could do has been done.
     pub(super) fn finish_errand(&mut self) {
+        let unanswered = self.node.as_ref().is_some_and(|node| node.knowledge == Knowledge::Stale);
         let Some(errand) = &self.errand else { return };
         let Goal::Exit(cause) = errand.goal else { return };
         let wanted = self.node.as_ref().is_some_and(|node| matches!(node.desired, Desired::Offline(_)));
         let writing =
             self.node.as_ref().is_some_and(|node| node.in_flight.is_some_and(|(_, kind)| kind != RequestKind::Read));
-        let confirmed = !wanted || (errand.confirmed && !writing);
+        let lift_at_large = self.node.as_ref().is_some_and(Node::has_lift_at_large);
+        let confirmed = !wanted || (errand.confirmed && !writing && !lift_at_large);
         if !confirmed {
             self.tell(Note::LastLookUnsettled);
+        } else if wanted && self.phase == Phase::Closing && unanswered {
+            self.tell(Note::LastLookUnanswered);
         }
         let killed = self.agent.killed
             && !matches!(self.agent.exit, Some(Exit::Code(_)))

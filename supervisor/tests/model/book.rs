@@ -2,8 +2,8 @@
 //! keeper says of itself, except which errand it is on.
 
 use agent_wrap_supervisor::{
-    Action, AgentSignal, Effect, Ending, Goal, IfRefused, Mark, Note, OfflinePolicy, OnlinePolicy, Owner, Phase,
-    Policy, Span,
+    Action, AgentSignal, Effect, Ending, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Note, OfflinePolicy,
+    OnlinePolicy, Owner, Phase, Policy, Span,
 };
 
 use super::agent::Life;
@@ -51,6 +51,8 @@ pub struct Book {
     touched: bool,
     /// The same since the read under way was carried out.
     touched_since_carried: bool,
+    /// A toggle that lifts was sent, and neither its answer nor a read has shown that it was carried out.
+    lift_open: bool,
     /// Since the errand began something has gone wrong, or somebody has interfered.
     hindered: bool,
 }
@@ -129,8 +131,12 @@ fn marks(policy: &Policy) -> bool {
 impl<K: Keeper> World<K> {
     pub fn check_answer(&mut self, message: &Message) {
         let Stage::CarriedOut(Reply::View(view)) = &message.stage else {
+            self.book.lift_open = false;
             return;
         };
+        if view.mark.as_ref().is_none_or(|mark| mark.owner == Owner::ThisRun) {
+            self.book.lift_open = false;
+        }
         let first = self.book.generations <= 1 && self.process.is_some();
         let settled = view.connected == Some(true) && !Book::may_lift(view.mark.as_ref(), &self.policy.0, true);
         if first && settled {
@@ -147,18 +153,21 @@ impl<K: Keeper> World<K> {
         match action {
             Action::Spawn { .. } => self.check_spawn(),
             Action::ReadNode { .. } => self.check_request(),
-            Action::LiftMark { .. } => {
+            Action::LiftMark { method, .. } => {
+                self.book.lift_open = *method == LiftMethod::Toggle;
                 self.check_request();
                 self.check_lift();
                 self.book.known = None;
             }
-            Action::MarkOffline { .. } => {
+            Action::MarkOffline { method, .. } => {
                 self.check_request();
                 match &self.book.known {
                     _ if self.book.errand.is_some() && !self.book.seen_since_errand => {
                         self.book.violated(Broken::WrittenUnseen);
                     }
                     None => self.book.violated(Broken::WrittenUnseen),
+                    // Our own mark may get another reason, by what does not lift it.
+                    Some(Some(mark)) if mark.owner == Owner::ThisRun && *method == MarkMethod::ChangeCause => {}
                     Some(Some(_)) => self.book.violated(Broken::MarkedOver),
                     Some(None) => {}
                 }
@@ -272,6 +281,7 @@ impl<K: Keeper> World<K> {
                 let controller = &self.controller;
                 self.book.hindered = controller.down
                     || controller.refuses.is_some()
+                    || self.book.lift_open
                     || self.network.iter().any(|message| !message.wish.is_read())
                     || self.process.as_ref().is_some_and(|process| process.slow);
             }

@@ -33,6 +33,15 @@ fn whichever_way_it_goes_it_meets_the_same_states() {
     assert!(broad > 100_000, "{broad}");
 }
 
+#[test]
+fn what_was_never_met_is_named() {
+    let nothing = Bounds { disturbances: 0, requests: 0, agents: 1 };
+    let model = Exploration::new(lots::named("Jenkins, a free node"), Vec::new(), nothing, Lot::core).in_one();
+    let unseen = model.checker().spawn_bfs().join().model().unseen();
+    assert!(unseen.contains(&"seen: a stop with its mark confirmed"), "{unseen:?}");
+    assert!(!unseen.contains(&"seen: connected, and the node free"), "{unseen:?}");
+}
+
 #[expect(clippy::disallowed_methods, reason = "how long it took is told, and nothing depends on it")]
 fn now() -> Instant {
     Instant::now()
@@ -58,24 +67,18 @@ fn explore(name: &str, asks: &[Request], bounds: Bounds) {
     for lot in lots {
         let since = now();
         let lot_name = lot.name;
-        let model = Exploration::new(lot, asks.to_vec(), bounds, Lot::core);
+        let model = Exploration::new(lot, asks.to_vec(), bounds, Lot::core).in_one();
         let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
         let (here, took) = (checker.unique_state_count(), since.elapsed());
         println!("  {lot_name}: {here} states, {} deep, {took:.1?}", checker.max_depth());
         states += here;
         steps += checker.state_count();
         depth = depth.max(checker.max_depth());
-        let mut missed = Vec::new();
-        for property in checker.model().properties() {
-            let is_sight = properties::is_sight(property.name);
-            match checker.discovery(property.name) {
-                Some(life) if !is_sight => {
-                    failed.push_str(&format!("{}\n{}", property.name, trace::tell(checker.model(), life)));
-                }
-                None if is_sight => missed.push(property.name),
-                Some(_) | None => {}
-            }
+        if let Some(life) = checker.discovery(properties::WHOLE) {
+            let names = checker.model().broken(life.last_state());
+            failed.push_str(&format!("{names:?}\n{}", trace::tell(checker.model(), life)));
         }
+        let missed = checker.model().unseen();
         unseen = Some(match unseen {
             Some(unseen) => unseen.into_iter().filter(|name| missed.contains(name)).collect(),
             None => missed,

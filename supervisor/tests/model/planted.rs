@@ -186,7 +186,11 @@ impl Keeper for Faulty {
 /// Plants the fault that `keeper` makes, and expects that a life is found that breaks this property.
 fn find(lot: Lot, disturbances: u8, keeper: fn(&Lot) -> Faulty, broken: &'static str) {
     let asks = vec![Request::Stop(StopSource::Terminate)];
-    let model = Exploration::new(lot, asks, Bounds { disturbances, requests: 1, agents: 2 }, keeper);
+    let bounds = Bounds { disturbances, requests: 1, agents: 2 };
+    let model = || Exploration::new(lot.clone(), asks.clone(), bounds, keeper);
+    let whole = model().in_one().checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    assert!(whole.discovery(properties::WHOLE).is_some(), "not found among all properties: {broken}");
+    let model = model();
     assert!(model.properties().iter().any(|property| property.name == broken), "no property is called {broken:?}");
     let checker = model.checker().finish_when(HasDiscoveries::AllOf([broken].into())).spawn_bfs().join();
     assert!(checker.discovery(broken).is_some(), "not found: {broken}");

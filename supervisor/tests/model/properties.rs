@@ -1,5 +1,7 @@
 //! The model that is checked, and the properties it must have.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use agent_wrap_supervisor::{Ending, Request};
 use stateright::{Model, Property};
 
@@ -19,7 +21,7 @@ pub struct Bounds {
 }
 
 /// Everything that can come of one lot.
-pub struct Exploration<K> {
+pub struct Exploration<K: Keeper> {
     pub lot: Lot,
     pub asks: Vec<Request>,
     pub bounds: Bounds,
@@ -29,11 +31,54 @@ pub struct Exploration<K> {
     /// States from which calm weather is known to lead where it should.
     pub ends_well: Known,
     pub heals: Known,
+    whole: Option<Whole<K>>,
+}
+
+/// All properties as one: the checker looks each one up for each state, which costs more than to evaluate it.
+struct Whole<K: Keeper> {
+    kept: Vec<Property<Exploration<K>>>,
+    sights: Vec<Property<Exploration<K>>>,
+    /// A bit for each sight that was met.
+    seen: AtomicU32,
 }
 
 impl<K: Keeper> Exploration<K> {
     pub fn new(lot: Lot, asks: Vec<Request>, bounds: Bounds, keeper: fn(&Lot) -> K) -> Self {
-        Self { lot, asks, bounds, keeper, outcome_only: false, ends_well: Known::default(), heals: Known::default() }
+        let (ends_well, heals) = (Known::default(), Known::default());
+        Self { lot, asks, bounds, keeper, outcome_only: false, ends_well, heals, whole: None }
+    }
+
+    /// With one property for all of them.
+    pub fn in_one(mut self) -> Self {
+        let (sights, kept) = self.properties().into_iter().partition(|property| is_sight(property.name));
+        self.whole = Some(Whole { kept, sights, seen: AtomicU32::new(0) });
+        self
+    }
+
+    /// Whether everything holds that must; takes note of sights.
+    fn is_whole(&self, world: &World<K>) -> bool {
+        let Some(whole) = &self.whole else { return true };
+        let seen = whole.seen.load(Ordering::Relaxed);
+        for (number, sight) in whole.sights.iter().enumerate() {
+            if seen & 1 << number == 0 && (sight.condition)(self, world) {
+                whole.seen.fetch_or(1 << number, Ordering::Relaxed);
+            }
+        }
+        whole.kept.iter().all(|property| (property.condition)(self, world))
+    }
+
+    /// The properties that do not hold here.
+    pub fn broken(&self, world: &World<K>) -> Vec<&'static str> {
+        let kept = self.whole.iter().flat_map(|whole| &whole.kept);
+        kept.filter(|property| !(property.condition)(self, world)).map(|property| property.name).collect()
+    }
+
+    /// The sights that were never met.
+    pub fn unseen(&self) -> Vec<&'static str> {
+        let Some(whole) = &self.whole else { return Vec::new() };
+        let seen = whole.seen.load(Ordering::Relaxed);
+        let missed = whole.sights.iter().enumerate().filter(|(number, _)| seen & 1 << number == 0);
+        missed.map(|(_, sight)| sight.name).collect()
     }
 }
 
@@ -55,6 +100,8 @@ pub const ENDS_WELL: &str = "4: calm weather leads to a running agent or to the 
 pub const TWO_REQUESTS: &str = "no request is sent while one is in flight";
 pub const ONLINE_WHILE_STOPPING: &str = "never online once stopping";
 pub const LIFTED_BEYOND_POLICY: &str = "nobody else's mark is lifted beyond the policy";
+/// All of them.
+pub const WHOLE: &str = "every property";
 pub const MARKED_OVER: &str = "nobody's mark is written over";
 
 macro_rules! promise {
@@ -89,6 +136,9 @@ impl<K: Keeper> Model for Exploration<K> {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
+        if self.whole.is_some() {
+            return vec![Property::always(WHOLE, Self::is_whole)];
+        }
         let mut properties = outcomes();
         if !self.outcome_only {
             properties.extend(rules());
@@ -133,7 +183,7 @@ fn rules<K: Keeper>() -> Vec<Property<Exploration<K>>> {
 }
 
 /// Whether this property is a sight: met somewhere, not kept everywhere.
-pub fn is_sight(name: &str) -> bool {
+fn is_sight(name: &str) -> bool {
     name.starts_with("seen")
 }
 

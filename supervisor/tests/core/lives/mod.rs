@@ -4,6 +4,7 @@
 mod failing;
 mod numbers;
 mod requests;
+mod slow;
 mod starting;
 mod stopping;
 

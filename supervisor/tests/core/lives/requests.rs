@@ -1,4 +1,6 @@
-use agent_wrap_supervisor::{Exit, Generation, OfflinePolicy, Owner, Phase, Policy, Request, Span};
+use agent_wrap_supervisor::{
+    Backoff, Ending, Exit, Generation, Moment, OfflinePolicy, Owner, Phase, Policy, Request, Span,
+};
 use insta::assert_snapshot;
 
 use super::{TERM, end, node, running};
@@ -83,12 +85,15 @@ fn an_agent_that_dies_while_landed_comes_back_landed() {
     16.381 Landed | (NextLook): READ 15
     16.401 Landed | read 15 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
     18.000 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 16
-    18.020 Draining | read 16 says marked by ThisRun "nonce 8", connected: "Marked"
-    18.520 Draining | (NextLook): READ 17
-    18.540 Terminating | read 17 says marked by ThisRun "nonce 8", connected: "Terminating { grace: Span(30000) }"; TERM to 2
-    18.840 Sweeping | agent 2 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
-    18.850 Closing | 0 left over: REAP 2; READ 18
-    18.870 Finished | read 18 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    18.020 Marking | read 16 says marked by ThisRun "nonce 8", connected: "Marking { method: ChangeCause }"; MARK 17 by ChangeCause for Stopping
+    18.030 ... write 17 is carried out
+    18.040 Marking | write 17 accepted: READ 18
+    18.060 Draining | read 18 says marked by ThisRun "nonce 17", connected: "Marked"
+    18.560 Draining | (NextLook): READ 19
+    18.580 Terminating | read 19 says marked by ThisRun "nonce 17", connected: "Terminating { grace: Span(30000) }"; TERM to 2
+    18.880 Sweeping | agent 2 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
+    18.890 Closing | 0 left over: REAP 2; READ 20
+    18.910 Finished | read 20 says marked by ThisRun "nonce 17": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -165,25 +170,31 @@ fn a_restart_asked_for_while_landing_comes_back_landed() {
     10.560 Draining | (NextLook): READ 10
     10.580 Draining | read 10 says marked by ThisRun "nonce 8", connected, 1 builds
     10.600 Marking | asked for Restart: "Done"; READ 11
-    10.620 Draining | read 11 says marked by ThisRun "nonce 8", connected, 1 builds: "Marked"; "Draining 1"
-    11.120 Draining | (NextLook): READ 12
-    11.140 Draining | read 12 says marked by ThisRun "nonce 8", connected, 1 builds
+    10.620 Marking | read 11 says marked by ThisRun "nonce 8", connected, 1 builds: "Marking { method: ChangeCause }"; MARK 12 by ChangeCause for Restarting
+    10.630 ... write 12 is carried out
+    10.640 Marking | write 12 accepted: READ 13
+    10.660 Draining | read 13 says marked by ThisRun "nonce 12", connected, 1 builds: "Marked"; "Draining 1"
+    11.160 Draining | (NextLook): READ 14
+    11.180 Draining | read 14 says marked by ThisRun "nonce 12", connected, 1 builds
     11.600 ... a build ends
-    12.140 Draining | (NextLook): READ 13
-    12.160 Draining | read 13 says marked by ThisRun "nonce 8", connected
-    12.660 Draining | (NextLook): READ 14
-    12.680 Terminating | read 14 says marked by ThisRun "nonce 8", connected: "Drained"; "Terminating { grace: Span(30000) }"; TERM to 1
-    12.980 Enabling | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; READ 15
-    13.000 Starting | read 15 says marked by ThisRun "nonce 8": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
-    13.010 Landed | agent 2 spawned: "AgentStarted"
-    13.510 Landed | (NextLook): READ 16
-    13.530 Landed | read 16 says marked by ThisRun "nonce 8"
-    14.030 Landed | (NextLook): READ 17
-    14.050 Landed | read 17 says marked by ThisRun "nonce 8"
-    14.550 Landed | (NextLook): READ 18
-    14.570 Landed | read 18 says marked by ThisRun "nonce 8"
-    15.570 Landed | (NextLook): READ 19
-    15.590 Landed | read 19 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true, wished: true }"; "Landed"; remember [marked connected]
+    12.180 Draining | (NextLook): READ 15
+    12.200 Draining | read 15 says marked by ThisRun "nonce 12", connected
+    12.700 Draining | (NextLook): READ 16
+    12.720 Terminating | read 16 says marked by ThisRun "nonce 12", connected: "Drained"; "Terminating { grace: Span(30000) }"; TERM to 1
+    13.020 Enabling | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; READ 17
+    13.040 Enabling | read 17 says marked by ThisRun "nonce 12": "Marking { method: ChangeCause }"; MARK 18 by ChangeCause for Landed
+    13.050 ... write 18 is carried out
+    13.060 Enabling | write 18 accepted: READ 19
+    13.080 Starting | read 19 says marked by ThisRun "nonce 18": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
+    13.090 Landed | agent 2 spawned: "AgentStarted"
+    13.590 Landed | (NextLook): READ 20
+    13.610 Landed | read 20 says marked by ThisRun "nonce 18"
+    14.110 Landed | (NextLook): READ 21
+    14.130 Landed | read 21 says marked by ThisRun "nonce 18"
+    14.630 Landed | (NextLook): READ 22
+    14.650 Landed | read 22 says marked by ThisRun "nonce 18"
+    15.650 Landed | (NextLook): READ 23
+    15.670 Landed | read 23 says marked by ThisRun "nonce 18", connected: "AgentConnected { marked: true, wished: true }"; "Landed"; remember [marked connected]
     "#);
 }
 
@@ -436,4 +447,121 @@ fn a_mark_that_is_read_back_while_we_are_stopped_by_job_control_counts() {
     world.happens(Happening::Continue);
     let story = end(world);
     assert!(story.contains("FINISH Stopped { killed: false, confirmed: true }"), "{story}");
+}
+
+#[test]
+fn landing_asked_for_while_the_agent_is_being_restarted_holds_for_the_next_one() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.controller.builds = 1;
+    world.ask(Request::Restart);
+    world.run(Span::millis(100));
+    world.ask(Request::Land);
+    world.controller.builds = 0;
+    world.run(Span::seconds(10));
+    assert_snapshot!(world.honest_story(), @r#"
+    10.000 Marking | asked for Restart: "Done"; READ 7
+    10.020 Marking | read 7 says free, connected, 1 builds: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for Restarting; remember [marked connected]
+    10.030 ... write 8 is carried out
+    10.040 Marking | write 8 accepted: READ 9
+    10.060 Draining | read 9 says marked by ThisRun "nonce 8", connected, 1 builds: "Marked"; "Draining 1"
+    10.100 Draining | asked for Land: "Done"
+    10.560 Draining | (NextLook): READ 10
+    10.580 Draining | read 10 says marked by ThisRun "nonce 8", connected
+    11.080 Draining | (NextLook): READ 11
+    11.100 Terminating | read 11 says marked by ThisRun "nonce 8", connected: "Drained"; "Terminating { grace: Span(30000) }"; TERM to 1
+    11.400 Enabling | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; READ 12
+    11.420 Enabling | read 12 says marked by ThisRun "nonce 8": "Marking { method: ChangeCause }"; MARK 13 by ChangeCause for Landed
+    11.430 ... write 13 is carried out
+    11.440 Enabling | write 13 accepted: READ 14
+    11.460 Starting | read 14 says marked by ThisRun "nonce 13": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
+    11.470 Landed | agent 2 spawned: "AgentStarted"
+    11.970 Landed | (NextLook): READ 15
+    11.990 Landed | read 15 says marked by ThisRun "nonce 13"
+    12.490 Landed | (NextLook): READ 16
+    12.510 Landed | read 16 says marked by ThisRun "nonce 13"
+    13.010 Landed | (NextLook): READ 17
+    13.030 Landed | read 17 says marked by ThisRun "nonce 13"
+    14.030 Landed | (NextLook): READ 18
+    14.050 Landed | read 18 says marked by ThisRun "nonce 13", connected: "AgentConnected { marked: true, wished: true }"; "Landed"; remember [marked connected]
+    "#);
+}
+
+#[test]
+fn taking_off_while_the_agent_is_being_restarted_takes_the_landing_back() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.ask(Request::Restart);
+    world.run(Span::millis(100));
+    world.ask(Request::Land);
+    world.run_until(|world| world.core.status().phase == Phase::Terminating);
+    world.ask(Request::TakeOff);
+    world.run(Span::seconds(10));
+    assert_snapshot!(world.honest_story(), @r#"
+    10.000 Marking | asked for Restart: "Done"; READ 7
+    10.020 Marking | read 7 says free, connected: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for Restarting; remember [marked connected]
+    10.030 ... write 8 is carried out
+    10.040 Marking | write 8 accepted: READ 9
+    10.060 Draining | read 9 says marked by ThisRun "nonce 8", connected: "Marked"
+    10.100 Draining | asked for Land: "Done"
+    10.560 Draining | (NextLook): READ 10
+    10.580 Terminating | read 10 says marked by ThisRun "nonce 8", connected: "Terminating { grace: Span(30000) }"; TERM to 1
+    10.580 Terminating | asked for TakeOff: "Done"
+    10.880 Enabling | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; READ 11
+    10.900 Enabling | read 11 says marked by ThisRun "nonce 8": "Lifting by Cli"; LIFT 12 by Cli
+    10.910 ... write 12 is carried out
+    10.920 Enabling | write 12 accepted: READ 13
+    10.940 Starting | read 13 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 2
+    10.950 Running | agent 2 spawned: "AgentStarted"
+    11.450 Running | (NextLook): READ 14
+    11.470 Running | read 14 says free
+    11.970 Running | (NextLook): READ 15
+    11.990 Running | read 15 says free
+    12.490 Running | (NextLook): READ 16
+    12.510 Running | read 16 says free
+    13.510 Running | (NextLook): READ 17
+    13.530 Running | read 17 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
+    15.530 Running | (NextLook): READ 18
+    15.550 Running | read 18 says free, connected
+    "#);
+}
+
+#[test]
+fn another_start_timeout_counts_from_the_start() {
+    for (before, after, ends) in [(4, 12, 12), (12, 3, 3), (0, 8, 9), (8, 2, 2)] {
+        let with = |seconds| node(|node| node.start_timeout = Span::seconds(seconds));
+        let mut world = World::with(with(before), Controller { down: true, ..Controller::default() });
+        world.run(Span::seconds(1));
+        world.happens(Happening::Reload(Box::new(with(after))));
+        world.run_to_the_end();
+        let Some(Ending::Unreachable(_)) = world.ending else { panic!("{}", world.story()) };
+        assert_eq!(world.now, Moment(ends * 1000), "{before} s, then {after} s\n{}", world.story());
+    }
+}
+
+#[test]
+fn taking_off_at_the_slow_pace_tries_again_at_once() {
+    let policy = Policy { backoff: Backoff { slow_after: 1, ..Backoff::default() }, ..Policy::default() };
+    let mut world = running(policy, Controller::default());
+    world.happens(Happening::Ends(Generation(1), Exit::Code(1)));
+    world.run(Span::seconds(2));
+    world.ask(Request::TakeOff);
+    world.run(Span::seconds(2));
+    assert_snapshot!(world.honest_story(), @r#"
+    10.000 BackingOff | agent 1 ended with code 1: "AgentExited, was connected"; REAP 1; "RestartPlanned in 280378 ms, 1 failures"; "Slowing { failures: 1 }"; READ 7
+    10.020 BackingOff | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for AgentFailing { failures: 1, last: Some(Code(1)) }; remember [marked connected]
+    10.030 ... write 8 is carried out
+    10.040 BackingOff | write 8 accepted: READ 9
+    10.060 BackingOff | read 9 says marked by ThisRun "nonce 8": "Marked"
+    12.000 Enabling | asked for TakeOff: "Done"; READ 10
+    12.020 Enabling | read 10 says marked by ThisRun "nonce 8": "Lifting by Cli"; LIFT 11 by Cli
+    12.030 ... write 11 is carried out
+    12.040 Enabling | write 11 accepted: READ 12
+    12.060 Starting | read 12 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 2
+    12.070 Running | agent 2 spawned: "AgentStarted"
+    12.570 Running | (NextLook): READ 13
+    12.590 Running | read 13 says free
+    13.090 Running | (NextLook): READ 14
+    13.110 Running | read 14 says free
+    13.610 Running | (NextLook): READ 15
+    13.630 Running | read 15 says free
+    "#);
 }

@@ -81,19 +81,19 @@ fn a_stop_does_not_wait_long_for_a_write_under_way() {
     0.020 Enabling | read 1 says marked by EarlierRun "stopped": "Lifting by Toggle"; LIFT 2 by Toggle; remember [marked stopped]
     0.025 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: false }"
     0.120 ... write 2 is carried out
-    5.025 Marking | (AbandonWrite): CANCEL 2; "OutcomeUnknown"; READ 3
-    5.045 Marking | read 3 says free: "Marking { method: ChangeCause }"; MARK 4 by ChangeCause for Stopping
-    5.055 ... write 4 is carried out
-    5.065 Marking | write 4 not supported: "WayChanged"; READ 5
-    5.085 Marking | read 5 says free: remember [stopped]
-    5.585 Marking | (NextLook): READ 6
-    5.605 Marking | read 6 says free
-    6.105 Marking | (NextLook): READ 7
-    6.125 Marking | read 7 says free: "Marking { method: Toggle }"; MARK 8 by Toggle for Stopping; remember [marked stopped]
-    6.135 ... write 8 is carried out
-    6.145 Marking | write 8 accepted: READ 9
-    6.165 Closing | read 9 says marked by ThisRun "nonce 8": "Marked"; READ 10
-    6.185 Finished | read 10 says marked by ThisRun "nonce 8": FINISH Stopped { killed: false, confirmed: true }
+    7.525 Marking | (AbandonWrite): CANCEL 2; "OutcomeUnknown"; READ 3
+    7.545 Marking | read 3 says free: "Marking { method: ChangeCause }"; MARK 4 by ChangeCause for Stopping
+    7.555 ... write 4 is carried out
+    7.565 Marking | write 4 not supported: "WayChanged"; READ 5
+    7.585 Marking | read 5 says free: remember [stopped]
+    8.085 Marking | (NextLook): READ 6
+    8.105 Marking | read 6 says free
+    8.605 Marking | (NextLook): READ 7
+    8.625 Marking | read 7 says free: "Marking { method: Toggle }"; MARK 8 by Toggle for Stopping; remember [marked stopped]
+    8.635 ... write 8 is carried out
+    8.645 Marking | write 8 accepted: READ 9
+    8.665 Closing | read 9 says marked by ThisRun "nonce 8": "Marked"; READ 10
+    8.685 Finished | read 10 says marked by ThisRun "nonce 8": FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -252,7 +252,7 @@ fn a_second_interrupt_at_a_terminal_skips_the_drain_and_a_third_kills() {
     10.030 ... write 8 is carried out
     10.040 Marking | write 8 accepted: READ 9
     10.060 Draining | read 9 says marked by ThisRun "nonce 8", connected, 1 builds: "Marked"; "Draining 1"
-    10.400 Draining | asked for Stop(Interrupt): "Already"
+    10.400 Draining | asked for Stop(Interrupt): "Repeated"
     10.560 Draining | (NextLook): READ 10
     10.580 Draining | read 10 says marked by ThisRun "nonce 8", connected, 1 builds
     10.800 Terminating | asked for Stop(Interrupt): "DrainSkipped"; "DrainCut 1"; "Terminating { grace: Span(30000) }"; TERM to 1
@@ -378,7 +378,7 @@ fn a_mark_that_vanishes_during_the_drain_is_set_again_three_times() {
     24.320 Draining | read 22 says marked by ThisRun "nonce 21", connected, 1 builds: "Marked"
     28.000 ... somebody makes the node free
     28.320 Draining | (NextLook): READ 23
-    28.340 Draining | read 23 says free, connected, 1 builds: "MarkVanished"; "MarkLost"; remember [connected]
+    28.340 Draining | read 23 says free, connected, 1 builds: "MarkLost"; remember [connected]
     32.840 Draining | (NextLook): READ 24
     32.860 Draining | read 24 says free, connected, 1 builds
     37.860 Draining | (NextLook): READ 25
@@ -475,23 +475,7 @@ fn a_last_look_that_finds_the_node_free_is_unsettled() {
     10.890 Closing | 0 left over: REAP 1; READ 11
     10.910 Closing | read 11 says free: "MarkVanished"; "Marking { method: ChangeCause }"; MARK 12 by ChangeCause for Stopping
     10.920 ... write 12 is carried out
-    10.930 Closing | write 12 failed: Forbidden: "Waiting 250 ms: Forbidden"; remember [connected]
-    11.180 Closing | (RetryRequest): READ 13
-    11.200 Closing | read 13 says free: "Marking { method: ChangeCause }"; MARK 14 by ChangeCause for Stopping; remember [marked connected]
-    11.210 ... write 14 is carried out
-    11.220 Closing | write 14 failed: Forbidden: remember [connected]
-    11.470 Closing | (RetryRequest): READ 15
-    11.490 Closing | read 15 says free: "Marking { method: ChangeCause }"; MARK 16 by ChangeCause for Stopping; remember [marked connected]
-    11.500 ... write 16 is carried out
-    11.510 Closing | write 16 failed: Forbidden: remember [connected]
-    11.760 Closing | (RetryRequest): READ 17
-    11.780 Closing | read 17 says free: "Marking { method: ChangeCause }"; MARK 18 by ChangeCause for Stopping; remember [marked connected]
-    11.790 ... write 18 is carried out
-    11.800 Closing | write 18 failed: Forbidden: remember [connected]
-    12.050 Closing | (RetryRequest): READ 19
-    12.070 Closing | read 19 says free: "Marking { method: ChangeCause }"; MARK 20 by ChangeCause for Stopping; remember [marked connected]
-    12.080 ... write 20 is carried out
-    12.090 Closing | write 20 failed: Forbidden: remember [connected]
+    10.930 Closing | write 12 failed: Forbidden: "Waiting 2500 ms: Forbidden"; remember [connected]
     12.140 Finished | (LastLookTimeout): "LastLookUnsettled"; remember [connected stopped]; FINISH Stopped { killed: false, confirmed: false }
     "#);
 }

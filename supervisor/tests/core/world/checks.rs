@@ -2,8 +2,8 @@
 //! supervisor says of itself, except which phase it is in and what it is about to do.
 
 use agent_wrap_supervisor::{
-    Action, AgentSignal, Desired, Effect, Ending, Goal, IfRefused, Mark, Moment, Note, OfflinePolicy, OfflineReason,
-    OnlinePolicy, Owner, Policy, RequestNumber, Span,
+    Action, AgentSignal, Desired, Effect, Ending, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Moment, Note,
+    OfflinePolicy, OfflineReason, OnlinePolicy, Owner, Policy, RequestNumber, Span,
 };
 
 use super::World;
@@ -29,6 +29,10 @@ pub struct Checks {
     pub touches: u64,
     /// The same when the last successful read was carried out.
     pub seen_touches: u64,
+    /// The toggle that lifts, while it is under way.
+    lifting: Option<RequestNumber>,
+    /// Until when one that was given up or lost may be carried out, unless the node was free since.
+    lift_lost: Option<Span>,
     /// A mark of ours is behind a running agent since.
     stray_since: Option<Moment>,
     /// The last request that failed, or any other disturbance.
@@ -44,6 +48,9 @@ impl Checks {
         if self.errand_since.is_some() && view_mark.is_some() {
             self.marked_since_errand = true;
         }
+        if view_mark.as_ref().is_none_or(|mark| mark.owner == Owner::ThisRun) {
+            self.lift_lost = None;
+        }
         if first_agent && connected && !self.may_lift(view_mark.as_ref(), world_policy, true) {
             self.connected_looks += 1;
         }
@@ -53,6 +60,14 @@ impl Checks {
     pub fn answered(&mut self, request: RequestNumber) {
         if self.in_flight == Some(request) {
             self.in_flight = None;
+        }
+    }
+
+    /// A write has no answer, and will have none.
+    pub fn lost(&mut self, request: RequestNumber, active: Span, policy: &Policy) {
+        if self.lifting == Some(request) {
+            let request_timeout = policy.node.as_ref().map_or(Span::ZERO, |node| node.request_timeout);
+            self.lift_lost = Some(Span(active.0 + request_timeout.0));
         }
     }
 
@@ -84,17 +99,21 @@ impl World {
         match action {
             Action::Spawn { .. } => self.check_spawn(),
             Action::ReadNode { request, .. } => self.check_request(*request),
-            Action::LiftMark { request, .. } => {
+            Action::LiftMark { request, method, .. } => {
                 self.check_request(*request);
+                self.checks.lifting = (*method == LiftMethod::Toggle).then_some(*request);
                 self.check_lift();
                 self.checks.known = None;
             }
-            Action::MarkOffline { request, .. } => {
+            Action::MarkOffline { request, method, .. } => {
                 self.check_request(*request);
-                self.check_mark();
+                self.check_mark(*method);
                 self.checks.known = None;
             }
-            Action::CancelRequest { request } => self.checks.answered(*request),
+            Action::CancelRequest { request } => {
+                self.checks.answered(*request);
+                self.checks.lost(*request, self.active, &self.policy);
+            }
             Action::SignalAgent { signal: AgentSignal::Terminate, .. } => self.check_terminate(),
             Action::SignalAgent { signal: AgentSignal::Kill, .. } => {
                 if self.process.as_ref().is_some_and(|process| !process.termed) {
@@ -162,10 +181,11 @@ impl World {
         }
     }
 
-    fn check_mark(&mut self) {
+    fn check_mark(&mut self, method: MarkMethod) {
         match &self.checks.known {
             None => self.violated("MarkOffline without a read before it"),
-            Some(Some(mark)) if mark.owner == Owner::Foreign => self.violated("MarkOffline over a foreign mark"),
+            Some(Some(mark)) if mark.owner != Owner::ThisRun => self.violated("MarkOffline over another's mark"),
+            Some(Some(_)) if method == MarkMethod::Toggle => self.violated("a toggle of our own mark, to set it"),
             Some(_) => {}
         }
     }
@@ -200,7 +220,10 @@ impl World {
         if *confirmed && self.controller.mark.is_none() && self.checks.touches == self.checks.seen_touches {
             self.violated("Finish says that the mark is confirmed, and the node is free");
         }
-        if !*confirmed && matches!(self.checks.known, Some(Some(_))) && self.checks.marked_since_errand {
+        // A toggle that was to lift the mark and got lost may be carried out when we are gone.
+        let may_be_lifted = self.checks.lift_lost.is_some_and(|until| self.active <= until);
+        let shown = matches!(self.checks.known, Some(Some(_))) && self.checks.marked_since_errand;
+        if !*confirmed && shown && !may_be_lifted {
             self.violated("Finish says that the mark is not confirmed, and the last read has shown it");
         }
     }

@@ -96,6 +96,8 @@ pub struct World {
     checks: Checks,
     open: BTreeSet<RequestNumber>,
     writes: BTreeSet<RequestNumber>,
+    /// How long each request might take.
+    pub withins: Vec<Span>,
     /// How often the mark had changed when a request was carried out.
     carried: BTreeMap<RequestNumber, u64>,
     leftovers: u32,
@@ -136,6 +138,7 @@ impl World {
             checks: Checks::default(),
             open: BTreeSet::new(),
             writes: BTreeSet::new(),
+            withins: Vec::new(),
             carried: BTreeMap::new(),
             leftovers: 0,
             queue: BTreeMap::new(),

@@ -48,6 +48,10 @@ impl World {
                 self.checks.read(view.mark.clone(), view.connected == Some(true), &self.policy, first);
             }
             Event::NodeWritten { outcome: WriteOutcome::Accepted | WriteOutcome::Unsupported { .. }, .. } => {}
+            Event::NodeWritten { request, outcome: WriteOutcome::Unknown(_) } => {
+                self.checks.lost(*request, self.active, &self.policy);
+                self.checks.disturbed = self.now;
+            }
             _ => self.checks.disturbed = self.now,
         }
         self.tell(event);
@@ -113,6 +117,7 @@ impl World {
 
     fn request(&mut self, request: RequestNumber, wish: Wish, within: Span) {
         self.open.insert(request);
+        self.withins.push(within);
         let read = matches!(wish, Wish::Read);
         if !read {
             self.writes.insert(request);
