@@ -2,6 +2,7 @@
 //! asking the controller is found out before the controller is asked.
 
 mod instead;
+mod manager;
 mod parts;
 mod reload;
 mod start;
@@ -20,17 +21,19 @@ use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, LogFormat, LogLevel, Settings, Surroundings, shell_quote, translate_docker_agent};
 use crate::controller::{self};
-use crate::driver::{self, Driver, Launch, Program, Reasons};
+use crate::driver::{self, Driver, Ended, Launch, Program, Reasons};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes};
 use crate::quoted::quoted;
 use crate::shortage::cause_of;
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::Record;
+use crate::systemd::NotASocket;
 use crate::telemetry::{self, Format, Logging, Story, span_words};
 
 pub use instead::become_program;
 
+use manager::{Failed, Manager};
 use parts::vain_meanings;
 use start::{Overtaken, Patience, Prepared};
 
@@ -84,81 +87,94 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 }
 
 /// Runs the program from its arguments, its own name first, to its exit code.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, mut signals: io::Result<EarlySignals>) -> ExitCode {
+pub fn run(arguments: impl IntoIterator<Item = OsString>, signals: io::Result<EarlySignals>) -> ExitCode {
     process::share_one_heap();
+    let (mut manager, deaf) = match manager::find() {
+        Ok(manager) => (manager, None),
+        Err(error) => (None, Some(error)),
+    };
+    match attempt(arguments.into_iter().collect(), signals, &mut manager, deaf) {
+        Ok(code) => code,
+        Err(failed) => {
+            failed.tell(&mut manager);
+            failed.code
+        }
+    }
+}
+
+fn attempt(
+    arguments: Vec<OsString>,
+    mut signals: io::Result<EarlySignals>,
+    manager: &mut Manager,
+    deaf: Option<NotASocket>,
+) -> Result<ExitCode, Failed> {
     let clock = Clock::start();
     let surroundings = Surroundings::of_this_process();
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let without_options = config::is_docker_agent(&arguments);
     let arguments = translate_docker_agent(arguments, &surroundings);
     let early = log_format(config::early_log_format(&arguments, &surroundings));
     let parsed = cli::parse(arguments, io::stderr().is_terminal());
     let cli = match parsed {
         Ok(cli) => Cli { without_options, ..cli },
-        Err(farewell) if farewell.to_stderr && early == Format::Json => {
+        Err(farewell) if farewell.to_stderr && early != Format::Text => {
             let lines = farewell.text.lines().map(|line| line.strip_prefix("agent-wrap: ").unwrap_or(line));
-            say(early, "usage", &lines.collect::<Vec<_>>().join("; "));
-            return farewell.code;
+            let words = lines.collect::<Vec<_>>().join("; ");
+            say(early, "usage", &words);
+            return Err(Failed::new(farewell.code, words));
         }
         Err(farewell) if farewell.to_stderr => {
             let text: String = farewell.text.lines().map(|line| format!("{}\n", telemetry::visible(line))).collect();
             telemetry::say(&text);
-            return farewell.code;
+            return Err(Failed::new(farewell.code, text.lines().next().unwrap_or_default()));
         }
-        Err(farewell) => return print(early, &farewell.text, farewell.code),
+        Err(farewell) => return Ok(print(early, &farewell.text, farewell.code)),
     };
-    let beside = match Beside::start("files") {
-        Ok(beside) => beside,
-        Err(error) => {
-            say(early, "not_started", &system(NO_THREAD)(error).to_string());
-            return ExitCode::Internal;
-        }
-    };
+    let beside = Beside::start("files").map_err(|error| not_started(early, system(NO_THREAD)(error)))?;
     let (asked, default) = (cli.clone(), SignalTable::new([]));
     let patience = Patience { clock, beside: &beside, signals: signals.as_mut().ok(), table: &default };
     let tell = || say(early, "slow_start", SLOW_SETTINGS);
-    let loaded = match patience.wait_for(move || config::load(&asked, &surroundings), tell) {
-        Ok(Ok(Ok(loaded))) => loaded,
-        Ok(Err(Overtaken)) if cli.print_config => return ExitCode::Stopped,
-        Ok(Err(Overtaken)) => {
+    let read = patience.wait_for(move || config::load(&asked, &surroundings), tell);
+    let loaded = match read.map_err(|error| not_started(early, system(NO_READING)(error)))? {
+        Ok(Ok(loaded)) => loaded,
+        Err(Overtaken) if cli.print_config => return Ok(ExitCode::Stopped),
+        Err(Overtaken) => {
             say(early, "stopped", OVERTAKEN);
-            return ExitCode::Unconfirmed;
+            return Err(Failed::new(ExitCode::Unconfirmed, OVERTAKEN));
         }
-        Err(error) => {
-            say(early, "not_started", &system(NO_READING)(error).to_string());
-            return ExitCode::Internal;
-        }
-        Ok(Ok(Err(error))) => {
+        Ok(Err(error)) => {
             let code = error.exit_code();
             let format = log_format(error.log_format());
             let code = if cli.print_config { print(format, error.print(), code) } else { code };
             let lines: String =
                 error.problems().map(|words| telemetry::fault_line(format, "settings", words)).collect();
             telemetry::say(&lines);
-            return code;
+            return Err(Failed::new(code, format!("{error} (exit code {})", code.code())));
         }
     };
     if cli.print_config {
-        return print(log_format(loaded.settings.log_format), &loaded.print(), ExitCode::Stopped);
+        return Ok(print(log_format(loaded.settings.log_format), &loaded.print(), ExitCode::Stopped));
     }
     let format = log_format(loaded.settings.log_format);
     let node = loaded.settings.controller.as_ref().map_or("", |controller| controller.node.as_str());
-    let logging = match telemetry::install(format, log_level(&loaded.settings), node) {
-        Ok(logging) => logging,
-        Err(error) => {
-            say(format, "settings", &error.to_string());
-            return ExitCode::Configuration;
-        }
-    };
-    let caught = signals.map_err(system("cannot catch signals"));
-    match caught.and_then(|signals| live(clock, cli, &loaded, signals, beside, &logging)) {
-        Ok(code) => code,
-        Err(error) => {
-            let code = error.code();
-            tracing::error!(target: "agent_wrap", event = "not_started", "{error} (exit code {})", code.code());
-            code
-        }
+    let logging = telemetry::install(format, log_level(&loaded.settings), node).map_err(|error| {
+        say(format, "settings", &error.to_string());
+        Failed::new(ExitCode::Configuration, error.to_string())
+    })?;
+    if let Some(deaf) = deaf {
+        tracing::warn!(target: "agent_wrap", event = "not_announced", "{deaf}");
     }
+    let caught = signals.map_err(system("cannot catch signals"));
+    caught.and_then(|signals| live(clock, cli, &loaded, signals, beside, &logging, manager)).map_err(|error| {
+        let code = error.code();
+        tracing::error!(target: "agent_wrap", event = "not_started", "{error} (exit code {})", code.code());
+        Failed::from(&error)
+    })
+}
+
+/// Says why there is no start, as long as there is no log.
+fn not_started(format: Format, error: StartError) -> Failed {
+    say(format, "not_started", &error.to_string());
+    Failed::from(&error)
 }
 
 /// Says something as long as there is no log.
@@ -181,8 +197,10 @@ fn print(format: Format, text: &str, code: ExitCode) -> ExitCode {
 
 fn log_format(format: LogFormat) -> Format {
     match format {
+        LogFormat::Auto if telemetry::goes_to_the_journal() => Format::Journal,
         LogFormat::Auto | LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
+        LogFormat::Journal => Format::Journal,
     }
 }
 
@@ -203,6 +221,7 @@ fn live(
     mut signals: EarlySignals,
     beside: Beside,
     logging: &Logging,
+    manager: &mut Manager,
 ) -> Result<ExitCode, StartError> {
     let settings = &loaded.settings;
     for warning in &loaded.warnings {
@@ -288,15 +307,18 @@ fn live(
         reload: Arc::new(move |running: &Settings, launch: &Launch| reload::read(&cli, running, launch, &kept_ignored)),
         settings: settings.clone(),
         beside: Arc::clone(&beside),
+        announcer: manager.take(),
     };
     drop(entered);
-    let (ending, mut story) = runtime.block_on(driver::run(driver, policy));
+    let Ended { ending, mut story, announcer } = runtime.block_on(driver::run(driver, policy));
+    *manager = announcer;
     // What a stop has overtaken is finished, so that no secret is left in a file; unless it hangs.
     let _ = runtime.block_on(async { beside.run(LAST_PATIENCE, || ()).await });
     // Nothing that still runs in a thread of its own (a jar on its way to a slow disk) may hold up the end.
     runtime.shutdown_background();
     let code = ExitCode::from(&ending);
-    story.end(clock.now(), &ending, code.code());
+    let words = story.end(clock.now(), &ending, code.code());
+    manager::farewell(manager, &words, manager::errno_of(&ending), code);
     Ok(code)
 }
 

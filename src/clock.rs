@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agent_wrap_supervisor::{Moment, Span};
+use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 /// The monotonic clock, counted from the program's start. It stands still while the machine sleeps, as timers do; it is
@@ -33,6 +34,13 @@ impl Clock {
         // A millisecond's rest counts as a whole one, so that a timer never wakes before its deadline.
         self.origin + Duration::from_millis(moment.0.saturating_add(1))
     }
+}
+
+/// The machine's monotonic clock in microseconds, as other processes read it.
+#[must_use]
+pub fn monotonic_microseconds() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A span as the standard library's duration.

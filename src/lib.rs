@@ -17,4 +17,5 @@ mod quoted;
 mod shortage;
 pub mod signals;
 pub mod state;
+pub mod systemd;
 pub mod telemetry;

@@ -12,6 +12,7 @@ use agent_wrap_testbed::skip;
 const MANUAL: &str = include_str!("../man/agent-wrap.1");
 const FILE_MANUAL: &str = include_str!("../man/agent-wrap.toml.5");
 const UNIT: &str = include_str!("../packaging/systemd/agent-wrap.service");
+const INSTANCE: &str = include_str!("../packaging/systemd/agent-wrap@.service");
 
 const README: &str = include_str!("../README.md");
 
@@ -214,6 +215,11 @@ fn fate(code: ExitCode) -> Fate {
     }
 }
 
+/// The lines of a unit that say something.
+fn lines_of(unit: &str) -> impl Iterator<Item = &str> {
+    unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
 /// The last value of a key of the unit; an empty one when it is not set.
 fn unit(section: &str, key: &str) -> &'static str {
     let lines = UNIT.lines().skip_while(|line| *line != format!("[{section}]")).skip(1);
@@ -245,31 +251,74 @@ fn every_exit_code_has_its_fate_in_the_unit() {
     }
 }
 
+/// It asks for more time, but systemd forgets that at a daemon-reload.
 #[test]
-fn the_unit_waits_for_the_longest_stop() {
-    let longest = Duration::from_millis(Policy::default().longest_stop().0);
+fn the_unit_waits_for_the_longest_start_and_stop() {
+    assert_eq!((unit("Service", "Type"), unit("Service", "NotifyAccess")), ("notify", "main"));
+    let policy = Policy::default();
+    let longest = Duration::from_millis(policy.longest_stop().0);
     assert_eq!(longest, Duration::from_secs(10 + 300 + 30 + 5));
     assert!(unit_time("Service", "TimeoutStopSec") > longest);
+    let start = Duration::from_millis(policy.node.unwrap().start_timeout.0);
+    assert!(unit_time("Service", "TimeoutStartSec") > start);
+    assert!(unit_time("Service", "WatchdogSec") >= Duration::from_secs(60), "a busy machine is not frozen");
 }
 
 #[test]
-fn systemd_understands_the_unit() {
-    if skip::unmet("consistency::systemd_understands_the_unit", skip::need_program("systemd-analyze")) {
+fn an_instance_is_like_the_only_one_but_for_its_name() {
+    let differs =
+        ["Description=", "Environment=AGENT_WRAP_CONFIG=", "LoadCredential=", "RuntimeDirectory=", "SyslogIdentifier="];
+    let is_same = |line: &&str| !differs.iter().any(|start| line.starts_with(start));
+    let same = |unit| lines_of(unit).filter(is_same).collect::<Vec<_>>();
+    assert_eq!(same(INSTANCE), same(UNIT));
+    let named = lines_of(INSTANCE).filter(|line| line.contains("%i")).collect::<Vec<_>>();
+    assert_eq!(named.len(), differs.len(), "{named:?}");
+    assert!(named.iter().all(|line| !is_same(line)), "{named:?}");
+}
+
+#[test]
+fn systemd_understands_the_units_and_the_examples() {
+    if skip::unmet("consistency::systemd_understands_the_units_and_the_examples", skip::need_program("systemd-analyze"))
+    {
         return;
     }
-    // It looks for the program, which is not installed yet.
-    let unit =
-        UNIT.replace("ExecStart=/usr/bin/agent-wrap ", &format!("ExecStart={} ", env!("CARGO_BIN_EXE_agent-wrap")));
-    assert_ne!(unit, UNIT);
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/systemd");
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("agent-wrap.service");
-    std::fs::write(&path, unit).unwrap();
-    let mut verify = Command::new("systemd-analyze");
-    verify.args(["verify", "--man=no", "--recursive-errors=no"]).arg(&path);
-    let output = verify.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    // A key that it does not know is a warning only.
-    assert!(output.status.success() && !said.contains("agent-wrap.service"), "{}: {said}", output.status);
+    let in_folder = |name: &str| folder.path().join(name);
+    for (name, unit) in [("agent-wrap.service", UNIT), ("agent-wrap@.service", INSTANCE)] {
+        // It looks for the program, which is not installed yet.
+        let program = format!("ExecStart={} ", env!("CARGO_BIN_EXE_agent-wrap"));
+        let installed = unit.replace("ExecStart=/usr/bin/agent-wrap ", &program);
+        assert_ne!(installed, unit);
+        std::fs::write(in_folder(name), installed).unwrap();
+    }
+    let drop_ins = in_folder("agent-wrap.service.d");
+    std::fs::create_dir(&drop_ins).unwrap();
+    let verify = |unit: &str, what: &str, warned: Option<&str>| {
+        let mut verify = Command::new("systemd-analyze");
+        verify.args(["verify", "--man=no", "--recursive-errors=no"]).arg(in_folder(unit));
+        let output = verify.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let about_us = said.lines().filter(|line| line.contains("agent-wrap"));
+        let (known, unexpected): (Vec<_>, Vec<_>) =
+            about_us.partition(|line| warned.is_some_and(|words| line.ends_with(words)));
+        assert!(unexpected.is_empty() && (output.status.success() || !known.is_empty()), "{what}: {said}");
+    };
+    verify("agent-wrap.service", "the unit", None);
+    verify("agent-wrap@linux-7.service", "an instance", None);
+    let examples = std::fs::read_dir(format!("{sources}/examples")).unwrap();
+    let mut count = 0;
+    for example in examples.map(|example| example.unwrap().path()) {
+        let name = example.file_name().unwrap().to_str().unwrap();
+        let drop_in = drop_ins.join(name);
+        std::fs::copy(&example, &drop_in).unwrap();
+        // systemd before 253 does not know it, as the example says.
+        let old = (name == "notify-reload.conf").then_some("ignoring: notify-reload");
+        verify("agent-wrap.service", name, old);
+        std::fs::remove_file(drop_in).unwrap();
+        count += 1;
+    }
+    assert!(count >= 6, "{count}");
 }
 
 #[test]

@@ -51,5 +51,5 @@ fn main() -> ExitCode {
             play(&mut stage);
         })
     });
-    trials::run(trials.collect())
+    trials::run(trials.collect(), trials::MANY)
 }

@@ -1,13 +1,17 @@
-//! A stderr that takes nothing must not keep the wrapper from stopping, and one that takes everything loses nothing.
+//! A stderr that takes nothing must not keep the wrapper from stopping, one that takes everything loses nothing, and it
+//! takes the place of a journal that is not there.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 use std::process::Command;
 
+use agent_wrap_testbed::skip;
 use common::screen::Screen;
 use common::standalone::{Ends, children, exists, folder, standalone_script, standalone_with};
 use common::{PATIENCE, Wrap, eventually, wait_within};
@@ -107,4 +111,50 @@ fn the_thread_that_writes_takes_no_signal() {
         assert!(blocked & (1 << (signal as i32 - 1)) != 0, "{signal}");
     }
     wrap.stop().expect_code(0);
+}
+
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
+/// What comes to stderr of a run on a machine without a journal.
+fn logs_to(format: &str, stream: Option<&str>) -> String {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let inode = writer.as_fd().try_clone_to_owned().map(File::from).unwrap().metadata().unwrap();
+    let wrap = common::wrap();
+    let mut command = Command::new("unshare");
+    command.env_clear().envs(wrap.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if Path::new(JOURNAL).exists() {
+        command.args(["--mount", "sh", "-c", "mount -t tmpfs tmpfs /run/systemd/journal && exec \"$@\"", "sh"]);
+        command.arg(wrap.get_program());
+    } else {
+        command = wrap;
+    }
+    command.args(["--standalone", "--restart", "no", "--log-format", format, "true"]);
+    match stream {
+        Some("its own") => command.env("JOURNAL_STREAM", format!("{}:{}", inode.dev(), inode.ino())),
+        Some(other) => command.env("JOURNAL_STREAM", other),
+        None => &mut command,
+    };
+    command.stderr(writer);
+    assert!(command.status().unwrap().success());
+    drop(command);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn where_there_is_no_journal_its_lines_go_to_stderr() {
+    let test = "stalled_log::where_there_is_no_journal_its_lines_go_to_stderr";
+    if Path::new(JOURNAL).exists() && skip::unmet(test, skip::need_root()) {
+        return;
+    }
+    let text = logs_to("journal", None);
+    assert!(text.contains("warning: there is no journal to log to") && text.contains("the agent is started"), "{text}");
+    // Where stderr is the journal's stream it need not be said: the lines get there, which the journal stamps.
+    for text in [logs_to("journal", Some("its own")), logs_to("auto", Some("its own"))] {
+        assert!(!text.contains("no journal") && text.contains("agent-wrap the agent is started"), "{text}");
+    }
+    // Another's stream, as of a service that has started us with a pipe.
+    let text = logs_to("auto", Some("8:15"));
+    assert!(!text.contains("agent-wrap the agent is started") && text.contains(" the agent is started"), "{text}");
 }

@@ -23,11 +23,18 @@ impl Surroundings {
     /// Those of this process.
     #[must_use]
     pub fn of_this_process() -> Self {
-        Self {
-            variables: std::env::vars_os().collect(),
-            default_file: PathBuf::from(super::DEFAULT_PATH),
-            root: nix::unistd::geteuid().is_root(),
+        let variables = std::env::vars_os().collect();
+        let root = nix::unistd::geteuid().is_root();
+        Self { variables, default_file: PathBuf::from(super::DEFAULT_PATH), root }.in_its_directory()
+    }
+
+    /// Looks for the settings file where systemd says that a unit has its own, which for a user's unit is not /etc.
+    fn in_its_directory(mut self) -> Self {
+        let folder = self.variable("CONFIGURATION_DIRECTORY").map(|list| PathBuf::from(first_of_list(list)));
+        if let (Some(folder), Some(name)) = (folder, self.default_file.file_name()) {
+            self.default_file = folder.join(name);
         }
+        self
     }
 
     /// A variable that is set and not empty: container tools pass on unset ones as empty.
@@ -54,8 +61,8 @@ pub(crate) fn read(surroundings: &Surroundings, problems: &mut Vec<Problem>, war
             }
             continue;
         }
-        if setting.name == "state-dir" {
-            given.text = first_of_list(&given);
+        if given.origin == Origin::Environment("STATE_DIRECTORY".to_owned()) {
+            given.text = first_of_list(&given.text);
         }
         values.set(setting.key, given);
     }
@@ -71,13 +78,10 @@ pub(crate) fn read(surroundings: &Surroundings, problems: &mut Vec<Problem>, war
     values
 }
 
-/// systemd separates several state directories with colons; the first is ours.
-fn first_of_list(given: &Given) -> OsString {
+/// systemd separates several directories with colons; the first is ours.
+fn first_of_list(list: &OsStr) -> OsString {
     use std::os::unix::ffi::OsStrExt as _;
-    if given.origin != Origin::Environment("STATE_DIRECTORY".to_owned()) {
-        return given.text.clone();
-    }
-    let first = given.text.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+    let first = list.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
     OsStr::from_bytes(first).to_owned()
 }
 
@@ -132,6 +136,23 @@ mod tests {
         let all = kept.iter().chain(&withheld).map(|name| (OsString::from(name), OsString::from("x")));
         let names: Vec<OsString> = child_environment(all, false).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, kept.map(OsString::from));
+    }
+
+    #[test]
+    fn a_unit_has_its_settings_in_its_own_directory() {
+        let file = |list: Option<&str>| {
+            let variables = list.map(|list| ("CONFIGURATION_DIRECTORY".into(), list.into())).into_iter().collect();
+            Surroundings { variables, default_file: "/etc/a/b.toml".into(), root: false }
+                .in_its_directory()
+                .default_file
+        };
+        assert_eq!(
+            file(Some("/home/me/.config/agent-wrap:/etc/other")),
+            PathBuf::from("/home/me/.config/agent-wrap/b.toml")
+        );
+        for none in [None, Some("")] {
+            assert_eq!(file(none), PathBuf::from("/etc/a/b.toml"));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::print::print;
 use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
-    Connection, ControllerSettings, Credentials, LogFormat, LogLevel, ReasonTemplate, SecretSource, Settings,
+    Connection, ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings,
     Surroundings, environment, file, missing, parse,
 };
 use crate::cli::Cli;
@@ -271,6 +271,9 @@ impl Resolver {
             ];
             parse::choice(text, &choices)
         });
+        let ready = self.required(Key::Ready, |text| {
+            parse::choice(text, &[("connected", Ready::Connected), ("started", Ready::Started)])
+        });
         let secret = self.secret(Key::SecretFile);
         let agent_user = self.optional(Key::AgentUser, parse::line);
         let state_dir = self.path(Key::StateDir);
@@ -300,6 +303,7 @@ impl Resolver {
             log_format: log_format?,
             log_level: log_level?,
             state_dir,
+            ready: ready?,
             signals,
             command: command.to_vec(),
         })
@@ -384,7 +388,13 @@ fn shown(url: &str) -> String {
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
-    parse::choice(text, &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
+    let choices = [
+        ("auto", LogFormat::Auto),
+        ("text", LogFormat::Text),
+        ("json", LogFormat::Json),
+        ("journal", LogFormat::Journal),
+    ];
+    parse::choice(text, &choices)
 }
 
 fn online(text: &str) -> Result<(OnlinePolicy, Option<String>), String> {

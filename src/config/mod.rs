@@ -106,6 +106,8 @@ pub struct Settings {
     pub log_level: LogLevel,
     /// Where the state file and the lock are; `None` when no place for them is known (no home directory).
     pub state_dir: Option<PathBuf>,
+    /// When a service manager is told that the start is over.
+    pub ready: Ready,
     /// Signals that mean something else than by default, each once.
     pub signals: Vec<crate::signals::Setting>,
     /// The agent's command, byte for byte as it was given. It may hold a secret: log it with [`shell_quote`] only.
@@ -145,6 +147,17 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// Records for systemd's journal.
+    Journal,
+}
+
+/// `--ready`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ready {
+    /// Once the controller reports the agent connected.
+    Connected,
+    /// Once the wrapper has begun, whether the controller is there or not.
+    Started,
 }
 
 /// `--log-level`.

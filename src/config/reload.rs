@@ -30,6 +30,7 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         log_format,
         log_level,
         state_dir,
+        ready,
         signals,
         command,
     } = wanted;
@@ -57,6 +58,7 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         backoff,
         poll,
         disconnect_timeout,
+        ready,
         signals,
         // From the agent's next start on.
         secret,

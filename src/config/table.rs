@@ -37,6 +37,7 @@ pub(crate) enum Key {
     LogFormat,
     LogLevel,
     StateDir,
+    Ready,
     Signal,
 }
 
@@ -251,7 +252,7 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         "Longest time between two looks"),
 
     row(Key::LogFormat, "log-format", Group::Running, Kind::Text, "FORM",
-        "Log on stderr as text or json; auto is text")
+        "Log as text, json or journal; auto is text, or the journal where stderr is its")
         .holds(Holds::Restart),
     row(Key::LogLevel, "log-level", Group::Running, Kind::Text, "LEVEL",
         "Log error, warn, info, debug or trace")
@@ -260,6 +261,8 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         "For the lock, the memory of earlier runs and a fetched jar")
         .or(&[alias("STATE_DIRECTORY")])
         .holds(Holds::Restart),
+    row(Key::Ready, "ready", Group::Running, Kind::Text, "WHEN",
+        "When a service manager counts it as started: connected or started"),
     row(Key::Signal, "signal", Group::Running, Kind::Signals, "NAME=VERB",
         "Repeatable; verbs: stop, stop-now, drain, online, reload, restart, forward, ignore"),
 ];

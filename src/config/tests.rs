@@ -74,7 +74,8 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         (Key::Offline, _) => ["never", "always", "never", "always"],
         (Key::Leftovers, _) => ["leave", "kill", "leave", "kill"],
         (Key::Restart, _) => ["no", "on-failure", "no", "on-failure"],
-        (Key::LogFormat, _) => ["text", "json", "text", "json"],
+        (Key::Ready, _) => ["started", "connected", "started", "connected"],
+        (Key::LogFormat, _) => ["text", "json", "journal", "json"],
         (Key::LogLevel, _) => ["error", "warn", "debug", "trace"],
         (Key::RestartDelayMax, _) => ["2m", "3m", "4m", "5m"],
         (_, Kind::Signals) => ["HUP=stop", "HUP=ignore", "HUP=drain", "HUP=forward"],
@@ -606,6 +607,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     log-format = "auto"                              # default
     log-level = "info"                               # default
     state-dir = "/var/lib/agent-wrap"                # default
+    ready = "connected"                              # default
 
     # The agent's command:
     #   java -jar agent.jar -name=n -secret ********

@@ -3,6 +3,7 @@
 //! Nothing in here waits for an action: what takes time runs beside the turn and comes back as an event. Facts (ends of
 //! processes, signals) are looked at before answers, so that a stop never waits behind a read.
 
+mod announcer;
 mod asking;
 mod launch;
 mod reload;
@@ -27,9 +28,10 @@ use crate::telemetry::Story;
 
 use reload::Reloading;
 
+pub use announcer::Announcer;
 pub use launch::{Launch, Launched, NotReady};
 pub use reload::{Reload, Reloaded};
-pub use shells::{Agents, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells};
+pub use shells::{Agents, Hear, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells};
 pub use unprepared::Unprepared;
 
 /// After so many signals in a row everything else has a turn, so that nobody holds up a stop by sending more and more.
@@ -67,6 +69,8 @@ pub struct Driver<S: Shells> {
     pub reload: Arc<Reload<S::Launch>>,
     /// For what may hang.
     pub beside: Arc<S::Beside>,
+    /// Who tells the service manager how things stand; `None` where nobody wants to know.
+    pub announcer: Option<Announcer<S::Manager>>,
 }
 
 /// What the reason of a mark says of us.
@@ -101,6 +105,8 @@ struct Turn<S: Shells> {
     /// What the agent that was forked last was started with.
     launched: Option<(Generation, Box<S::Launched>)>,
     reloading: Reloading,
+    /// Readings of the settings that have begun.
+    reloads: u32,
     /// Signals since anything else has had its turn.
     crowd: u32,
     /// What the mark's reason will name as the cause of the stop.
@@ -110,11 +116,21 @@ struct Turn<S: Shells> {
     state_fault: Option<String>,
 }
 
-/// Runs one life of the wrapper and says how it ended, with the story to tell that.
-pub async fn run<S: Shells>(driver: Driver<S>, policy: Policy) -> (Ending, Story) {
+/// How one life has ended, and who tells it.
+pub struct Ended<Manager> {
+    /// How.
+    pub ending: Ending,
+    /// For the log.
+    pub story: Story,
+    /// For the service manager.
+    pub announcer: Option<Announcer<Manager>>,
+}
+
+/// Runs one life of the wrapper.
+pub async fn run<S: Shells>(driver: Driver<S>, policy: Policy) -> Ended<S::Manager> {
     let (mut turn, mut answered) = Turn::new(driver, policy);
     let ending = turn.live(&mut answered).await;
-    (ending, turn.driver.story)
+    Ended { ending, story: turn.driver.story, announcer: turn.driver.announcer }
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {
@@ -136,6 +152,7 @@ impl<S: Shells> Turn<S> {
             launching: None,
             launched: None,
             reloading: Reloading::No,
+            reloads: 0,
             crowd: 0,
             cause: "end of the agent".to_owned(),
             ending: None,
@@ -150,6 +167,7 @@ impl<S: Shells> Turn<S> {
             if let Some(ending) = self.ending.take() {
                 return ending;
             }
+            self.announce();
             self.next(answered).await;
         }
     }
@@ -157,6 +175,8 @@ impl<S: Shells> Turn<S> {
     /// Waits for one thing to happen and lets the supervisor decide.
     async fn next(&mut self, answered: &mut Answers<S>) {
         let deadline = self.supervisor.next_deadline().map(|(moment, _)| self.driver.clock.instant(moment));
+        let announcement = self.driver.announcer.as_ref().and_then(Announcer::deadline);
+        let announcement = announcement.map(|moment| self.driver.clock.instant(moment));
         let crowd = std::mem::take(&mut self.crowd);
         tokio::select! {
             biased;
@@ -167,6 +187,7 @@ impl<S: Shells> Turn<S> {
             }
             Some(answer) = answered.recv() => self.answer(answer),
             () = until(deadline) => self.supervisor.handle_deadline(self.driver.clock.now()),
+            () = until(announcement) => {}
             // What runs beside the turn gets on; and a deadline that is due moves on with each event, so it is asked for.
             () = tokio::task::yield_now(), if crowd >= CROWD => {
                 self.supervisor.handle_deadline(self.driver.clock.now());
@@ -215,6 +236,7 @@ impl<S: Shells> Turn<S> {
 
     /// Performs everything that has been decided.
     fn perform(&mut self) {
+        self.driver.story.comes_to(&self.supervisor.status());
         while let Some(action) = self.supervisor.poll_action() {
             self.perform_one(action);
         }

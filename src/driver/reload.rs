@@ -60,6 +60,7 @@ impl<S: Shells> Turn<S> {
         }
         tracing::info!(target: "agent_wrap", event = "reload", "received {received}: reading the settings again");
         self.reloading = Reloading::Yes;
+        self.reloads += 1;
         let (reload, beside) = (Arc::clone(&self.driver.reload), Arc::clone(&self.driver.beside));
         let (settings, launch) = (self.driver.settings.clone(), Arc::clone(&self.driver.launch));
         let (controller, answers) = (self.driver.controller.clone(), self.answers.clone());

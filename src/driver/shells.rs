@@ -17,6 +17,7 @@ use crate::controller::{Controller, CredentialError, CredentialSource};
 use crate::process::{AgentIdentity, Processes};
 use crate::signals::{Received, Signals, stop_self};
 use crate::state::{Record, StateFile};
+use crate::systemd::ManagerSocket;
 
 /// One of each kind.
 pub trait Shells: 'static {
@@ -34,6 +35,8 @@ pub trait Shells: 'static {
     type State: Keep;
     /// For what may hang.
     type Beside: RunBeside;
+    /// The service manager, if one wants to know how things stand.
+    type Manager: Hear;
 }
 
 /// The signals that come to the wrapper.
@@ -146,6 +149,15 @@ pub trait Keep {
     fn write(&self, record: &Record) -> io::Result<()>;
 }
 
+/// Hears how things stand.
+pub trait Hear {
+    /// Takes one datagram, without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is no room for it now; anything else when nobody hears it.
+    fn hear(&mut self, datagram: &str) -> io::Result<()>;
+}
+
 /// Does what may hang, so that the turn does not.
 pub trait RunBeside: Send + Sync + 'static {
     /// Has something done and waits for it.
@@ -170,6 +182,7 @@ impl Shells for Program {
     type Launched = Launched;
     type State = StateFile;
     type Beside = Beside;
+    type Manager = ManagerSocket;
 }
 
 impl OwnSignals for Signals {
@@ -275,6 +288,12 @@ impl<B: RunBeside> Prepare<Controller, B> for Launch {
 impl Keep for StateFile {
     fn write(&self, record: &Record) -> io::Result<()> {
         self.write(record)
+    }
+}
+
+impl Hear for ManagerSocket {
+    fn hear(&mut self, datagram: &str) -> io::Result<()> {
+        self.send(datagram)
     }
 }
 

@@ -1,7 +1,9 @@
-//! How a line looks: text for people, JSON for programs. Always stderr; the agent's own output is not touched.
+//! How a line looks: text for people, JSON for programs, fields for the journal. The first two always go to stderr; the
+//! agent's own output is not touched.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::journal::{self, Journal, Position};
 use super::line::Line;
 use super::outlet::{Courtesy, LostWords, Outlet};
 use super::visible::visible;
@@ -41,6 +44,8 @@ pub enum Format {
     Text,
     /// One JSON object a line.
     Json,
+    /// Records with fields, to systemd's journal and not to stderr.
+    Journal,
 }
 
 /// Logging could not be set up.
@@ -58,22 +63,30 @@ pub enum InstallError {
 
 /// Logging that is set up; dropped, it takes care of the last lines.
 #[must_use]
-pub struct Logging(Arc<Outlet>);
+pub struct Logging {
+    outlet: Arc<Outlet>,
+    position: Position,
+}
 
 impl Logging {
     /// For whoever lets its lines be read before he goes on.
     pub(super) fn courtesy(&self) -> Courtesy {
-        Courtesy::to(&self.0)
+        Courtesy::to(&self.outlet)
+    }
+
+    /// For whoever knows where the wrapper stands.
+    pub(super) fn position(&self) -> Position {
+        self.position.clone()
     }
 }
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.0.flush();
+        self.outlet.flush();
     }
 }
 
-/// Sets up logging for the whole process, which cares for this node ("" for none).
+/// Sets up logging for the whole process, which cares for this node ("" for none). Where there is no journal it is text.
 ///
 /// # Errors
 /// When `level` is neither a level nor a list of `target=level`.
@@ -84,57 +97,85 @@ pub fn install(format: Format, level: &str, node: &str) -> Result<Logging, Insta
         Ok(filter) => Targets::new().with_default(LevelFilter::WARN.min(filter)).with_target("agent_wrap", filter),
         Err(_) => level.parse::<Targets>().map_err(|error| bad(error.to_string()))?,
     };
-    let layout = TextLayout::of_stderr();
-    let outlet = Arc::new(Outlet::new(io::stderr(), lost_words(format, layout, node)));
-    subscriber(format, layout, node, targets, Arc::clone(&outlet)).try_init().ok();
-    Ok(Logging(outlet))
+    let journal = (format == Format::Journal).then(|| Journal::connect(Path::new(journal::SOCKET)));
+    let (format, journal, missing) = match journal {
+        Some(Err(error)) => (Format::Text, None, Some(error)),
+        Some(Ok(journal)) => (format, Some(journal), None),
+        None => (format, None, None),
+    };
+    let look = Look { format, layout: TextLayout::of_stderr(), node: node.to_owned(), position: Position::default() };
+    let (lost_words, position) = (look.lost_words(), look.position.clone());
+    let outlet = Arc::new(match journal {
+        Some(journal) => Outlet::new(journal, lost_words),
+        None => Outlet::new(io::stderr(), lost_words),
+    });
+    look.subscriber(targets, Arc::clone(&outlet)).try_init().ok();
+    if let Some(error) = missing.filter(|_| !goes_to_the_journal()) {
+        let socket = journal::SOCKET;
+        tracing::warn!(
+            target: "agent_wrap",
+            event = "no_journal",
+            "there is no journal to log to ({socket}: {error}); logging text to stderr"
+        );
+    }
+    Ok(Logging { outlet, position })
 }
 
-fn subscriber<W>(
+/// How all lines of a process look.
+struct Look {
     format: Format,
     layout: TextLayout,
-    node: &str,
-    targets: Targets,
-    writer: W,
-) -> Box<dyn Subscriber + Send + Sync>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    let registry = tracing_subscriber::registry().with(targets);
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    match format {
-        Format::Text => Box::new(registry.with(layer.event_format(layout))),
-        Format::Json => {
-            let layer = layer
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false)
-                .with_timer(UtcTime)
-                .with_target(false);
-            Box::new(registry.with(layer.map_event_format(|format| Visible { format, node: node_field(node) })))
+    node: String,
+    position: Position,
+}
+
+impl Look {
+    fn subscriber<W>(self, targets: Targets, writer: W) -> Box<dyn Subscriber + Send + Sync>
+    where
+        W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    {
+        let registry = tracing_subscriber::registry().with(targets);
+        let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+        match self.format {
+            Format::Text => Box::new(registry.with(layer.event_format(self.layout))),
+            Format::Json => {
+                let layer = layer
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(false)
+                    .with_span_list(false)
+                    .with_timer(UtcTime)
+                    .with_target(false);
+                let node = node_field(&self.node);
+                Box::new(registry.with(layer.map_event_format(|format| Visible { format, node })))
+            }
+            Format::Journal => Box::new(registry.with(layer.event_format(Records(self)))),
         }
+    }
+
+    /// The line that says how many are missing before it.
+    fn lost_words(&self) -> LostWords {
+        let (format, layout, node, position) = (self.format, self.layout, self.node.clone(), self.position.clone());
+        Box::new(move |lost| {
+            let (lines, were) = if lost == 1 { ("line", "was") } else { ("lines", "were") };
+            let message = format!("{lost} {lines} of this log {were} lost: its reader took nothing, is it stuck?");
+            let now = SystemTime::now();
+            match format {
+                Format::Text => layout.line(now, tracing::Level::WARN, &message),
+                Format::Json => json_line(now, "WARN", "lines_lost", &message, &node_field(&node)),
+                Format::Journal => journal::record(tracing::Level::WARN, &node, "lines_lost", &position, &message),
+            }
+        })
     }
 }
 
-/// The line that says how many are missing before it.
-fn lost_words(format: Format, layout: TextLayout, node: &str) -> LostWords {
-    let node = node_field(node);
-    Box::new(move |lost| {
-        let (lines, were) = if lost == 1 { ("line", "was") } else { ("lines", "were") };
-        let message = format!("{lost} {lines} of this log {were} lost: stderr took nothing, is its reader stuck?");
-        let now = SystemTime::now();
-        match format {
-            Format::Text => layout.line(now, tracing::Level::WARN, &message),
-            Format::Json => json_line(now, "WARN", "lines_lost", &message, &node),
-        }
-    })
-}
-
-/// Something that is wrong before there is a log, as a line that looks like one.
+/// Something that is wrong before there is a log, as a line of stderr that looks like one.
 #[must_use]
 pub fn fault_line(format: Format, event: &str, words: &str) -> String {
     match format {
+        // Its priority, as the journal reads it from a stream.
+        Format::Journal if goes_to_the_journal() => format!("<3>{}\n", shown(words)),
+        Format::Journal => format!("agent-wrap: {}\n", shown(words)),
         Format::Text => format!("agent-wrap: {}\n", shown(words)),
         Format::Json => json_line(SystemTime::now(), "ERROR", event, words, ""),
     }
@@ -161,12 +202,13 @@ fn json_line(time: SystemTime, level: &str, event: &str, message: &str, more: &s
 
 /// The last look at each line, whoever wrote it: a password in a URL never gets through, be it quoted by a library's
 /// error or by a controller's answer, nor does a character that acts. What is escaped could no longer be read as a URL.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     visible(&mask::text(text)).into_owned()
 }
 
 /// Whether stderr is the stream that systemd connects to its journal, which stamps each line by itself.
-fn goes_to_the_journal() -> bool {
+#[must_use]
+pub fn goes_to_the_journal() -> bool {
     let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
     let Ok(stat) = nix::sys::stat::fstat(std::io::stderr()) else { return false };
     stream.to_str() == Some(&format!("{}:{}", stat.st_dev, stat.st_ino))
@@ -289,15 +331,41 @@ where
     }
 }
 
+/// Fields for the journal.
+struct Records(Look);
+
+impl<S, N> FormatEvent<S, N> for Records
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut words = Words::default();
+        event.record(&mut words);
+        let level = *event.metadata().level();
+        let Look { node, position, .. } = &self.0;
+        writer.write_str(&journal::record(level, node, &words.event, position, &words.message))
+    }
+}
+
 #[derive(Default)]
 struct Words {
     message: String,
+    event: String,
 }
 
 impl Visit for Words {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             self.message = format!("{value:?}");
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => value.clone_into(&mut self.message),
+            "event" => value.clone_into(&mut self.event),
+            _ => {}
         }
     }
 }
@@ -315,6 +383,10 @@ mod tests {
 
     const NODE: &str = "n\u{9b}\"";
     const PLAIN: TextLayout = TextLayout { colours: false, stamp: Stamp::None };
+
+    fn look(format: Format) -> Look {
+        Look { format, layout: PLAIN, node: NODE.to_owned(), position: Position::default() }
+    }
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -339,7 +411,7 @@ mod tests {
             notes.iter().for_each(|note| story.tell(Moment::default(), note));
             tracing::warn!(target: "agent_wrap", event = "aside", "told beside the story");
         };
-        tracing::subscriber::with_default(subscriber(format, PLAIN, NODE, targets, move || writer.clone()), || {
+        tracing::subscriber::with_default(look(format).subscriber(targets, move || writer.clone()), || {
             // tracing remembers of each place in the code that nobody listens if another test's thread, which has no
             // subscriber, comes by it in the moment in which ours is made. So all of them are passed before it counts.
             tell();
@@ -387,8 +459,26 @@ mod tests {
     }
 
     #[test]
+    fn text_of_others_is_text_in_a_record() {
+        let text = logged(Format::Journal, &hostile());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text:?}");
+        let node = r#"NODE=n\u009b""#;
+        for (line, (priority, event)) in
+            lines.iter().zip([(6, "draining"), (4, "waiting"), (4, "foreign_mark"), (4, "aside")])
+        {
+            let fields: Vec<&str> = line.split('\0').collect();
+            let start = [format!("PRIORITY={priority}"), "SYSLOG_IDENTIFIER=agent-wrap".to_owned(), node.to_owned()];
+            assert_eq!(fields[..3], start);
+            assert_eq!(fields[3], format!("EVENT={event}"));
+            assert!(fields.len() == 5 && fields[4].starts_with("MESSAGE="), "{fields:?}");
+            assert!(fields.iter().all(|field| !field.contains(char::is_control)), "{fields:?}");
+        }
+    }
+
+    #[test]
     fn every_line_of_json_names_the_node_once() {
-        let lost = lost_words(Format::Json, PLAIN, NODE)(1);
+        let lost = look(Format::Json).lost_words()(1);
         let text = logged(Format::Json, &hostile()) + &lost;
         let events: Vec<_> = text
             .lines()
@@ -403,9 +493,11 @@ mod tests {
 
     #[test]
     fn what_was_lost_is_said_as_everything_else() {
-        let words = "of this log were lost: stderr took nothing, is its reader stuck?";
-        assert_eq!(lost_words(Format::Text, PLAIN, NODE)(7), format!("agent-wrap warning: 7 lines {words}\n"));
-        let json = lost_words(Format::Json, PLAIN, NODE)(1);
+        let words = "of this log were lost: its reader took nothing, is it stuck?";
+        assert_eq!(look(Format::Text).lost_words()(7), format!("agent-wrap warning: 7 lines {words}\n"));
+        let journal = look(Format::Journal).lost_words()(7);
+        assert!(journal.starts_with("PRIORITY=4\0") && journal.contains("\0EVENT=lines_lost\0"), "{journal:?}");
+        let json = look(Format::Json).lost_words()(1);
         let line: serde_json::Value = serde_json::from_str(json.strip_suffix('\n').unwrap()).unwrap();
         assert_eq!((line["event"].as_str(), line["level"].as_str()), (Some("lines_lost"), Some("WARN")));
         assert!(line["message"].as_str().unwrap().starts_with("1 line of this log was lost"));
@@ -428,7 +520,7 @@ mod tests {
             let shown = format!("{}://********@ci", url.split(':').next().unwrap());
             let failure = Failure { kind: FailureKind::Unavailable, words: format!("moved to {url}") };
             let note = Note::Waiting { failure, retry: Span::ZERO };
-            for format in [Format::Text, Format::Json] {
+            for format in [Format::Text, Format::Json, Format::Journal] {
                 for line in [logged(format, std::slice::from_ref(&note)), fault_line(format, "x", &format!("({url})"))]
                 {
                     assert!(line.contains(&shown) && !line.contains("me:hu"), "{line:?}");

@@ -1,5 +1,5 @@
-//! Lines on their way to stderr, which may be a pipe that nobody reads or a terminal held by Ctrl-S. A stop must not wait
-//! for it, and to make it non-blocking is not ours: the agent shares the open file.
+//! Lines on their way to stderr or the journal. stderr may be a pipe that nobody reads or a terminal held by Ctrl-S. A
+//! stop must not wait for it, and to make it non-blocking is not ours: the agent shares the open file.
 //!
 //! So a thread writes, and whoever logs puts the line into a bounded queue: nothing is done later for being told. As long
 //! as the reader keeps up, what a turn has told is waited for at its end, so that it stands before what happens next;
@@ -36,6 +36,26 @@ const STACK: usize = 64 * 1024;
 /// Words for so many lines that were lost, as a line.
 pub(super) type LostWords = Box<dyn Fn(u64) -> String + Send + Sync>;
 
+/// Where lines end up.
+pub(super) trait Sink: Send + Sync {
+    /// Takes a line, for which there is no other use afterwards, and says how many of its bytes were taken. Without
+    /// `patience` it is waited for that all are, else for so long at a time.
+    fn take(&self, line: &mut [u8], patience: Option<Duration>) -> u64;
+
+    /// Whether more would be taken, now or within `patience`.
+    fn takes_more(&self, patience: Duration) -> bool;
+}
+
+impl<T: AsFd + Send + Sync> Sink for T {
+    fn take(&self, line: &mut [u8], patience: Option<Duration>) -> u64 {
+        write(self.as_fd(), line, patience)
+    }
+
+    fn takes_more(&self, patience: Duration) -> bool {
+        is_writable(self.as_fd(), patience)
+    }
+}
+
 /// Where lines go.
 pub(super) struct Outlet {
     shared: Arc<Shared>,
@@ -44,7 +64,7 @@ pub(super) struct Outlet {
 }
 
 struct Shared {
-    stream: Box<dyn AsFd + Send + Sync>,
+    sink: Box<dyn Sink>,
     lost_words: LostWords,
     queue: Mutex<Queue>,
     filled: Condvar,
@@ -75,16 +95,16 @@ impl Queue {
 }
 
 impl Outlet {
-    /// An outlet to this stream, with a thread if one can be had.
-    pub(super) fn new(stream: impl AsFd + Send + Sync + 'static, lost_words: LostWords) -> Self {
-        let mut outlet = Self::alone(stream, lost_words);
+    /// An outlet to this sink, with a thread if one can be had.
+    pub(super) fn new(sink: impl Sink + 'static, lost_words: LostWords) -> Self {
+        let mut outlet = Self::alone(sink, lost_words);
         outlet.threaded = start(Arc::clone(&outlet.shared)).is_ok();
         outlet
     }
 
-    fn alone(stream: impl AsFd + Send + Sync + 'static, lost_words: LostWords) -> Self {
+    fn alone(sink: impl Sink + 'static, lost_words: LostWords) -> Self {
         let shared = Shared {
-            stream: Box::new(stream),
+            sink: Box::new(sink),
             lost_words,
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -122,8 +142,8 @@ impl Outlet {
             let waited;
             (queue, waited) = wait.unwrap_or_else(PoisonError::into_inner);
             let moves = self.shared.written.load(Ordering::Relaxed) != before;
-            // A stream that takes more may only have to wait for a busy machine.
-            if !waited.timed_out() || !moves && !is_writable(self.shared.stream.as_fd(), Duration::ZERO) {
+            // A sink that takes more may only have to wait for a busy machine.
+            if !waited.timed_out() || !moves && !self.shared.sink.takes_more(Duration::ZERO) {
                 return;
             }
         }
@@ -194,12 +214,12 @@ impl Shared {
             let lost = mem::take(&mut queue.lost);
             queue.writing = true;
             drop(queue);
-            for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            for line in lines.split_inclusive_mut(|byte| *byte == b'\n') {
                 self.write(line, None);
             }
             lines.clear();
             if lost > 0 {
-                self.write((self.lost_words)(lost).as_bytes(), None);
+                self.write(&mut (self.lost_words)(lost).into_bytes(), None);
             }
             let mut queue = self.queue();
             queue.writing = false;
@@ -214,19 +234,19 @@ impl Shared {
     /// room between the look and the write; then this waits for the reader after all.
     fn write_alone(&self, queue: &mut Queue, line: &[u8]) {
         let patience = if queue.lost > 0 { Duration::ZERO } else { ALONE };
-        if !is_writable(self.stream.as_fd(), patience) {
+        if !self.sink.takes_more(patience) {
             queue.lost += 1;
             return;
         }
         let lost = mem::take(&mut queue.lost);
         if lost > 0 {
-            self.write((self.lost_words)(lost).as_bytes(), Some(ALONE));
+            self.write(&mut (self.lost_words)(lost).into_bytes(), Some(ALONE));
         }
-        self.write(line, Some(ALONE));
+        self.write(&mut line.to_vec(), Some(ALONE));
     }
 
-    fn write(&self, line: &[u8], patience: Option<Duration>) {
-        let written = write(self.stream.as_fd(), line, patience);
+    fn write(&self, line: &mut [u8], patience: Option<Duration>) {
+        let written = self.sink.take(line, patience);
         self.written.fetch_add(written, Ordering::Relaxed);
     }
 }
@@ -246,7 +266,7 @@ fn say_lines(text: &str, mut write: impl FnMut(&[u8]) -> u64) {
 
 /// Writes a line, in one piece where the system can keep it together, and says how much of it was taken. Whom could an
 /// error be told?
-fn write(stream: BorrowedFd<'_>, line: &[u8], patience: Option<Duration>) -> u64 {
+pub(super) fn write(stream: BorrowedFd<'_>, line: &[u8], patience: Option<Duration>) -> u64 {
     let mut rest = line;
     while !rest.is_empty() {
         let piece = match patience {
@@ -266,13 +286,13 @@ fn write(stream: BorrowedFd<'_>, line: &[u8], patience: Option<Duration>) -> u64
     (line.len() - rest.len()) as u64
 }
 
-fn is_writable(stream: BorrowedFd<'_>, patience: Duration) -> bool {
+pub(super) fn is_writable(stream: BorrowedFd<'_>, patience: Duration) -> bool {
     let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
     // A broken stream counts as writable: writing tells.
     poll(&mut [PollFd::new(stream, PollFlags::POLLOUT)], timeout).is_ok_and(|ready| ready > 0)
 }
 
-fn wait_until_writable(stream: BorrowedFd<'_>) {
+pub(super) fn wait_until_writable(stream: BorrowedFd<'_>) {
     // If it fails, the next attempt shows it.
     let _ = poll(&mut [PollFd::new(stream, PollFlags::POLLOUT)], PollTimeout::NONE);
 }

@@ -1,13 +1,15 @@
 //! The story: each note of the supervisor as a line of text, with the times that people want to know.
 
 use agent_wrap_supervisor::{
-    Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, StopSource,
+    Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, Status, StopSource,
 };
 
 use super::explained::Explained;
-use super::format::Logging;
+use super::format::{Logging, shown};
+use super::journal::Position;
 use super::line::{Line, debug, error, info, warn};
 use super::outlet::Courtesy;
+use super::standing::Standing;
 use super::words::{
     builds_words, exit_words, lift_words, mark_words, owner_words, processes_words, quoted, signal_name, source_words,
     span_words, spawn_failure_words, times_words,
@@ -35,6 +37,8 @@ pub struct Story {
     interrupted: bool,
     kill_asked: bool,
     explained: Explained,
+    standing: Standing,
+    position: Position,
     log: Courtesy,
 }
 
@@ -57,6 +61,8 @@ impl Story {
             interrupted: false,
             kill_asked: false,
             explained: Explained::default(),
+            standing: Standing::default(),
+            position: Position::default(),
             log: Courtesy::default(),
         }
     }
@@ -65,6 +71,7 @@ impl Story {
     #[must_use]
     pub fn logged_by(mut self, logging: &Logging) -> Self {
         self.log = logging.courtesy();
+        self.position = logging.position();
         self
     }
 
@@ -94,6 +101,7 @@ impl Story {
 
     /// Takes note of what the agent lacks that is about to fail, for the line that says when it is tried again.
     pub fn agent_lacks(&mut self, words: String) {
+        self.standing.lacks(&words);
         self.explained.lacks(words);
     }
 
@@ -118,14 +126,27 @@ impl Story {
 
     /// Logs a note.
     pub fn tell(&mut self, now: Moment, note: &Note) {
+        self.standing.hear(now, note);
         let line = self.line(now, note);
         line.log(&self.node);
     }
 
-    /// Logs how it ended, and with which exit code.
-    pub fn end(&mut self, now: Moment, ending: &Ending, code: u8) {
+    /// Logs how it ended, and with which exit code, and says it again.
+    pub fn end(&mut self, now: Moment, ending: &Ending, code: u8) -> String {
         let line = self.ending_line(now, ending, code);
         line.log(&self.node);
+        shown(&line.text)
+    }
+
+    /// Takes note of where the wrapper stands, for the lines to come.
+    pub fn comes_to(&self, status: &Status<'_>) {
+        self.position.set(status.phase, status.generation);
+    }
+
+    /// How things stand, in one line that changes when they do.
+    #[must_use]
+    pub fn stands(&self, now: Moment, status: &Status<'_>) -> String {
+        self.standing.words(now, status)
     }
 
     pub(super) fn line(&mut self, now: Moment, note: &Note) -> Line {

@@ -1,7 +1,7 @@
 //! Words for times, exits and reasons.
 
 use agent_wrap_supervisor::{
-    Build, Exit, LiftMethod, MarkMethod, OfflineReason, Owner, Span, SpawnFailure, StopSource,
+    Build, Exit, LiftMethod, MarkMethod, OfflineReason, Owner, Phase, Span, SpawnFailure, StopSource,
 };
 use nix::errno::Errno;
 
@@ -39,6 +39,25 @@ pub fn exit_words(exit: Exit) -> String {
         Exit::Code(code) => format!("exited with code {code}"),
         Exit::Signal(signal) => format!("was killed by {}", signal_name(signal)),
         Exit::Unknown => "ended".to_owned(),
+    }
+}
+
+/// A phase in one word, for programs.
+pub(super) fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Evicting => "evicting",
+        Phase::Enabling => "enabling",
+        Phase::Starting => "starting",
+        Phase::Running => "running",
+        Phase::Landed => "landed",
+        Phase::BackingOff => "backing-off",
+        Phase::Marking => "marking",
+        Phase::Draining => "draining",
+        Phase::Terminating => "terminating",
+        Phase::Killing => "killing",
+        Phase::Sweeping => "sweeping",
+        Phase::Closing => "closing",
+        Phase::Finished => "finished",
     }
 }
 

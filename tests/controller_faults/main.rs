@@ -36,5 +36,5 @@ fn main() -> ExitCode {
         silence::trials(),
         ways::trials(),
     ];
-    trials::run(all.into_iter().flatten().collect())
+    trials::run(all.into_iter().flatten().collect(), trials::MANY)
 }

@@ -15,5 +15,5 @@ mod trials;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    trials::run(races::trials().into_iter().chain(lost_answers::trials()).collect())
+    trials::run(races::trials().into_iter().chain(lost_answers::trials()).collect(), trials::MANY)
 }

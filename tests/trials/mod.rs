@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// How many run at a time, unless the command line says otherwise.
-const AT_A_TIME: usize = 96;
+/// How many of those run at a time that wait for nothing but each other's programs.
+pub const MANY: usize = 96;
 
 /// A test of this name.
 pub fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
@@ -16,9 +16,9 @@ pub fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> T
     })
 }
 
-/// Runs those tests that the command line asks for.
-pub fn run(trials: Vec<Trial>) -> ExitCode {
+/// Runs those tests that the command line asks for, so many at a time unless it says otherwise.
+pub fn run(trials: Vec<Trial>, at_a_time: usize) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_A_TIME);
+    arguments.test_threads.get_or_insert(at_a_time);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

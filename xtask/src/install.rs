@@ -92,7 +92,7 @@ const PACKAGES: &[Package] = &[
         name: "systemd",
         users: &[User::Test],
         is_there: || skip::need_program("systemd-analyze"),
-        reason: "checks the unit",
+        reason: "checks the units, and runs them as process 1 of its own namespaces",
     },
     Package {
         name: "openssl",

@@ -10,15 +10,17 @@ use tokio::sync::mpsc;
 
 use super::agent::{AgentPlan, Process, ProcessState};
 use super::controller::Controller;
+use super::manager::{Heard, Manager};
 use super::node::{Fate, Node};
 use super::partners::{Launch, Partners, Prepared, Signals, State};
 use super::process::{Machine, identity};
 use super::settings::{Aside, Reading, reloader, settings};
 use super::world::{Chaos, Happening, Preparation, RELOAD, RESTART, STOP_NOW, Shared, World};
 use crate::clock::Clock;
-use crate::driver::{Answers, Driver, Reasons, Shells, Turn};
+use crate::driver::{Announcer, Answers, Driver, Reasons, Shells, Turn};
 use crate::signals::{Setting, SignalTable, Terminal, Verb};
 use crate::state::Record;
+use crate::systemd::Notifier;
 use crate::telemetry::Story;
 
 /// What a life begins with, and what will happen in it.
@@ -36,6 +38,10 @@ pub struct Life {
     pub happenings: Vec<(Span, Happening)>,
     pub at_points: BTreeMap<u64, Happening>,
     pub tracing: bool,
+    /// There is a service manager, and how long it waits for a sign of life, if it does.
+    pub manager: Option<Option<Span>>,
+    /// It has no room for so many datagrams at first.
+    pub manager_full: u32,
 }
 
 /// What has come of it.
@@ -71,6 +77,7 @@ impl Life {
                     Some(ending) => {
                         world.note(&format!("END {ending:?}"));
                         world.check_ending(ending);
+                        world.check_watchdog();
                     }
                     None => world.violated("the life does not end"),
                 }
@@ -106,6 +113,7 @@ impl Life {
                 Launched = Prepared,
                 State = State,
                 Beside = Aside,
+                Manager = Manager,
             >,
     {
         let clock = Clock::start();
@@ -143,6 +151,10 @@ impl Life {
                 world.after(at, move |world| world.happens(&happening));
             }
         }
+        let announcer = self.manager.map(|watchdog| {
+            shared.lock().manager = Heard::by(watchdog, self.manager_full);
+            Announcer::new(Notifier::new(watchdog), Manager(shared.clone()))
+        });
         let has_node = policy.node.is_some();
         let settings = settings(&policy);
         let driver = Driver {
@@ -161,6 +173,7 @@ impl Life {
             reload: reloader(shared.clone()),
             settings,
             beside: Arc::new(Aside(shared.clone())),
+            announcer,
         };
         let (turn, answered) = Turn::new(driver, policy);
         shared.lock().answers = Some(turn.answers.clone());

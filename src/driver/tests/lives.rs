@@ -132,6 +132,8 @@ fn life(seed: u64, tracing: bool) -> Life {
         life = life.at(at, stop(&mut random));
         at = at.plus(random.span(Span::seconds(20)));
     }
+    life.manager = random.percent(50).then(|| random.percent(50).then_some(Span::seconds(20)));
+    life.manager_full = random.pick(&[0, 0, 3, 30]);
     life.suspensions = (0..10).map(|_| random.span(Span::seconds(600))).collect();
     let (bad_requests, bad_agents) = (random.pick(&[0, 10, 40, 90]), random.pick(&[0, 20, 60]));
     life.chaos = Some(Chaos { random, bad_requests, bad_agents });

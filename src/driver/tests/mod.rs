@@ -13,11 +13,13 @@ mod controller;
 #[path = "../../../supervisor/tests/core/world/random.rs"]
 mod random;
 
+mod announcements;
 mod anything;
 mod books;
 mod glue;
 mod life;
 mod lives;
+mod manager;
 mod node;
 mod partners;
 mod process;

@@ -8,6 +8,7 @@ use std::task::Poll;
 use agent_wrap_supervisor::{Failure, FailureKind, Span, SpawnFailure};
 use nix::libc;
 
+use super::manager::Manager;
 use super::node::Node;
 use super::process::Machine;
 use super::settings::Aside;
@@ -28,6 +29,7 @@ impl Shells for Partners {
     type Launched = Prepared;
     type State = State;
     type Beside = Aside;
+    type Manager = Manager;
 }
 
 pub struct Signals(pub Shared);

@@ -9,6 +9,7 @@ use agent_wrap_supervisor::{AgentSignal, Ending, Event, Exit, Generation, Leftov
 use nix::libc;
 
 use super::life::{Life, paused};
+use super::manager::Manager;
 use super::partners::{Signals, State};
 use super::process::identity;
 use super::world::Shared;
@@ -29,6 +30,7 @@ impl Shells for WithFiles {
     type Launched = Launched;
     type State = State;
     type Beside = AtOnce;
+    type Manager = Manager;
 }
 
 /// A machine on which the first fork fails; with the second agent's start comes a stop.
@@ -121,9 +123,10 @@ fn the_secret_of_the_next_agent_is_there_when_it_starts() {
             reload: Arc::new(|_, _| Err("nobody asks for it".to_owned())),
             settings: driver.settings,
             beside: Arc::new(AtOnce),
+            announcer: driver.announcer,
         };
-        let (ending, _) = crate::driver::run(driver, policy).await;
-        assert_eq!(ending, Ending::Stopped { killed: false, confirmed: true });
+        let ended = crate::driver::run(driver, policy).await;
+        assert_eq!(ended.ending, Ending::Stopped { killed: false, confirmed: true });
     });
     let (path, contents) = &*secret.lock().unwrap();
     assert_eq!(contents.as_deref(), Some("c0ffee"), "{} is not there", path.display());

@@ -11,6 +11,7 @@ use agent_wrap_supervisor::{
 use nix::libc;
 
 use super::life::Life;
+use super::manager::Manager;
 use super::partners::{Launch, Prepared, Signals, State};
 use super::process::Machine;
 use super::settings::Aside;
@@ -30,6 +31,7 @@ impl Shells for Wired {
     type Launched = Prepared;
     type State = State;
     type Beside = Aside;
+    type Manager = Manager;
 }
 
 /// The real client; a stop comes with one of the polls of what it does.

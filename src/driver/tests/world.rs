@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::agent::{AgentPlan, Process};
 use super::books::Books;
 use super::controller::{Controller, mark_of};
+use super::manager::Heard;
 use super::node::{Fate, Open, unavailable};
 use super::partners::{Lack, Launch, Prepared};
 use super::random::Random;
@@ -100,6 +101,7 @@ pub struct World {
     pub points: u64,
     pub at_points: BTreeMap<u64, Happening>,
     pub books: Books,
+    pub manager: Heard,
     pub tracing: bool,
     pub trace: Vec<String>,
     pub violation: Option<String>,
@@ -148,6 +150,7 @@ impl World {
             points: 0,
             at_points: BTreeMap::new(),
             books: Books::default(),
+            manager: Heard::default(),
             tracing: false,
             trace: Vec::new(),
             violation: None,
@@ -276,6 +279,7 @@ impl World {
         let _ = advance.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(self.now().since(before) >= span, "the clock has not moved");
         self.books.jumped(self.clock.now(), span);
+        self.manager.jumped(self.clock.now());
         for waiting in self.signals.values_mut().flatten() {
             *waiting = self.clock.now();
         }

@@ -1,0 +1,296 @@
+//! How things stand, in words: one line that changes when they do. What the supervisor's status does not say (why the
+//! controller is waited for, how the agent has ended, until when builds are) the notes have said before.
+
+use agent_wrap_supervisor::{Build, Desired, Generation, Goal, Mark, Moment, NodeView, Note, Phase, Span, Status};
+
+use super::format::shown;
+use super::words::{builds_words, exit_words, owner_words, quoted, span_words, times_words};
+
+/// What was told and still holds.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Why the controller gave no usable answer.
+    failure: Option<String>,
+    /// How the agent ended last.
+    exit: Option<String>,
+    /// What the agent lacked.
+    lacks: Option<String>,
+    /// The pause before the agent's next start.
+    pause: Span,
+    /// When running builds are not waited for any longer.
+    drain_end: Option<Moment>,
+    grace: Span,
+}
+
+impl Standing {
+    /// Takes note of what is told.
+    pub(super) fn hear(&mut self, now: Moment, note: &Note) {
+        match note {
+            Note::Waiting { failure, .. } | Note::StartedUnmarked(failure) => {
+                self.failure = Some(failure.words.clone());
+            }
+            Note::Answering
+            | Note::NodeFree
+            | Note::Lifted
+            | Note::MarkLeft { .. }
+            | Note::Marked
+            | Note::MarkedAlready(_)
+            | Note::AgentConnected { .. }
+            | Note::ForeignMarkGone => self.failure = None,
+            Note::AgentStarted { .. } => {
+                self.lacks = None;
+                self.exit = None;
+            }
+            Note::AgentExited { exit, .. } => self.exit = Some(exit_words(*exit)),
+            Note::RestartPlanned { delay, .. } => self.pause = *delay,
+            Note::Draining { left, .. } => self.drain_end = left.map(|left| now + left),
+            Note::Terminating { grace } => self.grace = *grace,
+            _ => {}
+        }
+    }
+
+    /// Takes note of what the agent lacks that is about to fail.
+    pub(super) fn lacks(&mut self, words: &str) {
+        self.lacks = Some(words.to_owned());
+    }
+
+    /// The line. Nothing in it acts, and there is no password in it.
+    pub(super) fn words(&self, now: Moment, status: &Status<'_>) -> String {
+        let words = match status.phase {
+            Phase::Evicting if status.generation == Generation(0) => {
+                "ending an agent that an earlier wrapper has left behind".to_owned()
+            }
+            Phase::Evicting => "ending what is left of the agent before it is started again".to_owned(),
+            Phase::Enabling => self.enabling(status),
+            Phase::Starting => "starting the agent".to_owned(),
+            Phase::Running => self.running(status),
+            Phase::Landed => "landed: the node is marked offline, the agent stays up".to_owned(),
+            Phase::BackingOff => self.backing_off(status),
+            Phase::Marking => match &self.failure {
+                Some(failure) => format!("{}: the node cannot be marked offline yet: {failure}", errand(status)),
+                None => format!("{}: marking the node offline", errand(status)),
+            },
+            Phase::Draining => self.draining(now, status),
+            Phase::Terminating => format!("{}: the agent has {} to end", errand(status), span_words(self.grace)),
+            Phase::Killing => format!("{}: the agent did not end and was killed", errand(status)),
+            Phase::Sweeping => "stopping: ending what the agent has left behind".to_owned(),
+            Phase::Closing => "stopping: a last look at the node".to_owned(),
+            Phase::Finished => "stopped".to_owned(),
+        };
+        shown(&words)
+    }
+
+    fn enabling(&self, status: &Status<'_>) -> String {
+        match (&self.failure, status.believed) {
+            (Some(failure), _) => format!("waiting for the controller: {failure}"),
+            (None, None) => "asking the controller for the node".to_owned(),
+            (None, Some(_)) if matches!(status.desired, Some(Desired::Offline(_))) => {
+                "marking the node offline before the agent is started".to_owned()
+            }
+            (None, Some(_)) => "bringing the node online".to_owned(),
+        }
+    }
+
+    fn running(&self, status: &Status<'_>) -> String {
+        let Some(view) = status.believed.filter(|_| status.desired.is_some()) else {
+            return match (&self.failure, status.desired) {
+                (Some(failure), Some(_)) => {
+                    format!("the agent runs, and nobody can tell whether it is connected: {failure}")
+                }
+                (_, _) => "the agent runs".to_owned(),
+            };
+        };
+        let agent = match (view, status.connected) {
+            (NodeView { connected: Some(false), .. }, true) => {
+                "the agent runs, but the controller reports it disconnected"
+            }
+            (NodeView { connected: None, .. }, false) => "the agent runs",
+            (_, true) if view.mark.is_some() => "connected",
+            (_, true) => "online",
+            (_, false) => "the agent runs and is not connected yet",
+        };
+        let mark = view.mark.as_ref().map(mark_words).unwrap_or_default();
+        let failure = self.failure.as_ref().map(|words| format!(", but now: {words}")).unwrap_or_default();
+        format!("{agent}{mark}{failure}")
+    }
+
+    fn backing_off(&self, status: &Status<'_>) -> String {
+        let what = match (&self.lacks, &self.exit) {
+            (Some(lacks), _) => lacks.clone(),
+            (None, Some(exit)) => format!("the agent {exit}"),
+            (None, None) => "the agent could not be started".to_owned(),
+        };
+        let times =
+            if status.failures > 1 { format!(", failed {}", times_words(status.failures)) } else { String::new() };
+        format!("{what}{times}; it is started again after a pause of {}", span_words(self.pause))
+    }
+
+    fn draining(&self, now: Moment, status: &Status<'_>) -> String {
+        let verb = match status.goal {
+            Some(Goal::Exit(_)) | None => "draining".to_owned(),
+            Some(Goal::Land | Goal::Restart) => format!("{}, draining", errand(status)),
+        };
+        let (builds, idle) = status.believed.map_or((&[][..], true), |view| (&view.builds[..], view.idle));
+        let left = self.drain_end.map(|end| left_words(end.since(now))).unwrap_or_default();
+        match builds {
+            [] if idle => format!("{verb}: no build runs any more"),
+            _ => format!("{verb}: {}{left}", running_words(builds)),
+        }
+    }
+}
+
+fn errand(status: &Status<'_>) -> &'static str {
+    match status.goal {
+        Some(Goal::Land) => "landing",
+        Some(Goal::Restart) => "restarting the agent",
+        Some(Goal::Exit(_)) | None => "stopping",
+    }
+}
+
+fn mark_words(mark: &Mark) -> String {
+    format!("; the node is marked offline {} ({})", owner_words(mark.owner), quoted(&mark.reason))
+}
+
+/// Without how far they are, which changes all the time.
+fn running_words(builds: &[Build]) -> String {
+    let still: Vec<Build> = builds.iter().map(|build| Build { progress: None, ..build.clone() }).collect();
+    builds_words(&still).replacen(": ", ", ", 1)
+}
+
+/// In whole minutes, so that it is seldom another.
+fn left_words(left: Span) -> String {
+    let minutes = left.0.div_ceil(60_000);
+    match (minutes / 60, minutes % 60) {
+        (0, 0 | 1) => ", less than a minute left".to_owned(),
+        (0, minutes) => format!(", {minutes}m left"),
+        (hours, 0) => format!(", {hours}h left"),
+        (hours, minutes) => format!(", {hours}h {minutes}m left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_wrap_supervisor::{AgentState, Cause, Exit, Failure, FailureKind, Owner, Scope};
+
+    use super::*;
+
+    const ONLINE: Desired = Desired::Online(Scope::Start);
+
+    fn status(phase: Phase) -> Status<'static> {
+        Status {
+            phase,
+            generation: Generation(1),
+            agent: AgentState::Alive,
+            connected: false,
+            failures: 0,
+            desired: Some(&ONLINE),
+            believed: None,
+            in_flight: None,
+            goal: None,
+            awaiting: None,
+        }
+    }
+
+    fn view(mark: Option<&str>, connected: Option<bool>) -> NodeView {
+        let mark = mark.map(|reason| Mark { owner: Owner::Foreign, reason: reason.to_owned(), matches: false });
+        NodeView { mark, connected, idle: true, builds: Vec::new(), has_cli: true }
+    }
+
+    fn failing(words: &str) -> Note {
+        let failure = Failure { kind: FailureKind::Unavailable, words: words.to_owned() };
+        Note::Waiting { failure, retry: Span(1) }
+    }
+
+    #[test]
+    fn why_the_controller_is_waited_for_is_said_until_it_answers() {
+        let mut standing = Standing::default();
+        let enabling = status(Phase::Enabling);
+        assert_eq!(standing.words(Moment(0), &enabling), "asking the controller for the node");
+        standing.hear(Moment(0), &failing("http://me:hush@ci/ does not answer\nforged"));
+        let words = standing.words(Moment(0), &enabling);
+        assert_eq!(words, "waiting for the controller: http://********@ci/ does not answer\\nforged");
+        standing.hear(Moment(0), &Note::Answering);
+        let seen = view(Some("a job"), None);
+        let words = standing.words(Moment(0), &Status { believed: Some(&seen), ..enabling });
+        assert_eq!(words, "bringing the node online");
+    }
+
+    #[test]
+    fn an_agent_that_runs_is_online_or_says_why_not() {
+        let standing = Standing::default();
+        for (mark, channel, connected, words) in [
+            (None, Some(true), true, "online"),
+            (None, Some(false), false, "the agent runs and is not connected yet"),
+            (None, Some(false), true, "the agent runs, but the controller reports it disconnected"),
+            (Some("repair"), Some(true), true, "connected; the node is marked offline by somebody else (\"repair\")"),
+            (Some("repair"), None, false, "the agent runs; the node is marked offline by somebody else (\"repair\")"),
+        ] {
+            let seen = view(mark, channel);
+            let running = Status { believed: Some(&seen), connected, ..status(Phase::Running) };
+            assert_eq!(standing.words(Moment(0), &running), words);
+        }
+        let standalone = Status { desired: None, ..status(Phase::Running) };
+        assert_eq!(standing.words(Moment(0), &standalone), "the agent runs");
+    }
+
+    #[test]
+    fn an_outage_behind_a_running_agent_is_said() {
+        let mut standing = Standing::default();
+        standing.hear(Moment(0), &failing("it hangs"));
+        let seen = view(None, Some(true));
+        let running = Status { believed: Some(&seen), connected: true, ..status(Phase::Running) };
+        assert_eq!(standing.words(Moment(0), &running), "online, but now: it hangs");
+    }
+
+    #[test]
+    fn a_drain_says_what_it_waits_for_and_how_long_in_whole_minutes() {
+        let mut standing = Standing::default();
+        let builds = vec![
+            Build { name: Some("job x #12".to_owned()), progress: Some(40) },
+            Build { name: None, progress: None },
+        ];
+        let left = Some(Span::seconds(240));
+        standing.hear(Moment(0), &Note::Draining { builds: builds.clone(), left });
+        let words = |now, builds: &[Build], idle, goal| {
+            let seen = NodeView { builds: builds.to_vec(), idle, ..view(Some("ours"), Some(true)) };
+            standing.words(now, &Status { goal: Some(goal), believed: Some(&seen), ..status(Phase::Draining) })
+        };
+        let exit = Goal::Exit(Cause::Stopped);
+        for (second, left) in [
+            (0, "4m left"),
+            (59, "4m left"),
+            (60, "3m left"),
+            (181, "less than a minute left"),
+            (300, "less than a minute left"),
+        ] {
+            let text = words(Moment(second * 1000), &builds[..1], false, exit);
+            assert_eq!(text, format!("draining: 1 build, job x #12, {left}"));
+        }
+        let text = words(Moment(0), &builds, false, Goal::Restart);
+        assert_eq!(
+            text,
+            "restarting the agent, draining: 2 builds, job x #12, job not visible to this account, 4m left"
+        );
+        assert_eq!(words(Moment(0), &[], true, exit), "draining: no build runs any more");
+        assert_eq!(words(Moment(0), &[], false, exit), "draining: a build that the controller does not name, 4m left");
+        assert_eq!(left_words(Span::seconds(7200)), ", 2h left");
+        assert_eq!(left_words(Span::seconds(7201)), ", 2h 1m left");
+    }
+
+    #[test]
+    fn a_pause_says_what_went_wrong() {
+        let mut standing = Standing::default();
+        let backing_off = |failures| Status { failures, ..status(Phase::BackingOff) };
+        let exit = Exit::Code(7);
+        standing
+            .hear(Moment(0), &Note::AgentExited { generation: Generation(1), exit, asked: false, connected: false });
+        standing.hear(Moment(0), &Note::RestartPlanned { delay: Span::seconds(4), failures: 3 });
+        assert_eq!(
+            standing.words(Moment(0), &backing_off(3)),
+            "the agent exited with code 7, failed 3 times in a row; it is started again after a pause of 4 s"
+        );
+        standing.lacks("there is no jar");
+        let words = standing.words(Moment(0), &backing_off(0));
+        assert_eq!(words, "there is no jar; it is started again after a pause of 4 s");
+    }
+}
