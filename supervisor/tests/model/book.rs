@@ -130,8 +130,10 @@ fn marks(policy: &Policy) -> bool {
 
 impl<K: Keeper> World<K> {
     pub fn check_answer(&mut self, message: &Message) {
-        let Stage::CarriedOut(Reply::View(view)) = &message.stage else {
+        if !message.wish.is_read() {
             self.book.lift_open = false;
+        }
+        let Stage::CarriedOut(Reply::View(view)) = &message.stage else {
             return;
         };
         if view.mark.as_ref().is_none_or(|mark| mark.owner == Owner::ThisRun) {
