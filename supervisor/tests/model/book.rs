@@ -53,6 +53,8 @@ pub struct Book {
     touched_since_carried: bool,
     /// A toggle that lifts was sent, and neither its answer nor a read has shown that it was carried out.
     lift_open: bool,
+    /// One before the last was never answered.
+    lift_lost: bool,
     /// Since the errand began something has gone wrong, or somebody has interfered.
     hindered: bool,
 }
@@ -131,13 +133,14 @@ fn marks(policy: &Policy) -> bool {
 impl<K: Keeper> World<K> {
     pub fn check_answer(&mut self, message: &Message) {
         if !message.wish.is_read() {
-            self.book.lift_open = false;
+            self.book.lift_open = self.book.lift_lost;
         }
         let Stage::CarriedOut(Reply::View(view)) = &message.stage else {
             return;
         };
         if view.mark.as_ref().is_none_or(|mark| mark.owner == Owner::ThisRun) {
             self.book.lift_open = false;
+            self.book.lift_lost = false;
         }
         let first = self.book.generations <= 1 && self.process.is_some();
         let settled = view.connected == Some(true) && !Book::may_lift(view.mark.as_ref(), &self.policy.0, true);
@@ -156,7 +159,8 @@ impl<K: Keeper> World<K> {
             Action::Spawn { .. } => self.check_spawn(),
             Action::ReadNode { .. } => self.check_request(),
             Action::LiftMark { method, .. } => {
-                self.book.lift_open = *method == LiftMethod::Toggle;
+                self.book.lift_lost |= self.book.lift_open;
+                self.book.lift_open |= *method == LiftMethod::Toggle;
                 self.check_request();
                 self.check_lift();
                 self.book.known = None;
