@@ -262,9 +262,9 @@ pub(super) fn each_pid(mut act: impl FnMut(i32)) -> Result<(), Errno> {
     let mut buffer = [0_u8; 4096];
     let mut any = false;
     loop {
+        let (number, room, length) = (folder.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
         // SAFETY: the kernel writes at most as many bytes as the buffer has, which is ours and borrowed for the call.
-        let read =
-            unsafe { libc::syscall(libc::SYS_getdents64, folder.as_raw_fd(), buffer.as_mut_ptr(), buffer.len()) };
+        let read = unsafe { libc::syscall(libc::SYS_getdents64, number, room, length) };
         let read = usize::try_from(Errno::result(read)?).unwrap_or_default();
         if read == 0 {
             return if any { Ok(()) } else { Err(Errno::ENOENT) };
