@@ -131,7 +131,7 @@ fn with_secret(command: &mut Command, place: &TempDir, options: &[&str]) {
 /// it ends.
 fn alone(place: &TempDir, user: u32, runtime: &OsStr, options: &[&str]) -> (Vec<String>, Outcome) {
     let program = place.path().join("agent-wrap");
-    fs::copy(AGENT_WRAP, &program).expect("a copy that everybody may execute");
+    common::copy_program(AGENT_WRAP, &program);
     let mut command = Command::new("unshare");
     let mounts = "mount -t tmpfs none /run && mount -t tmpfs -o mode=1777 none /dev/shm && exec \"$@\"";
     command.args(["--mount", "--", "sh", "-c", mounts, "sh", "setpriv", "--clear-groups"]);
@@ -199,7 +199,7 @@ fn to_hand_the_secret_to_another_user_takes_a_right() {
     }
     let place = place();
     let program = place.path().join("agent-wrap");
-    fs::copy(AGENT_WRAP, &program).expect("a copy that everybody may execute");
+    common::copy_program(AGENT_WRAP, &program);
     let runtime = place.path().join("run");
     fs::create_dir(&runtime).expect("a directory");
     fs::set_permissions(&runtime, fs::Permissions::from_mode(0o777)).expect("its mode is set");
