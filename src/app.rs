@@ -258,6 +258,14 @@ fn live(
     let Prepared { run, host, launch, state, previous, survivor, mut policy, controller } = prepared;
     policy.terminal = signals.terminal().is_present();
     announce(settings, &policy);
+    if builds_are_root(settings) {
+        tracing::warn!(
+            target: "agent_wrap",
+            event = "root",
+            "the agent and all builds run as root, as agent-wrap does, and can read its token: name another user with \
+             --agent-user (or root, if that is meant)"
+        );
+    }
     if let Some(warning) = process::lacking() {
         tracing::warn!(target: "agent_wrap", event = "no_proc", "{warning}");
     }
@@ -320,6 +328,12 @@ fn live(
     let words = story.end(clock.now(), &ending, code.code());
     manager::farewell(manager, &words, manager::errno_of(&ending), code);
     Ok(code)
+}
+
+/// Whether builds can read the token without anybody having decided so.
+fn builds_are_root(settings: &Settings) -> bool {
+    let has_token = settings.controller.as_ref().is_some_and(|controller| controller.credentials.is_some());
+    has_token && settings.agent_user.is_none() && nix::unistd::geteuid().is_root()
 }
 
 /// The first lines: what will be done, and how long a stop may take.

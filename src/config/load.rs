@@ -276,6 +276,7 @@ impl Resolver {
         });
         let secret = self.secret(Key::SecretFile);
         let agent_user = self.optional(Key::AgentUser, parse::line);
+        let agent_oom_score_adj = self.optional(Key::AgentOomScoreAdj, parse::oom_score_adj);
         let state_dir = self.path(Key::StateDir);
         let signals = self.signals();
         let (online, online_match) = online?;
@@ -297,6 +298,7 @@ impl Resolver {
             backoff: backoff?,
             secret,
             agent_user,
+            agent_oom_score_adj,
             stdio: stdio?,
             poll: poll?,
             disconnect_timeout: disconnect_timeout?,

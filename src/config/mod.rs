@@ -94,6 +94,8 @@ pub struct Settings {
     pub secret: Option<SecretSource>,
     /// The user, and after a colon the group, to run the agent as; names or numbers.
     pub agent_user: Option<String>,
+    /// The agent's `oom_score_adj`; `None`: that of the wrapper.
+    pub agent_oom_score_adj: Option<i16>,
     /// The agent speaks over stdin and stdout: its command is not completed.
     pub stdio: bool,
     /// How often the node is looked at.

@@ -24,6 +24,7 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         backoff,
         secret,
         agent_user,
+        agent_oom_score_adj,
         stdio,
         poll,
         disconnect_timeout,
@@ -63,6 +64,7 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         // From the agent's next start on.
         secret,
         agent_user,
+        agent_oom_score_adj,
         stdio,
     };
     (settings, held_back.names)

@@ -31,6 +31,7 @@ pub(crate) enum Key {
     RestartSlowDelay,
     SecretFile,
     AgentUser,
+    AgentOomScoreAdj,
     Stdio,
     Poll,
     DisconnectTimeout,
@@ -241,6 +242,9 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         .holds(Holds::NextStart),
     row(Key::AgentUser, "agent-user", Group::Agent, Kind::Text, "USER[:GROUP]",
         "Run it as this user, who cannot read the token")
+        .holds(Holds::NextStart),
+    row(Key::AgentOomScoreAdj, "agent-oom-score-adj", Group::Agent, Kind::Count, "N",
+        "How readily the kernel ends it, and builds, when memory runs out: -1000 to 1000")
         .holds(Holds::NextStart),
     row(Key::Stdio, "stdio", Group::Agent, Kind::Switch, "BOOL",
         "It speaks over stdin and stdout: add no arguments")

@@ -82,6 +82,7 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         (_, Kind::Text) => ["a", "b", "c", "d"],
         (_, Kind::Path) => ["/a", "/b", "/c", "/d"],
         (_, Kind::Time) => ["21s", "22s", "23s", "24s"],
+        (Key::AgentOomScoreAdj, _) => ["-1000", "0", "21", "1000"],
         (_, Kind::Count) => ["21", "22", "23", "24"],
         (_, Kind::Switch) => ["true", "false", "true", "false"],
     }
@@ -361,6 +362,7 @@ fn faults_of_flags_alone_are_a_wrong_use() {
         "--online=match=(",
         "--restart=nope",
         "--restart-limit=-1",
+        "--agent-oom-score-adj=1001",
         "--restart-slow-after=0",
         "--offline-timeout=0",
         "--request-timeout=0",
@@ -385,6 +387,7 @@ fn faults_of_flags_alone_are_a_wrong_use() {
     --online: "(" is not a regular expression: found open group without closing ')'
     --restart: "nope" is not known; it is one of always, on-failure, no
     --restart-limit: "-1" is not a whole number from 0 to 4294967295
+    --agent-oom-score-adj: "1001" is not a whole number from -1000 to 1000
     --restart-slow-after: must be at least 1
     --offline-timeout: must be longer than 0
     --request-timeout: must be longer than 0
@@ -597,6 +600,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     restart-slow-delay = "5m"                        # default
     #secret-file is not set
     #agent-user is not set
+    #agent-oom-score-adj is not set
     stdio = true                                     # --stdio
 
     # --- While the agent runs ---

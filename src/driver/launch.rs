@@ -46,6 +46,7 @@ pub struct Launch {
     runtime: RuntimeDirectory,
     stdio: bool,
     user: Option<User>,
+    oom_score_adj: Option<i16>,
     /// Variables that the agent gets instead of ours.
     variables: Vec<(OsString, OsString)>,
     /// What is odd about the command has been said.
@@ -100,6 +101,7 @@ impl Launch {
             runtime,
             stdio: settings.stdio,
             user,
+            oom_score_adj: settings.agent_oom_score_adj,
             variables: variables.unwrap_or_default(),
             told: AtomicBool::new(false),
             blind: AtomicBool::new(false),
@@ -254,6 +256,7 @@ impl Launch {
             env,
             directory: None,
             user: self.user.clone(),
+            oom_score_adj: self.oom_score_adj,
             guarded: !stays || scripted,
             scripted,
         };

@@ -28,6 +28,7 @@ mod identity;
 mod leftovers;
 mod limit;
 mod modes;
+mod oom;
 mod pidfd;
 mod procfs;
 mod program;
@@ -222,9 +223,11 @@ impl Processes {
         let pid = agent.unsigned_abs();
         let identity = AgentIdentity::of(pid).ok();
         self.agents.push(Agent { generation, pid: agent, identity, watched, guard });
+        // As root while its files are root's, which they are until it executes its program; else once they are its own.
+        let late = command.oom_score_adj.filter(|&wanted| oom::adjust(agent.unsigned_abs(), wanted).is_err());
         // It writes one byte to an empty pipe that has a reader.
         let _ = gate.open();
-        tokio::spawn(watch.follow_child(report, command.program.clone(), pid));
+        tokio::spawn(watch.follow_child(report, command.program.clone(), pid, late));
         Ok(())
     }
 

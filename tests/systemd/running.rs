@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::Test;
@@ -21,6 +22,7 @@ pub const TESTS: &[(&str, Test)] = &[
         a_build_can_neither_read_the_credential_nor_speak_to_systemd,
     ),
     ("the_journal_has_the_fields", the_journal_has_the_fields),
+    ("the_wrapper_is_protected_and_the_agent_is_not", the_wrapper_is_protected_and_the_agent_is_not),
     ("java_runs_within_the_bounds_of_the_unit", java_runs_within_the_bounds_of_the_unit),
 ];
 
@@ -111,6 +113,20 @@ fn the_journal_has_the_fields(machine: &Arc<Machine>) {
     assert_eq!(field("terminating", "PHASE"), "terminating");
     // The agent speaks for itself.
     assert!(service.log().contains("INFO: Connected"), "{}", service.log());
+}
+
+fn the_wrapper_is_protected_and_the_agent_is_not(machine: &Arc<Machine>) {
+    let service = Service::instance(machine, "memory");
+    assert_eq!(service.show("OOMScoreAdjust"), "-500");
+    // To lower it takes a capability that not every machine of ours has, and then systemd leaves it.
+    service.drop_in("OOMScoreAdjust=200\nEnvironment=AGENT_WRAP_AGENT_OOM_SCORE_ADJ=700");
+    service.start();
+    let value = |pid| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("it is there");
+    let main = service.main_process();
+    let is_agent = |child: &Pid| owner(child.as_raw()) == Some(9999);
+    let agent = children(main).into_iter().find(is_agent).expect("the agent is ci's");
+    assert_eq!((value(main), value(agent)), ("200\n".to_owned(), "700\n".to_owned()));
+    assert!(!service.log().contains("oom-score-adj"), "{}", service.log());
 }
 
 fn java_runs_within_the_bounds_of_the_unit(machine: &Arc<Machine>) {

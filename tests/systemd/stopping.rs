@@ -18,6 +18,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("a_stop_that_nobody_asked_systemd_for", a_stop_that_nobody_asked_systemd_for),
     ("a_drain_that_is_frozen_ends", a_drain_that_is_frozen_ends),
     ("a_drain_survives_a_daemon_reload", a_drain_survives_a_daemon_reload),
+    ("a_reboot_waits_for_a_build_and_the_node_comes_back", a_reboot_waits_for_a_build_and_the_node_comes_back),
     ("a_stop_without_the_controller_is_no_failure", a_stop_without_the_controller_is_no_failure),
 ];
 
@@ -133,4 +134,26 @@ fn a_drain_survives_a_daemon_reload(machine: &Arc<Machine>) {
     fs::write(&gate, "").expect("written");
     service.await_value("ActiveState", "inactive");
     assert_eq!(service.controller.build(&build).expect("a build"), BuildState::Finished("SUCCESS".to_owned()));
+}
+
+fn a_reboot_waits_for_a_build_and_the_node_comes_back(machine: &Arc<Machine>) {
+    let mut service = Service::single(machine);
+    service.start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (build, gate) = building(&service, &folder);
+    machine.said(&["systemctl", "reboot"]);
+    service.await_that("StatusText", |words| words.starts_with("draining: 1 build, "));
+    let looks = || service.controller.requests_for(Operation::ReadNode).len();
+    let before = looks();
+    eventually("it goes on draining", || looks() > before + 2);
+    assert!(machine.is_up() && service.controller.node(&service.name).expect("a node").marked);
+    assert_eq!(service.controller.build(&build).expect("a build"), BuildState::Running);
+    fs::write(&gate, "").expect("written");
+    eventually("it is down", || !machine.is_up());
+    assert_eq!(service.controller.build(&build).expect("a build"), BuildState::Finished("SUCCESS".to_owned()));
+    assert!(service.controller.node(&service.name).expect("a node").marked);
+    // Whatever the machine has kept of itself: the mark is known for ours by its reason.
+    service.move_to(&Arc::new(Machine::boot().expect("it boots again")));
+    service.start();
+    assert!(service.is_online(), "{:?}\n{}", service.controller.node(&service.name), service.log());
 }
