@@ -63,7 +63,7 @@ fn a_fetched_jar_and_a_secret_in_a_file_are_its_to_read() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("its mode is set");
     let java = dir.path().join("java");
-    common::copy_program(&agent_program(), &java);
+    common::copy_program(agent_program(), &java);
     let open = dir.path().join("open");
     fs::create_dir(&open).expect("a folder for the agent to write to");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("its mode is set");

@@ -3,8 +3,6 @@
 use std::fs;
 use std::io;
 
-use crate::quoted::quoted;
-
 /// Sets the `oom_score_adj` of a child of ours that has not been reaped.
 ///
 /// The file is its owner's alone: root's as long as the child cannot be dumped, so up to its exec, and its user's
@@ -24,7 +22,7 @@ pub(super) fn adjust_or_warn(pid: u32, wanted: i16) {
             Some(_) | None => "is the command one that nobody may read (its mode), or one with set-uid?".to_owned(),
         },
         io::ErrorKind::NotFound => return,
-        _ => quoted(&error.to_string()).to_string(),
+        _ => error.to_string(),
     };
     tracing::warn!(
         target: "agent_wrap",

@@ -21,6 +21,7 @@ pub const TESTS: &[(&str, Test)] = &[
         "a_build_can_neither_read_the_credential_nor_speak_to_systemd",
         a_build_can_neither_read_the_credential_nor_speak_to_systemd,
     ),
+    ("an_encrypted_credential_is_as_good", an_encrypted_credential_is_as_good),
     ("the_journal_has_the_fields", the_journal_has_the_fields),
     ("the_wrapper_is_protected_and_the_agent_is_not", the_wrapper_is_protected_and_the_agent_is_not),
     ("java_runs_within_the_bounds_of_the_unit", java_runs_within_the_bounds_of_the_unit),
@@ -83,6 +84,19 @@ fn a_build_can_neither_read_the_credential_nor_speak_to_systemd(machine: &Arc<Ma
     let output = read("0", &credential);
     let (_, secret) = service.controller.credentials().expect("security is on");
     assert_eq!(String::from_utf8_lossy(&output.stdout), secret, "{output:?}");
+}
+
+fn an_encrypted_credential_is_as_good(machine: &Arc<Machine>) {
+    let service = Service::instance(machine, "sealed");
+    let (plain, sealed) = ("/etc/agent-wrap/sealed.token", "/etc/agent-wrap/sealed.cred");
+    machine.said(&["systemd-creds", "encrypt", "--with-key=host", "--name=agent-wrap.token", plain, sealed]);
+    fs::remove_file(machine.file(plain)).expect("it was there");
+    let (_, secret) = service.controller.credentials().expect("security is on");
+    let text = fs::read(machine.file(sealed)).expect("it is there");
+    assert!(!text.windows(secret.len()).any(|window| window == secret.as_bytes()));
+    service.drop_in(&format!("LoadCredential=\nLoadCredentialEncrypted=agent-wrap.token:{sealed}"));
+    service.start();
+    assert!(service.is_online(), "{}", service.log());
 }
 
 fn owner(pid: i32) -> Option<u32> {

@@ -18,6 +18,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("a_stop_that_nobody_asked_systemd_for", a_stop_that_nobody_asked_systemd_for),
     ("a_drain_that_is_frozen_ends", a_drain_that_is_frozen_ends),
     ("a_drain_survives_a_daemon_reload", a_drain_survives_a_daemon_reload),
+    ("a_restart_drains_first", a_restart_drains_first),
     ("a_reboot_waits_for_a_build_and_the_node_comes_back", a_reboot_waits_for_a_build_and_the_node_comes_back),
     ("a_stop_without_the_controller_is_no_failure", a_stop_without_the_controller_is_no_failure),
 ];
@@ -156,4 +157,20 @@ fn a_reboot_waits_for_a_build_and_the_node_comes_back(machine: &Arc<Machine>) {
     service.move_to(&Arc::new(Machine::boot().expect("it boots again")));
     service.start();
     assert!(service.is_online(), "{:?}\n{}", service.controller.node(&service.name), service.log());
+}
+
+fn a_restart_drains_first(machine: &Arc<Machine>) {
+    let service = Service::instance(machine, "restarts");
+    service.start();
+    let main = service.main_process();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (build, gate) = building(&service, &folder);
+    service.begin("restart");
+    service.await_that("StatusText", |words| words.starts_with("draining: 1 build, "));
+    assert_eq!(service.main_process(), main);
+    fs::write(&gate, "").expect("written");
+    eventually("the other one is connected", || {
+        service.show("SubState") == "running" && service.main_process() != main && service.is_online()
+    });
+    assert_eq!(service.controller.build(&build).expect("a build"), BuildState::Finished("SUCCESS".to_owned()));
 }
