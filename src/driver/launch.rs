@@ -164,7 +164,7 @@ impl Launch {
             secret_given: self.secret.is_some(),
             jar_dir: self.jar_dir.as_deref(),
             stdio: self.stdio,
-            exists: &|path| path.exists(),
+            exists: &|path| !files::is_absent(path),
             inherited: &files::inherited,
         };
         config::plan(&self.command, &facts)

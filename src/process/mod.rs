@@ -57,7 +57,7 @@ use tokio::sync::mpsc::UnboundedSender;
 pub use heap::share_one_heap;
 pub use identity::AgentIdentity;
 pub use program::keeps_death_signal;
-pub use resolve::{Fault, Unresolved, check_for, explain, resolve};
+pub use resolve::{Fault, Unresolved, check_for, check_readable, explain, resolve};
 pub use rights::{Change, sees_environments};
 pub use spawn::{Command, User};
 pub use survivor::Survivor;
