@@ -115,14 +115,22 @@ impl Standing {
     }
 
     fn backing_off(&self, status: &Status<'_>) -> String {
-        let what = match (&self.lacks, &self.exit) {
-            (Some(lacks), _) => lacks.clone(),
-            (None, Some(exit)) => format!("the agent {exit}"),
-            (None, None) => "the agent could not be started".to_owned(),
-        };
         let times =
             if status.failures > 1 { format!(", failed {}", times_words(status.failures)) } else { String::new() };
-        format!("{what}{times}; it is started again after a pause of {}", span_words(self.pause))
+        let pause = span_words(self.pause);
+        match &self.lacks {
+            // Last, because it may be several sentences.
+            Some(lacks) => format!("the agent cannot be started{times}; tried again after a pause of {pause}: {lacks}"),
+            None => format!("{}{times}; it is started again after a pause of {pause}", self.end_of_agent()),
+        }
+    }
+
+    /// How the agent ended last, or that there was none.
+    pub(super) fn end_of_agent(&self) -> String {
+        match &self.exit {
+            Some(exit) => format!("the agent {exit}"),
+            None => "the agent could not be started".to_owned(),
+        }
     }
 
     fn draining(&self, now: Moment, status: &Status<'_>) -> String {
@@ -291,6 +299,8 @@ mod tests {
         );
         standing.lacks("there is no jar");
         let words = standing.words(Moment(0), &backing_off(0));
-        assert_eq!(words, "there is no jar; it is started again after a pause of 4 s");
+        assert_eq!(words, "the agent cannot be started; tried again after a pause of 4 s: there is no jar");
+        let words = standing.words(Moment(0), &backing_off(2));
+        assert!(words.starts_with("the agent cannot be started, failed 2 times in a row; tried"), "{words}");
     }
 }

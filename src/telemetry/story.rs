@@ -12,7 +12,7 @@ use super::outlet::Courtesy;
 use super::standing::Standing;
 use super::words::{
     builds_words, exit_words, lift_words, mark_words, owner_words, processes_words, quoted, signal_name, source_words,
-    span_words, spawn_failure_words, times_words,
+    span_words, spawn_failure_words, term_of_others_words, times_words,
 };
 
 /// Keeps the moments from which times are counted. It decides nothing.
@@ -232,6 +232,7 @@ impl Story {
             Note::AgentReconnected => info("agent_reconnected", "the controller reports the agent connected again"),
             Note::AgentExited { exit, asked, connected, .. } => {
                 let ran = span_words(now.since(self.agent));
+                let others = self.stopping.map_or("", |_| term_of_others_words(*exit));
                 let exit = exit_words(*exit);
                 if *asked {
                     return info("agent_exited", format!("the agent {exit}, as asked"));
@@ -241,7 +242,7 @@ impl Story {
                 } else {
                     ", never seen connected; its own output above may say why"
                 };
-                warn("agent_exited", format!("the agent {exit} after {ran}{never}"))
+                warn("agent_exited", format!("the agent {exit} after {ran}{never}{others}"))
             }
             // Why is said where it is said when it is tried again.
             Note::SpawnFailed(SpawnFailure::Unprepared) => debug(
@@ -483,7 +484,7 @@ impl Story {
                 let mark = if *confirmed { "" } else { ", and the mark is not confirmed" };
                 info("agent_ended", format!("ending with the agent{mark}; exit code {code}"))
             }
-            Ending::GaveUp => error("gave_up", format!("gave up; exit code {code}")),
+            Ending::GaveUp => error("gave_up", format!("gave up: {}; exit code {code}", self.standing.end_of_agent())),
             Ending::SpawnFailed(failure) => {
                 let words = spawn_failure_words(*failure);
                 error("spawn_failed", format!("the agent could not be started: {words}; exit code {code}"))

@@ -1,8 +1,8 @@
 //! What people read of a life.
 
 use agent_wrap_supervisor::{
-    Build, Effect, Exit, Generation, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span,
-    StopSource,
+    Build, Effect, Ending, Exit, Generation, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request,
+    Span, StopSource,
 };
 
 use super::format::Level;
@@ -118,6 +118,36 @@ fn an_agent_that_never_connected_is_told_apart() {
         "the agent exited with code 3 after 6 ms, never seen connected; its own output above may say why"
     );
     assert_eq!(texts[2], "the agent exited with code 3 after 7 ms");
+}
+
+#[test]
+fn a_term_of_somebody_else_in_a_stop_is_told_apart() {
+    let generation = Generation(1);
+    let exited = |exit, asked| Note::AgentExited { generation, exit, asked, connected: true };
+    let term = || exited(Exit::Code(143), false);
+    let mut story = Story::new("n", at(0));
+    let stopping = Note::Stopping { source: StopSource::Terminate, agent: true };
+    let notes = [
+        (0, Note::AgentStarting { generation }),
+        (1, term()),
+        (2, stopping),
+        (3, term()),
+        (4, exited(Exit::Signal(15), false)),
+        (5, exited(Exit::Code(1), false)),
+        (6, exited(Exit::Code(143), true)),
+    ];
+    let texts = texts(&mut story, &notes);
+    let told: Vec<bool> = texts.iter().map(|text| text.contains("; somebody else has sent it a TERM: ")).collect();
+    assert_eq!(told, [false, false, false, true, true, false, false], "{texts:?}");
+}
+
+#[test]
+fn who_gives_up_says_how_the_agent_ended() {
+    let mut story = Story::new("n", at(0));
+    let exit = Exit::Code(7);
+    story.tell(at(0), &Note::AgentExited { generation: Generation(1), exit, asked: false, connected: false });
+    let words = story.end(at(1), &Ending::GaveUp, 71);
+    assert_eq!(words, "gave up: the agent exited with code 7; exit code 71");
 }
 
 #[test]
