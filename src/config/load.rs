@@ -93,7 +93,7 @@ impl Resolver {
         if let Some(folder) = surroundings.variable("CREDENTIALS_DIRECTORY") {
             for setting in &SETTINGS {
                 let path = setting.credential.map(|name| Path::new(folder).join(name));
-                if let Some(path) = path.filter(|path| self.values.get(setting.key).is_none() && path.exists()) {
+                if let Some(path) = path.filter(|path| self.values.get(setting.key).is_none() && is_given(path)) {
                     self.values.set(setting.key, Given::new(path.clone(), Origin::Credential(path)));
                 }
             }
@@ -417,4 +417,13 @@ fn online(text: &str) -> Result<(OnlinePolicy, Option<String>), String> {
     parse::choice(text, &choices)
         .map(|policy| (policy, None))
         .map_err(|words| words.replace("own, never", "own, match=REGEX, never"))
+}
+
+/// Whether there is such a credential. One with nothing in it is what the units give for a file that is not there
+/// (`SetCredential=`), so that it is we who say that a token is missing.
+fn is_given(credential: &Path) -> bool {
+    match std::fs::read(credential) {
+        Ok(bytes) => !bytes.trim_ascii().is_empty(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
 }

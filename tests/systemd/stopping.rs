@@ -73,7 +73,7 @@ fn drains_beyond_its_time(service: &Service) {
 /// TERM from somebody else: the stop is announced, and systemd waits for it as for one of its own.
 fn a_stop_that_nobody_asked_systemd_for(machine: &Arc<Machine>) {
     let service = Service::instance(machine, "termed");
-    service.drop_in("TimeoutStopSec=5s\nRestart=no");
+    service.drop_in("TimeoutStopSec=5s");
     service.start();
     let folder = tempfile::tempdir().expect("a folder");
     let (build, gate) = building(&service, &folder);
