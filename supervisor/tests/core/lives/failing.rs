@@ -419,3 +419,14 @@ fn refusals_before_something_was_found_that_an_agent_has_left_are_forgotten() {
     world.run(Span::seconds(60));
     assert!(world.core.status().connected, "{}", world.honest_story());
 }
+
+#[test]
+fn an_agent_that_is_started_although_we_are_refused_is_given_up_like_any_other() {
+    let mut policy = limited(2);
+    policy.node.as_mut().unwrap().if_refused = IfRefused::Start;
+    let mut world = World::new(policy);
+    world.controller.refuses_reads = Some(FailureKind::Forbidden);
+    world.plans.extend(vec![failing(Span(100), 1); 4]);
+    world.run_to_the_end();
+    assert_eq!((world.ending.clone(), world.generations), (Some(Ending::GaveUp), 2), "{}", world.honest_story());
+}
