@@ -565,3 +565,37 @@ fn taking_off_at_the_slow_pace_tries_again_at_once() {
     13.630 Running | read 15 says free
     "#);
 }
+
+#[test]
+fn taking_off_an_agent_that_is_ended_for_its_restart_is_too_late_unless_it_was_landed() {
+    for landed in [false, true] {
+        let mut world = running(Policy::default(), Controller::default());
+        world.process.as_mut().unwrap().plan.term_takes = Some(Span::seconds(20));
+        if landed {
+            world.ask(Request::Land);
+            world.run(Span::seconds(3));
+        }
+        world.ask(Request::Restart);
+        world.run_until(|world| world.core.status().phase == Phase::Terminating);
+        world.ask(Request::TakeOff);
+        let effect = if landed { "\"Done\"" } else { "\"TooLate\"" };
+        let last = world.trace.last().unwrap().clone();
+        assert!(last.contains("asked for TakeOff") && last.contains(effect), "{}", world.story());
+        world.run(Span::seconds(30));
+        assert!(world.controller.mark.is_none() && world.core.status().connected, "{}", world.story());
+    }
+}
+
+#[test]
+fn taking_off_while_the_next_agent_is_being_started_lifts_the_mark() {
+    for phase in [Phase::BackingOff, Phase::Enabling, Phase::Starting] {
+        let mut world = running(Policy::default(), Controller::default());
+        world.ask(Request::Land);
+        world.run(Span::seconds(3));
+        world.happens(Happening::Ends(Generation(1), Exit::Code(1)));
+        world.run_until(|world| world.core.status().phase == phase);
+        world.ask(Request::TakeOff);
+        world.run(Span::seconds(20));
+        assert!(world.controller.mark.is_none() && world.core.status().connected, "{phase:?}\n{}", world.story());
+    }
+}

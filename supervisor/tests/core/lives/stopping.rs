@@ -647,3 +647,19 @@ fn a_drain_asks_a_controller_that_is_away_at_a_pace_that_slows_to_five_seconds()
     let pauses: Vec<u64> = seconds.windows(2).map(|pair| pair[1] - pair[0]).take(5).collect();
     assert_eq!(pauses, [2, 4, 5, 5, 5], "{story}");
 }
+
+/// A scheduler sends two signals, of either kind and at a terminal too.
+#[test]
+fn only_an_interrupt_from_a_terminal_counts() {
+    for (terminal, again) in [(true, TERM), (false, INT)] {
+        let mut world = running(Policy { terminal, ..Policy::default() }, Controller::default());
+        world.happens(Happening::BuildBegins);
+        world.ask(INT);
+        for _ in 0..3 {
+            world.run(Span::seconds(1));
+            world.ask(again);
+            assert!(world.story().lines().last().unwrap().ends_with(": \"Already\""), "{}", world.story());
+        }
+        assert_eq!(world.core.status().phase, Phase::Draining, "{}", world.story());
+    }
+}
