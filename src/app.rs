@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_wrap_supervisor::{Memory, Policy};
+use nix::libc;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -21,7 +22,7 @@ use crate::cli::{self, Cli};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, LogFormat, LogLevel, Settings, Surroundings, shell_quote, translate_docker_agent};
 use crate::controller::{self};
-use crate::driver::{self, Driver, Ended, Launch, Program, Reasons};
+use crate::driver::{self, Display, Driver, Ended, Launch, Program, Reasons};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes};
 use crate::quoted::quoted;
@@ -30,6 +31,7 @@ use crate::signals::{EarlySignals, SignalTable};
 use crate::state::Record;
 use crate::systemd::NotASocket;
 use crate::telemetry::{self, Format, Logging, Story, span_words};
+use crate::terminal::Screen;
 
 pub use instead::become_program;
 
@@ -109,6 +111,8 @@ fn attempt(
     deaf: Option<NotASocket>,
 ) -> Result<ExitCode, Failed> {
     let clock = Clock::start();
+    // Whatever comes of it, the terminal is left as it was.
+    let _modes = signals.as_ref().ok().map(EarlySignals::modes);
     let surroundings = Surroundings::of_this_process();
     let without_options = config::is_docker_agent(&arguments);
     let arguments = translate_docker_agent(arguments, &surroundings);
@@ -294,7 +298,12 @@ fn live(
     let beside = Arc::new(beside);
     let node = settings.controller.as_ref().map(|controller| controller.node.clone()).unwrap_or_default();
     let terminal = signals.terminal();
-    let mut story = Story::new(&node, clock.now()).logged_by(logging).at_terminal(terminal.is_present());
+    // With Ctrl-C ignored a script has put us into its background, and the terminal is the script's.
+    let may_draw = terminal.is_present() && !kept_ignored.contains(&libc::SIGINT);
+    let screen = logging.bottom_line().filter(|_| may_draw).and_then(Screen::of_stderr);
+    let is_watched = may_draw && logging.is_for_people() && io::stderr().is_terminal();
+    let mut story = Story::new(&node, clock.now()).logged_by(logging).watched(is_watched).at_keyboard(may_draw);
+    story.interrupt_stops(table.interrupt_stops());
     if let Some(policy) = &policy.node {
         story = story.after_unclean_end(policy.unclean);
         story.online(policy.online);
@@ -316,6 +325,7 @@ fn live(
         settings: settings.clone(),
         beside: Arc::clone(&beside),
         announcer: manager.take(),
+        display: screen.map(Display::new),
     };
     drop(entered);
     let Ended { ending, mut story, announcer } = runtime.block_on(driver::run(driver, policy));

@@ -13,7 +13,7 @@ use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
     Connection, ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings,
-    Surroundings, environment, file, missing, parse,
+    StatusLine, Surroundings, environment, file, missing, parse,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -271,6 +271,9 @@ impl Resolver {
             ];
             parse::choice(text, &choices)
         });
+        let status_line = self.required(Key::StatusLine, |text| {
+            parse::choice(text, &[("auto", StatusLine::Auto), ("never", StatusLine::Never)])
+        });
         let ready = self.required(Key::Ready, |text| {
             parse::choice(text, &[("connected", Ready::Connected), ("started", Ready::Started)])
         });
@@ -304,6 +307,7 @@ impl Resolver {
             disconnect_timeout: disconnect_timeout?,
             log_format: log_format?,
             log_level: log_level?,
+            status_line: status_line?,
             state_dir,
             ready: ready?,
             signals,

@@ -30,6 +30,7 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         disconnect_timeout,
         log_format,
         log_level,
+        status_line,
         state_dir,
         ready,
         signals,
@@ -59,6 +60,7 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         backoff,
         poll,
         disconnect_timeout,
+        status_line,
         ready,
         signals,
         // From the agent's next start on.

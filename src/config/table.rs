@@ -37,6 +37,7 @@ pub(crate) enum Key {
     DisconnectTimeout,
     LogFormat,
     LogLevel,
+    StatusLine,
     StateDir,
     Ready,
     Signal,
@@ -261,6 +262,8 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::LogLevel, "log-level", Group::Running, Kind::Text, "LEVEL",
         "Log error, warn, info, debug or trace")
         .holds(Holds::Restart),
+    row(Key::StatusLine, "status-line", Group::Running, Kind::Text, "WHEN",
+        "Show at the bottom of a terminal what is awaited: auto or never"),
     row(Key::StateDir, "state-dir", Group::Running, Kind::Path, "DIR",
         "For the lock, the memory of earlier runs and a fetched jar")
         .or(&[alias("STATE_DIRECTORY")])

@@ -75,6 +75,7 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         (Key::Leftovers, _) => ["leave", "kill", "leave", "kill"],
         (Key::Restart, _) => ["no", "on-failure", "no", "on-failure"],
         (Key::Ready, _) => ["started", "connected", "started", "connected"],
+        (Key::StatusLine, _) => ["never", "auto", "never", "auto"],
         (Key::LogFormat, _) => ["text", "json", "journal", "json"],
         (Key::LogLevel, _) => ["error", "warn", "debug", "trace"],
         (Key::RestartDelayMax, _) => ["2m", "3m", "4m", "5m"],
@@ -610,6 +611,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     # --- agent-wrap itself ---
     log-format = "auto"                              # default
     log-level = "info"                               # default
+    status-line = "auto"                             # default
     state-dir = "/var/lib/agent-wrap"                # default
     ready = "connected"                              # default
 

@@ -392,6 +392,7 @@ impl<S: Shells> Turn<S> {
                 if let Some(processes) = self.driver.processes.left_behind() {
                     self.driver.story.left_behind(&processes);
                 }
+                self.leave_terminal();
                 // What has been said of it stands before its own first words.
                 self.driver.story.be_read();
                 self.driver.processes.spawn(generation, &launched);

@@ -33,7 +33,7 @@ fn interrupted_drain() -> Vec<(u64, Note)> {
 
 #[test]
 fn at_a_terminal_it_says_what_another_interrupt_does() {
-    let mut story = Story::new("n", at(0)).at_terminal(true);
+    let mut story = Story::new("n", at(0)).at_keyboard(true);
     let texts = texts(&mut story, &interrupted_drain());
     assert_eq!(
         texts,
@@ -48,6 +48,32 @@ fn at_a_terminal_it_says_what_another_interrupt_does() {
             "killing the agent",
         ]
     );
+}
+
+#[test]
+fn a_person_who_has_cut_a_drain_is_told_of_the_next_key() {
+    let mut story = Story::new("n", at(0)).at_keyboard(true);
+    let mut notes = interrupted_drain();
+    let request = Request::Stop(StopSource::Interrupt);
+    notes.insert(3, (2_000, Note::RequestTaken { request, effect: Effect::DrainSkipped }));
+    let texts = texts(&mut story, &notes[..6]);
+    assert_eq!(texts[5], "asking the agent to end (TERM); it has 30 s (Ctrl-C once more kills it)");
+    // Who lets an interrupt mean something else is not told of it.
+    let mut story = Story::new("n", at(0)).at_keyboard(true);
+    story.interrupt_stops(false);
+    assert!(!self::texts(&mut story, &notes).iter().any(|text| text.contains("Ctrl-C again")));
+}
+
+#[test]
+fn a_drain_goes_on_in_lines_of_its_own() {
+    let mut story = Story::new("n", at(0)).at_keyboard(true);
+    for (millis, note) in &interrupted_drain()[..3] {
+        story.tell(at(*millis), note);
+    }
+    let builds = [Build { name: Some("app #7".to_owned()), progress: Some(60) }];
+    let line = story.progress_line(at(61_040), &builds);
+    let words = "draining: waiting up to 4m more for 1 build: app #7 (60%) (Ctrl-C again to cut it off)";
+    assert_eq!((line.event, line.text.as_str()), ("drain_progress", words));
 }
 
 #[test]
