@@ -88,7 +88,8 @@ impl Standing {
             return Words { text: format!("{verb}: no build runs any more"), counts: false };
         }
         let left = self.drain_end.map(|end| format!(", {} left", countdown(now, end))).unwrap_or_default();
-        Words { text: format!("{verb}{left}{hint}: {}", builds_words(builds)), counts: self.drain_end.is_some() }
+        let text = format!("{verb} {}{left}{hint}{}", count_words(builds), name_words(builds));
+        Words { text, counts: self.drain_end.is_some() }
     }
 
     /// What runs and for how long it is waited for, for a line of its own.
@@ -96,6 +97,27 @@ impl Standing {
         let left = self.drain_end.map(|end| format!("up to {} more ", countdown(now, end))).unwrap_or_default();
         format!("draining: waiting {left}for {}", builds_words(builds))
     }
+}
+
+/// How many builds there are, and how far they are.
+fn count_words(builds: &[Build]) -> String {
+    const NAMED: usize = 4;
+    let all: Vec<String> = builds.iter().filter_map(|build| Some(format!("{}%", build.progress?))).collect();
+    let more = if all.len() > NAMED { ", …" } else { "" };
+    let progress = match &all[..all.len().min(NAMED)] {
+        [] => String::new(),
+        first => format!(" ({}{more})", first.join(", ")),
+    };
+    match builds.len() {
+        0 | 1 => format!("1 build{progress}"),
+        count => format!("{count} builds{progress}"),
+    }
+}
+
+/// Which builds they are, as far as their names may be seen.
+fn name_words(builds: &[Build]) -> String {
+    let names: Vec<&str> = builds.iter().filter_map(|build| build.name.as_deref()).collect();
+    if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
 }
 
 /// What comes next when the controller gives no usable answer.

@@ -117,10 +117,13 @@ fn a_drain_says_how_far_the_builds_are() {
     let (mut standing, seen) = (Standing::default(), view(true, &builds));
     standing.hear(Moment(0), &Note::Draining { builds: builds.to_vec(), left: Some(Span::seconds(200)) });
     let draining = Status { believed: Some(&seen), goal: Some(STOP), ..status(Phase::Draining) };
-    let text = "draining, 2m 40s left: 2 builds: app #7 (43%), 漢 #1\\u001b[2J".to_owned();
+    let text = "draining 2 builds (43%), 2m 40s left: app #7, 漢 #1\\u001b[2J".to_owned();
     assert_eq!(words(&standing, 40, &draining), Some((text, true)));
     let lands = Status { goal: Some(Goal::Land), ..draining };
-    assert!(words(&standing, 40, &lands).unwrap().0.starts_with("landing, draining, 2m 40s left: "));
+    assert!(words(&standing, 40, &lands).unwrap().0.starts_with("landing, draining 2 builds (43%), 2m 40s left: "));
+    let many = view(true, &[12, 34, 56, 78, 90].map(|percent| Build { name: None, progress: Some(percent) }));
+    let text = words(&standing, 40, &Status { believed: Some(&many), ..draining }).unwrap().0;
+    assert_eq!(text, "draining 5 builds (12%, 34%, 56%, 78%, …), 2m 40s left");
     let idle = view(true, &[]);
     let drained = Status { believed: Some(&idle), ..draining };
     assert_eq!(words(&standing, 40, &drained), Some(("draining: no build runs any more".to_owned(), false)));
@@ -135,7 +138,7 @@ fn the_key_stands_where_it_is_not_cut_off() {
     standing.hear(Moment(0), &Note::Draining { builds: builds.to_vec(), left: None });
     let draining = Status { believed: Some(&seen), goal: Some(STOP), ..status(Phase::Draining) };
     let picture = standing.picture(Moment(0), &draining, Some((keys, true))).unwrap();
-    assert_eq!(picture.words, "draining (Ctrl-C again to stop now): 1 build: app #7");
+    assert_eq!(picture.words, "draining 1 build (Ctrl-C again to stop now): app #7");
     assert!(!picture.counts, "without a limit nothing goes on");
     let marking = Status { goal: Some(STOP), ..status(Phase::Marking) };
     let picture = standing.picture(Moment(0), &marking, Some((keys, true))).unwrap();

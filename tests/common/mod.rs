@@ -1,6 +1,7 @@
 //! A wrapper under test: started, watched through its log, signalled, and never left behind.
 #![expect(dead_code, reason = "each test file uses its part of it")]
 
+pub mod emulator;
 pub mod runtime;
 pub mod screen;
 pub mod standalone;
@@ -293,8 +294,9 @@ impl Drop for Wrap {
     }
 }
 
+/// The time, for patience only.
 #[expect(clippy::disallowed_methods, reason = "tests keep their own time, for their patience only")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
