@@ -50,6 +50,7 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
         }
     }
     resolver.infer_from_surroundings(surroundings);
+    resolver.infer_from_stdio();
 
     let standalone = resolver.required(Key::Standalone, parse::switch).unwrap_or_default();
     let command = AgentCommand::read(&cli.command, &lines_of);
@@ -152,6 +153,15 @@ impl Resolver {
                 )));
             }
             (_, _) => {}
+        }
+    }
+
+    /// What an agent speaks to over stdin and stdout is gone with it: another one would find nobody there.
+    fn infer_from_stdio(&mut self) {
+        let is_on = |given: &Given| given.text.to_str().is_some_and(|text| parse::switch(text) == Ok(true));
+        let is_default = |given: &Given| given.origin == Origin::Default;
+        if self.values.get(Key::Stdio).is_some_and(is_on) && self.values.get(Key::Restart).is_some_and(is_default) {
+            self.values.set(Key::Restart, Given::new("no", Origin::Flag(Setting::of(Key::Stdio).name)));
         }
     }
 

@@ -591,7 +591,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     leftovers = "kill"                               # default
 
     # --- The agent ---
-    restart = "always"                               # default
+    restart = "no"                                   # --stdio
     restart-limit = 16                               # DIR/agent-wrap.toml:3
     restart-delay = "1s"                             # default
     restart-delay-max = "1m"                         # default
@@ -746,6 +746,15 @@ fn bytes_that_are_no_text_are_fine_in_paths_only() {
     };
     assert_eq!(odd("--ca-file").settings().controller.unwrap().ca_file.unwrap().as_os_str().len(), 2);
     assert_eq!(odd("--drain").error().0, "--drain: is not UTF-8");
+}
+
+#[test]
+fn what_speaks_over_its_streams_is_started_once_unless_somebody_says_otherwise() {
+    let restart = |arguments: &[&str]| World::new(&[&COMPLETE[..], arguments].concat(), AGENT).settings().restart;
+    assert_eq!(restart(&[]), RestartMode::Always);
+    assert_eq!(restart(&["--stdio"]), RestartMode::No);
+    assert_eq!(restart(&["--stdio=no"]), RestartMode::Always);
+    assert_eq!(restart(&["--stdio", "--restart", "always"]), RestartMode::Always);
 }
 
 #[test]
