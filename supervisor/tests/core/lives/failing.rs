@@ -455,3 +455,19 @@ fn the_slow_pace_leaves_a_landing_its_reason() {
     let story = world.honest_story();
     assert!(story.contains("Slowing") && !story.contains("MARK") && !story.contains("READ"), "{story}");
 }
+
+#[test]
+fn a_command_that_was_there_once_may_be_missing_for_a_moment() {
+    for failure in [SpawnFailure::NotFound, SpawnFailure::NotExecutable, SpawnFailure::Other(5)] {
+        let mut world = World::new(Policy::default());
+        let missing = AgentPlan { spawn_fails: Some(failure), ..AgentPlan::default() };
+        world.plans.extend([failing(Span(100), 1), missing.clone()]);
+        world.run(Span::seconds(30));
+        assert!(world.core.status().connected, "{failure:?}\n{}", world.story());
+        // The first time it is a wrong command.
+        let mut world = World::new(Policy::default());
+        world.plans.push_back(missing);
+        world.run_to_the_end();
+        assert_eq!(world.ending, Some(Ending::SpawnFailed(failure)), "{}", world.story());
+    }
+}
