@@ -6,9 +6,11 @@ mod manager;
 mod parts;
 mod reload;
 mod start;
+mod stopper;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,13 +31,14 @@ use crate::shortage::cause_of;
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::Record;
 use crate::systemd::NotASocket;
-use crate::telemetry::{self, Format, Logging, Story, span_words};
+use crate::telemetry::{self, Format, Logging, Story};
 
 pub use instead::become_program;
 
 use manager::{Failed, Manager};
 use parts::vain_meanings;
 use start::{Overtaken, Patience, Prepared};
+use stopper::{Stopper, Traces};
 
 const NO_THREAD: &str = "cannot start a thread for reading files";
 const NO_READING: &str = "cannot read files in a thread";
@@ -257,7 +260,7 @@ fn live(
     };
     let Prepared { run, host, launch, state, previous, survivor, mut policy, controller } = prepared;
     policy.terminal = signals.terminal().is_present();
-    announce(settings, &policy);
+    announce(settings, &policy, stopper(policy.terminal, manager.is_some()));
     if let Some(warning) = process::lacking() {
         tracing::warn!(target: "agent_wrap", event = "no_proc", "{warning}");
     }
@@ -323,37 +326,42 @@ fn live(
 }
 
 /// The first lines: what will be done, and how long a stop may take.
-fn announce(settings: &Settings, policy: &Policy) {
+fn announce(settings: &Settings, policy: &Policy, stopper: Stopper) {
     let version = env!("CARGO_PKG_VERSION");
     let command = shell_quote(&settings.command);
-    let longest = span_words(policy.longest_stop());
-    match &settings.controller {
-        Some(controller) => {
-            let node = controller.node.as_str();
-            tracing::info!(
-                target: "agent_wrap",
-                event = "start",
-                node,
-                "version {version} keeps node {} of {} and runs: {command}",
-                quoted(node),
-                controller.url
-            );
-            // At a terminal nobody but the person there stops it.
-            let others = if policy.terminal {
-                ""
-            } else {
-                "; unless told otherwise docker kills after 10 s, Kubernetes after 30 s, systemd after 90 s"
-            };
-            tracing::info!(
-                target: "agent_wrap",
-                event = "longest_stop",
-                node,
-                "a stop may take up to {longest}{others}"
-            );
-        }
-        None => {
-            tracing::info!(target: "agent_wrap", event = "start", "version {version} runs, without a controller: {command}");
-            tracing::info!(target: "agent_wrap", event = "longest_stop", "a stop may take up to {longest}");
-        }
+    let node = settings.controller.as_ref().map(|controller| controller.node.as_str());
+    match (&settings.controller, node) {
+        (Some(controller), Some(node)) => tracing::info!(
+            target: "agent_wrap",
+            event = "start",
+            node,
+            "version {version} keeps node {} of {} and runs: {command}",
+            quoted(node),
+            controller.url
+        ),
+        _ => tracing::info!(
+            target: "agent_wrap",
+            event = "start",
+            "version {version} runs, without a controller: {command}"
+        ),
     }
+    let words = stopper.words(policy);
+    if stopper.surely_kills(policy) {
+        tracing::warn!(target: "agent_wrap", event = "longest_stop", node, "{words}");
+    } else {
+        tracing::info!(target: "agent_wrap", event = "longest_stop", node, "{words}");
+    }
+}
+
+/// Who stops us, as far as it can be seen.
+fn stopper(terminal: bool, announced: bool) -> Stopper {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    Stopper::find(&Traces {
+        has: &|name| variable(name).is_some(),
+        is_podman: variable("container").is_some_and(|engine| engine == "podman"),
+        exists: &Path::exists,
+        terminal,
+        announced,
+        first: std::process::id() == 1,
+    })
 }
