@@ -1,0 +1,40 @@
+//! The program in real containers (podman with runc), as the entry point of images that have nothing else or a whole
+//! Debian, with a controller in a network of their own.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod confined;
+mod container;
+mod entry;
+mod machine;
+mod orphans;
+mod signals;
+mod stopping;
+#[path = "../trials/mod.rs"]
+mod trials;
+
+use std::process::ExitCode;
+use std::sync::{Arc, LazyLock};
+
+use agent_wrap_testbed::skip::{self, Need};
+use machine::Machine;
+use trials::trial;
+
+/// What a test gets: the machine that all of them share. Their containers and networks have names of their own.
+type Test = fn(&Arc<Machine>);
+
+static NEED: LazyLock<Need> = LazyLock::new(machine::need);
+static MACHINE: LazyLock<Arc<Machine>> = LazyLock::new(|| Machine::boot(None).expect("it starts"));
+
+fn main() -> ExitCode {
+    let tables = [orphans::TESTS, signals::TESTS, stopping::TESTS, confined::TESTS, entry::TESTS];
+    let trials = tables.into_iter().flatten().map(|(name, test)| {
+        trial(*name, move || {
+            if !skip::unmet(&format!("containers::{name}"), NEED.clone()) {
+                test(&MACHINE);
+            }
+        })
+    });
+    // Grace periods go on while the processors are busy with others.
+    trials::run(trials.collect(), trials::MANY / 24)
+}
