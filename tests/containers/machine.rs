@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -243,7 +243,15 @@ impl Network {
     /// # Panics
     /// When it cannot be entered, or that panics.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let file = File::open(self.machine.file(&self.path())).expect("it is there");
+        Self::within_file(self.machine.file(&self.path()), act)
+    }
+
+    /// The same in the network that this file stands for, as we see it.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn within_file<T: Send>(file: impl AsRef<Path>, act: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(file).expect("it is there");
         let there = move || {
             setns(file, CloneFlags::CLONE_NEWNET).expect("we may enter it");
             act()

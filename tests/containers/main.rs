@@ -6,6 +6,7 @@ mod common;
 mod confined;
 mod container;
 mod entry;
+mod kube;
 mod machine;
 mod orphans;
 mod signals;
@@ -27,7 +28,7 @@ static NEED: LazyLock<Need> = LazyLock::new(machine::need);
 static MACHINE: LazyLock<Arc<Machine>> = LazyLock::new(|| Machine::boot(None).expect("it starts"));
 
 fn main() -> ExitCode {
-    let tables = [orphans::TESTS, signals::TESTS, stopping::TESTS, confined::TESTS, entry::TESTS];
+    let tables = [orphans::TESTS, signals::TESTS, stopping::TESTS, confined::TESTS, entry::TESTS, kube::TESTS];
     let trials = tables.into_iter().flatten().map(|(name, test)| {
         trial(*name, move || {
             if !skip::unmet(&format!("containers::{name}"), NEED.clone()) {
