@@ -188,10 +188,10 @@ impl Container {
         self.podman(&["container", "inspect", "--format", format])
     }
 
-    /// Whether it runs.
+    /// Whether it runs, be it only until it has been stopped.
     #[track_caller]
     pub fn is_running(&self) -> bool {
-        self.inspect("{{.State.Running}}") == "true"
+        ["running", "stopping"].contains(&self.inspect("{{.State.Status}}").as_str())
     }
 
     /// Its first process, by our number.

@@ -216,6 +216,16 @@ impl Drop for Machine {
     }
 }
 
+/// Joins two networks of one machine by a cable, the first of them with the address 10.213.0.1 and the other with 10.213.0.2.
+pub fn join(one: &Network, other: &Network) {
+    let machine = &one.machine;
+    machine.ip(&format!("-n {} link add cable type veth peer name cable netns {}", one.name, other.name));
+    for (network, address) in [(one, "10.213.0.1/24"), (other, "10.213.0.2/24")] {
+        machine.ip(&format!("-n {} address add {address} dev cable", network.name));
+        machine.ip(&format!("-n {} link set cable up", network.name));
+    }
+}
+
 /// A network namespace on a machine, with nothing but its loopback.
 pub struct Network {
     machine: Arc<Machine>,

@@ -13,10 +13,12 @@ mod signals;
 mod stopping;
 #[path = "../trials/mod.rs"]
 mod trials;
+mod whole;
 
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
+use agent_wrap_testbed::cache;
 use agent_wrap_testbed::skip::{self, Need};
 use machine::Machine;
 use trials::trial;
@@ -25,10 +27,15 @@ use trials::trial;
 type Test = fn(&Arc<Machine>);
 
 static NEED: LazyLock<Need> = LazyLock::new(machine::need);
-static MACHINE: LazyLock<Arc<Machine>> = LazyLock::new(|| Machine::boot(None).expect("it starts"));
+static MACHINE: LazyLock<Arc<Machine>> = LazyLock::new(|| {
+    let images = skip::need_debian_image().map(|()| cache::image_store());
+    Machine::boot(images.ok()).expect("it starts")
+});
 
 fn main() -> ExitCode {
-    let tables = [orphans::TESTS, signals::TESTS, stopping::TESTS, confined::TESTS, entry::TESTS, kube::TESTS];
+    // What takes longest comes first.
+    let tables =
+        [whole::TESTS, orphans::TESTS, signals::TESTS, stopping::TESTS, confined::TESTS, entry::TESTS, kube::TESTS];
     let trials = tables.into_iter().flatten().map(|(name, test)| {
         trial(*name, move || {
             if !skip::unmet(&format!("containers::{name}"), NEED.clone()) {

@@ -108,6 +108,12 @@ const PACKAGES: &[Package] = &[
         reason: "runs containers for podman",
     },
     Package {
+        name: "debootstrap",
+        users: &[User::Test],
+        is_there: || skip::need_debian_image().or_else(|_| skip::need_program("debootstrap")),
+        reason: "makes an image with java",
+    },
+    Package {
         name: "iproute2",
         users: &[User::Test],
         is_there: || skip::need_program("ip"),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{
-    install, run,
+    image, install, run,
     tally::{Skip, Tally},
 };
 
@@ -40,6 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         install::packages(install::User::Test);
         install::hudson();
         install::static_target();
+        image::debian();
     }
     build_statics();
 
