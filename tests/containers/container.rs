@@ -171,11 +171,12 @@ impl Container {
 
     #[track_caller]
     fn await_that(&self, what: &str, mut condition: impl FnMut() -> bool) {
-        let mut ended = false;
+        let (mut ended, mut looks) = (false, 0);
         let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             eventually(what, || {
-                // Looked at first: what was written before the end is there then.
-                ended = !self.is_running();
+                // To ask podman takes a while. What was written before the end is there when it says so.
+                ended = looks % 20 == 19 && !self.is_running();
+                looks += 1;
                 condition() || ended
             });
         }));
