@@ -65,6 +65,8 @@ const PATIENCE: &str = "120";
 pub struct Machine {
     unshare: Option<Process>,
     init: Pid,
+    /// Whether podman had control groups already when it was started.
+    found_groups: bool,
 }
 
 /// What such a machine needs.
@@ -94,6 +96,7 @@ impl Machine {
     /// # Errors
     /// When it cannot be started.
     pub fn boot(images: Option<PathBuf>) -> Result<Arc<Self>, String> {
+        let found_groups = !groups().is_empty();
         let images = images.map_or_else(String::new, |path| format!("{path:?}"));
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "sh", "-euc", BOOT, "sh"]);
@@ -109,9 +112,23 @@ impl Machine {
             });
             init.is_some()
         });
-        let machine = Self { unshare: Some(unshare), init: init.unwrap_or(pid) };
+        let machine = Self { unshare: Some(unshare), init: init.unwrap_or(pid), found_groups };
         machine.build(BARE, CONTAINERFILE, &[]);
         Ok(Arc::new(machine))
+    }
+
+    /// Removes the empty control groups that podman leaves, unless another podman may be using them.
+    pub fn sweep(&self) {
+        if !self.found_groups {
+            for group in groups() {
+                drop(
+                    Command::new("find")
+                        .arg(group)
+                        .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
+                        .output(),
+                );
+            }
+        }
     }
 
     /// Builds an image of the static programs, an empty jar, and these files.
@@ -208,6 +225,14 @@ fn said(words: &[&str], output: &Output) -> String {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {}: {complaint}", output.status);
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// The control groups that podman has for all of its containers, one in each hierarchy.
+fn groups() -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    let all = std::iter::once(root.to_owned()).chain(hierarchies).map(|path| path.join("libpod_parent"));
+    all.filter(|path| path.exists()).collect()
 }
 
 impl Drop for Machine {

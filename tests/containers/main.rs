@@ -16,7 +16,7 @@ mod trials;
 mod whole;
 
 use std::process::ExitCode;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use agent_wrap_testbed::cache;
 use agent_wrap_testbed::skip::{self, Need};
@@ -27,10 +27,14 @@ use trials::trial;
 type Test = fn(&Arc<Machine>);
 
 static NEED: LazyLock<Need> = LazyLock::new(machine::need);
-static MACHINE: LazyLock<Arc<Machine>> = LazyLock::new(|| {
-    let images = skip::need_debian_image().map(|()| cache::image_store());
-    Machine::boot(images.ok()).expect("it starts")
-});
+static MACHINE: OnceLock<Arc<Machine>> = OnceLock::new();
+
+fn machine() -> &'static Arc<Machine> {
+    MACHINE.get_or_init(|| {
+        let images = skip::need_debian_image().map(|()| cache::image_store());
+        Machine::boot(images.ok()).expect("it starts")
+    })
+}
 
 fn main() -> ExitCode {
     // What takes longest comes first.
@@ -39,10 +43,14 @@ fn main() -> ExitCode {
     let trials = tables.into_iter().flatten().map(|(name, test)| {
         trial(*name, move || {
             if !skip::unmet(&format!("containers::{name}"), NEED.clone()) {
-                test(&MACHINE);
+                test(machine());
             }
         })
     });
     // Grace periods go on while the processors are busy with others.
-    trials::run(trials.collect(), trials::MANY / 24)
+    let code = trials::run(trials.collect(), trials::MANY / 24);
+    if let Some(machine) = MACHINE.get() {
+        machine.sweep();
+    }
+    code
 }

@@ -9,6 +9,8 @@ rm -rf "$folder"/root/var/cache/apt/*.bin "$folder"/root/var/cache/apt/archives/
 # What podman keeps besides goes to memory.
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mkdir -p /var/lib/containers
+mount -t tmpfs tmpfs /var/lib/containers
 printf '[storage]\ndriver = "overlay"\nrunroot = "/run/containers"\ngraphroot = "%s"\n' "$folder/store" > /run/storage.conf
 export CONTAINERS_STORAGE_CONF=/run/storage.conf
 # Through a file, because a pipe would hide that tar has failed.
