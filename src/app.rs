@@ -15,15 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_wrap_supervisor::{Memory, Policy};
+use nix::libc;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::beside::Beside;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
-use crate::config::{self, Loaded, LogFormat, LogLevel, Settings, Surroundings, shell_quote, translate_docker_agent};
+use crate::config::{
+    self, Loaded, LogFormat, LogLevel, SecretSource, Settings, Surroundings, shell_quote, translate_docker_agent,
+};
 use crate::controller::{self};
-use crate::driver::{self, Driver, Ended, Launch, Program, Reasons};
+use crate::driver::{self, Display, Driver, Ended, Launch, Program, Reasons};
 use crate::exit::ExitCode;
 use crate::process::{self, Processes};
 use crate::quoted::quoted;
@@ -32,6 +35,7 @@ use crate::signals::{EarlySignals, SignalTable};
 use crate::state::Record;
 use crate::systemd::NotASocket;
 use crate::telemetry::{self, Format, Logging, Story};
+use crate::terminal::Screen;
 
 pub use instead::become_program;
 
@@ -112,6 +116,8 @@ fn attempt(
     deaf: Option<NotASocket>,
 ) -> Result<ExitCode, Failed> {
     let clock = Clock::start();
+    // Whatever comes of it, the terminal is left as it was.
+    let _modes = signals.as_ref().ok().map(EarlySignals::modes);
     let surroundings = Surroundings::of_this_process();
     let without_options = config::is_docker_agent(&arguments);
     let arguments = translate_docker_agent(arguments, &surroundings);
@@ -261,6 +267,14 @@ fn live(
     let Prepared { run, host, launch, state, previous, survivor, mut policy, controller } = prepared;
     policy.terminal = signals.terminal().is_present();
     announce(settings, &policy, stopper(policy.terminal, manager.is_some()));
+    if builds_are_root(settings) {
+        tracing::warn!(
+            target: "agent_wrap",
+            event = "root",
+            "the agent and all builds run as root, as agent-wrap does, and can read its token: name another user with \
+             --agent-user (or root, if that is meant)"
+        );
+    }
     if let Some(warning) = process::lacking() {
         tracing::warn!(target: "agent_wrap", event = "no_proc", "{warning}");
     }
@@ -289,7 +303,12 @@ fn live(
     let beside = Arc::new(beside);
     let node = settings.controller.as_ref().map(|controller| controller.node.clone()).unwrap_or_default();
     let terminal = signals.terminal();
-    let mut story = Story::new(&node, clock.now()).logged_by(logging).at_terminal(terminal.is_present());
+    // With Ctrl-C ignored a script has put us into its background, and the terminal is the script's.
+    let may_draw = terminal.is_present() && !kept_ignored.contains(&libc::SIGINT);
+    let screen = logging.bottom_line().filter(|_| may_draw).and_then(Screen::of_stderr);
+    let is_watched = may_draw && logging.is_for_people() && io::stderr().is_terminal();
+    let mut story = Story::new(&node, clock.now()).logged_by(logging).watched(is_watched).at_keyboard(may_draw);
+    story.interrupt_stops(table.interrupt_stops());
     if let Some(policy) = &policy.node {
         story = story.after_unclean_end(policy.unclean);
         story.online(policy.online);
@@ -311,6 +330,7 @@ fn live(
         settings: settings.clone(),
         beside: Arc::clone(&beside),
         announcer: manager.take(),
+        display: screen.map(Display::new),
     };
     drop(entered);
     let Ended { ending, mut story, announcer } = runtime.block_on(driver::run(driver, policy));
@@ -323,6 +343,17 @@ fn live(
     let words = story.end(clock.now(), &ending, code.code());
     manager::farewell(manager, &words, manager::errno_of(&ending), code);
     Ok(code)
+}
+
+/// Whether builds can read the token without anybody having decided so. One in our environment takes a capability, which
+/// containers seldom have.
+fn builds_are_root(settings: &Settings) -> bool {
+    let credentials = settings.controller.as_ref().and_then(|controller| controller.credentials.as_ref());
+    let is_readable = credentials.is_some_and(|credentials| match credentials.token {
+        SecretSource::File(_) => true,
+        SecretSource::Literal(_) => process::sees_environments(),
+    });
+    is_readable && settings.agent_user.is_none() && nix::unistd::geteuid().is_root()
 }
 
 /// The first lines: what will be done, and how long a stop may take.

@@ -61,6 +61,13 @@ const PIPEFS_MAGIC: FsType = FsType(0x5049_5045);
 /// What has come through pipes, by device and inode: it comes once, and is asked for again at a reload or a refusal.
 static PIPED: Mutex<BTreeMap<(u64, u64), SecretSlice<u8>>> = Mutex::new(BTreeMap::new());
 
+/// Whether nothing is at this path for sure: what may not be looked at may well be there.
+#[must_use]
+pub fn is_absent(path: &Path) -> bool {
+    let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    fs::metadata(path).is_err_and(|error| absent.contains(&error.kind()))
+}
+
 /// Reads a file, and no more of it than `limit` bytes.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! The agent of another user: its ids, groups and home, and a token that it cannot read.
+//! The agent of another user: its ids, groups and home, and a token that it cannot read; and how readily the kernel ends
+//! it.
 
 mod common;
 
@@ -62,7 +63,7 @@ fn a_fetched_jar_and_a_secret_in_a_file_are_its_to_read() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("its mode is set");
     let java = dir.path().join("java");
-    fs::copy(agent_program(), &java).expect("a copy that everybody may execute");
+    common::copy_program(agent_program(), &java);
     let open = dir.path().join("open");
     fs::create_dir(&open).expect("a folder for the agent to write to");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("its mode is set");
@@ -97,7 +98,7 @@ fn a_fetched_jar_and_a_secret_in_a_file_are_its_to_read() {
 fn open_place() -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("its mode is set");
-    fs::copy(AGENT_WRAP, dir.path().join("agent-wrap")).expect("a copy that everybody may execute");
+    common::copy_program(AGENT_WRAP, dir.path().join("agent-wrap"));
     dir
 }
 
@@ -149,4 +150,80 @@ fn an_unknown_user_is_a_fault_of_the_settings() {
     let output = said("no-such-user", "true");
     assert_eq!(output.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-user"));
+}
+
+#[test]
+fn builds_of_root_that_can_read_the_token_are_told_of_unless_root_was_meant() {
+    let test = "agent_user::builds_of_root_that_can_read_the_token_are_told_of_unless_root_was_meant";
+    if skip::unmet(test, skip::need_root()) {
+        return;
+    }
+    let controller = Simulated::start(Options::jenkins("2.578")).expect("a controller");
+    controller.create_node("n", 1).expect("the node is created");
+    let told = |arguments: &[&str], token: Option<&str>| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut command = common::wrap_with_state(dir.path().as_os_str());
+        command.args(["--restart", "no"]).args(arguments).arg("true");
+        command.envs(token.map(|token| ("AGENT_WRAP_TOKEN", token)));
+        let outcome = common::Wrap::start(command).outcome();
+        outcome.expect_code(0);
+        outcome.has("root")
+    };
+    let url = controller.url();
+    let node = ["--url", &url, "--node", "n"];
+    let token = Some("admin:admin-token");
+    assert!(told(&node, token));
+    for user in ["root", "nobody"] {
+        assert!(!told(&[&node[..], &["--agent-user", user]].concat(), token), "{user}");
+    }
+    assert!(!told(&["--standalone"], None), "there is no token");
+}
+
+/// The wrapper's own value, and the agent's once it has the one that it is to have.
+const ADJUSTED: &str = "cat /proc/$PPID/oom_score_adj; \
+    until read value < /proc/self/oom_score_adj && [ $value = 321 ]; do :; done; echo $value";
+
+#[test]
+fn the_agent_is_ended_first_when_memory_runs_out_if_so_wished() {
+    if skip::unmet("agent_user::the_agent_is_ended_first_when_memory_runs_out_if_so_wished", skip::need_root()) {
+        return;
+    }
+    // As root without the right to write other users' files, which is how the unit has it, for an agent of another user.
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-dac_override", "--inh-caps", "-dac_override", AGENT_WRAP]);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("RUNTIME_DIRECTORY", common::runtime::directory());
+    command.args(["--standalone", "--restart", "no", "--agent-user", "nobody", "--agent-oom-score-adj", "321"]);
+    // It has it before it executes its program, so the first look shows it.
+    command.args(["sh", "-c", "cat /proc/self/oom_score_adj"]);
+    let output = command.current_dir("/").output().expect("the wrapper runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "321\n", "{output:?}");
+
+    // As a user without any right.
+    let place = open_place();
+    let mut command = of_nobody(&place);
+    command.args(["--standalone", "--restart", "no", "--agent-oom-score-adj=321", "sh", "-c", ADJUSTED]);
+    let output = command.output().expect("the wrapper runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.ends_with("\n321\n") && !said.starts_with("321"), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("WARN"), "{output:?}");
+}
+
+#[test]
+fn a_protection_from_the_kernel_that_we_may_not_give_is_said() {
+    let test = "agent_user::a_protection_from_the_kernel_that_we_may_not_give_is_said";
+    if skip::unmet(test, skip::need_root()) {
+        return;
+    }
+    let place = open_place();
+    let mut command = Command::new("choom");
+    command.args(["-n", "500", "--", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.arg("--bounding-set=-sys_resource").arg(place.path().join("agent-wrap"));
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("RUNTIME_DIRECTORY", place.path()).current_dir("/");
+    command.args(["--standalone", "--restart", "no", "--agent-oom-score-adj", "-7", "sh", "-c", "exit 3"]);
+    let output = command.output().expect("the wrapper runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let words = "--agent-oom-score-adj -7 cannot be given to the agent: it has 500, and less than that takes \
+                 CAP_SYS_RESOURCE; ask for 500 or more";
+    assert!(said.contains(words), "{said}");
+    assert_eq!(output.status.code(), Some(3), "{said}");
 }

@@ -119,7 +119,7 @@ fn a_file_of_somebody_else() {
     write(&closed.join("tool"), b"#!/bin/sh\n", 0o755);
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
     let program = folder.path().join("agent-wrap");
-    fs::copy(AGENT_WRAP, &program).unwrap();
+    common::copy_program(AGENT_WRAP, &program);
     for (tool, words) in [
         (tool.clone(), "user 65534 may not execute this file".to_owned()),
         (closed.join("tool"), format!("user 65534 may not enter the directory {closed:?}")),
@@ -151,7 +151,7 @@ fn what_the_agents_user_may_not_execute_is_told_before_the_first_request() {
     symlink("closed/tool", at("link")).unwrap();
     write(&at("mine"), b"#!/bin/sh\n", 0o744);
     write(&at("unread"), b"#!/bin/sh\n", 0o711);
-    fs::copy("/bin/sh", at("sh")).unwrap();
+    common::copy_program("/bin/sh", at("sh"));
     fs::set_permissions(at("sh"), fs::Permissions::from_mode(0o700)).unwrap();
     write(&at("script"), format!("#!{}\n", at("sh").display()).as_bytes(), 0o755);
     let table = [

@@ -240,7 +240,7 @@ fn every_exit_code_has_its_fate_in_the_unit() {
     assert_eq!(listed("SuccessExitStatus"), with(Fate::SuccessBecauseSaid).collect::<Vec<_>>());
     assert_eq!(fate(ExitCode::Agent(1)), Fate::TriedAgain);
     // The rest is tried again for ever: whatever the code, slowly, and without systemd giving up.
-    assert_eq!(unit("Service", "Restart"), "always");
+    assert_eq!(unit("Service", "Restart"), "on-failure");
     assert_eq!(unit("Unit", "StartLimitIntervalSec"), "0");
     assert!(unit_time("Service", "RestartSec") >= Duration::from_secs(10));
     // The manual says the same to who writes a unit of his own.
@@ -266,8 +266,7 @@ fn the_unit_waits_for_the_longest_start_and_stop() {
 
 #[test]
 fn an_instance_is_like_the_only_one_but_for_its_name() {
-    let differs =
-        ["Description=", "Environment=AGENT_WRAP_CONFIG=", "LoadCredential=", "RuntimeDirectory=", "SyslogIdentifier="];
+    let differs = ["Description=", "Environment=AGENT_WRAP_CONFIG=", "LoadCredential=", "RuntimeDirectory="];
     let is_same = |line: &&str| !differs.iter().any(|start| line.starts_with(start));
     let same = |unit| lines_of(unit).filter(is_same).collect::<Vec<_>>();
     assert_eq!(same(INSTANCE), same(UNIT));

@@ -138,7 +138,7 @@ fn a_system_without_processes_to_spare() {
     }
     let folder = folder();
     let program = folder.path().join("agent-wrap");
-    fs::copy(AGENT_WRAP, &program).unwrap();
+    common::copy_program(AGENT_WRAP, &program);
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let command = |arguments: &[&str]| {
         let mut command = Command::new(&program);

@@ -216,6 +216,61 @@ fn a_stop_reaches_a_wrapper_that_was_stopped_by_the_key() {
 }
 
 #[test]
+fn what_the_agent_has_to_end_does_not_run_out_while_both_are_stopped() {
+    let shell = Shell::start();
+    // It needs a second after it went on, in which a time that had run out would end it.
+    let agent = "trap 'echo signal TERM' TERM; echo hanging; until [ -e go ]; do sleep 0.05; done; sleep 1";
+    let line = format!("{AGENT_WRAP} --standalone --log-format json --grace 8s sh -c \"{agent}\" >said 2>log\n");
+    shell.screen.type_in(&line);
+    let agent = shell.wait_for_agent();
+    let wrapper = stat(agent).unwrap().parent;
+    shell.screen.type_in(CTRL_C);
+    eventually("the agent is asked to end", || shell.said().contains("signal TERM"));
+    shell.screen.type_in(CTRL_Z);
+    eventually("both are stopped", || state(wrapper) == Some('T') && state(agent) == Some('T'));
+    shell.prompt();
+    // A clock that is not ours: when it is over, the time for the agent would be.
+    shell.run("sleep 9; touch go");
+    shell.screen.type_in("fg\n");
+    wait_for_end(wrapper);
+    let log = shell.log();
+    assert!(log.contains("exit code 0") && !log.contains("\"killing\""), "{log}");
+    shell.exit();
+}
+
+#[test]
+fn in_the_background_of_a_script_the_keys_are_the_scripts() {
+    let folder = common::standalone::folder();
+    let mut command = Command::new("sh");
+    let line = format!(
+        "trap 'echo the script is'' interrupted' INT; {AGENT_WRAP} --standalone {} --hang --print-signals >said 2>log & \
+         until wait; do :; done; echo it'' is over",
+        misbehave()
+    );
+    command.args(["-c", &line]).current_dir(folder.path());
+    command.env_clear().envs(wrap().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let screen = Screen::of(&mut command);
+    let mut script = command.spawn().unwrap();
+    drop(command);
+    let said = || fs::read_to_string(folder.path().join("said")).unwrap_or_default();
+    eventually("the agent is there", || said().contains("hanging"));
+    let pid = Pid::from_raw(script.id().try_into().unwrap());
+    let wrapper = common::standalone::children(pid)[0];
+    assert_eq!(fs::read_link(format!("/proc/{wrapper}/fd/0")).unwrap(), PathBuf::from("/dev/null"));
+    screen.type_in(CTRL_C);
+    screen.wait_for("the script is interrupted", 1);
+    // Another signal that comes after it shows that nothing has come of it.
+    kill(wrapper, Signal::SIGQUIT).unwrap();
+    eventually("the agent has got it", || said().contains("signal QUIT"));
+    assert!(is_alive(wrapper) && !said().contains("signal TERM") && !said().contains("signal INT"), "{}", said());
+    kill(wrapper, Signal::SIGTERM).unwrap();
+    wait_for_end(wrapper);
+    assert!(said().contains("signal TERM"));
+    screen.wait_for("it is over", 1);
+    assert!(wait_within(&mut script, PATIENCE).is_some());
+}
+
+#[test]
 fn ctrl_z_does_not_stop_the_leader_of_a_session() {
     let mut command = standalone_with(&[], &[misbehave(), "--hang", "--print-signals"]);
     let said = Said::by(&mut command);

@@ -62,7 +62,7 @@ fn a_plain_agent() {
 /// A program that is java itself, as far as its file tells.
 fn java(folder: &Path) -> String {
     let java = folder.join("java");
-    std::fs::copy(misbehave(), &java).unwrap();
+    common::copy_program(misbehave(), &java);
     text(java)
 }
 

@@ -133,6 +133,7 @@ fn command(program: &str, arguments: &[&str]) -> Command {
         env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("COLOUR".into(), "green".into())],
         directory: None,
         user: None,
+        oom_score_adj: None,
         guarded: false,
         scripted: false,
     }

@@ -227,7 +227,7 @@ fn what_cannot_be_ended_does_not_keep_the_agent_from_its_restart() {
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let sudo = folder.path().join("sudo");
     let found = Command::new("sh").args(["-c", "command -v setpriv"]).output().unwrap();
-    std::fs::copy(String::from_utf8(found.stdout).unwrap().trim_end(), &sudo).unwrap();
+    common::copy_program(String::from_utf8(found.stdout).unwrap().trim_end(), &sudo);
     std::os::unix::fs::chown(&sudo, None, Some(group)).unwrap();
     std::fs::set_permissions(&sudo, Permissions::from_mode(0o4710)).unwrap();
     let change = format!("{} --reuid 1 --regid 1 --clear-groups", sudo.display());

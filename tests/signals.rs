@@ -104,6 +104,7 @@ async fn a_wrapper_at_a_terminal() {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         directory: Some(folder.clone()),
         user: None,
+        oom_score_adj: None,
         guarded: false,
         scripted: false,
     };

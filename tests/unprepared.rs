@@ -131,7 +131,7 @@ fn with_secret(command: &mut Command, place: &TempDir, options: &[&str]) {
 /// it ends.
 fn alone(place: &TempDir, user: u32, runtime: &OsStr, options: &[&str]) -> (Vec<String>, Outcome) {
     let program = place.path().join("agent-wrap");
-    fs::copy(AGENT_WRAP, &program).expect("a copy that everybody may execute");
+    common::copy_program(AGENT_WRAP, &program);
     let mut command = Command::new("unshare");
     let mounts = "mount -t tmpfs none /run && mount -t tmpfs -o mode=1777 none /dev/shm && exec \"$@\"";
     command.args(["--mount", "--", "sh", "-c", mounts, "sh", "setpriv", "--clear-groups"]);
@@ -199,7 +199,7 @@ fn to_hand_the_secret_to_another_user_takes_a_right() {
     }
     let place = place();
     let program = place.path().join("agent-wrap");
-    fs::copy(AGENT_WRAP, &program).expect("a copy that everybody may execute");
+    common::copy_program(AGENT_WRAP, &program);
     let runtime = place.path().join("run");
     fs::create_dir(&runtime).expect("a directory");
     fs::set_permissions(&runtime, fs::Permissions::from_mode(0o777)).expect("its mode is set");
@@ -220,4 +220,69 @@ fn to_hand_the_secret_to_another_user_takes_a_right() {
         assert_eq!(code == 78, outcome.text().contains("CAP_CHOWN"), "{}", outcome.text());
         assert_eq!(said.rest().last().map(String::as_str), (code == 0).then_some("hush"));
     }
+}
+
+#[test]
+fn what_the_agents_user_cannot_read_is_found_out_first() {
+    if skip::unmet("unprepared::what_the_agents_user_cannot_read_is_found_out_first", skip::need_root()) {
+        return;
+    }
+    let (controller, place) = (simulated(), place());
+    let at = |name: &str| place.path().join(name);
+    for (name, mode) in [("open", 0o755), ("own", 0o755), ("closed", 0o700)] {
+        fs::create_dir(at(name)).expect("a directory");
+        fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).expect("its mode is set");
+    }
+    let jars = [("open/agent.jar", 0o644), ("own/agent.jar", 0o600), ("closed/agent.jar", 0o644)];
+    for (name, mode) in jars.into_iter().chain([("key", 0o600)]) {
+        fs::write(at(name), "secret").expect("a file");
+        fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).expect("its mode is set");
+    }
+    let key = format!("@{}", text(at("key")));
+    for (jar, secret, words) in [
+        ("own/agent.jar", "@/dev/null", "user 65534 may not read this file"),
+        ("closed/agent.jar", "@/dev/null", "user 65534 may not enter the directory"),
+        ("open/agent.jar", key.as_str(), "key\\\": user 65534 may not read this file"),
+    ] {
+        let mut command = wrap_with_state(place.path().as_os_str());
+        command.args(["--url", &controller.url(), "--node", "n", "--agent-user", "65534"]).arg(at("java"));
+        command.arg("-jar").arg(at(jar)).args(["-url", &controller.url(), "-name", "n", "-secret", secret]);
+        expect_refusal(&controller, command, &["the agent has to read a file", words]);
+    }
+}
+
+#[test]
+fn a_root_that_may_not_look_leaves_it_to_the_agents_user() {
+    if skip::unmet("unprepared::a_root_that_may_not_look_leaves_it_to_the_agents_user", skip::need_root()) {
+        return;
+    }
+    let place = place();
+    let home = place.path().join("home");
+    fs::create_dir(&home).expect("a directory");
+    for name in ["agent.jar", "java"] {
+        common::copy_program(place.path().join("java"), home.join(name));
+    }
+    for path in [&home, &home.join("agent.jar"), &home.join("java")] {
+        std::os::unix::fs::chown(path, Some(65534), Some(65534)).expect("it is given away");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("its mode is set");
+    }
+    let wrapper = |java: &std::path::Path, jar: &str| {
+        let rights = "-dac_override,-dac_read_search";
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", rights, "--inh-caps", rights, AGENT_WRAP, "--log-format", "json"]);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("RUNTIME_DIRECTORY", common::runtime::directory());
+        command.args(["--standalone", "--restart", "no", "--agent-user", "65534"]).arg(java).arg("-jar");
+        command.arg(home.join(jar)).args(["-url", "http://ci/", "-secret", "@/dev/null", "-name", "n"]);
+        Wrap::start(command).outcome()
+    };
+    wrapper(&place.path().join("java"), "agent.jar").expect_code(0);
+    // It is the agent that has to say so.
+    wrapper(&place.path().join("java"), "none.jar").expect_code(0);
+    let outcome = wrapper(&home.join("java"), "agent.jar");
+    outcome.expect_code(126);
+    let words = format!(
+        "root may not enter the directory \\\"{}\\\", because agent-wrap lacks CAP_DAC_READ_SEARCH",
+        text(&home)
+    );
+    assert!(outcome.text().contains(&words), "{}", outcome.text());
 }

@@ -57,6 +57,8 @@ pub struct Completion {
     pub jar: Jar,
     /// The first file that the agent is to read, and that is none it could read.
     pub unfit: Option<PathBuf>,
+    /// The files that are there and that the agent will read: those that it is to read arguments from, and its jar.
+    pub reads: Vec<PathBuf>,
     /// Whether connection arguments were added; if not, the command is the user's own.
     pub completed: bool,
     /// What the user should know.
@@ -104,6 +106,7 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         secret: NeededSecret::None,
         jar: Jar::Ready,
         unfit: None,
+        reads: Vec::new(),
         completed: false,
         warnings: Vec::new(),
     };
@@ -124,12 +127,21 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         None => (agent, command.to_vec()),
     };
     completion.command.clone_from(&kept);
-    completion.unfit = unfit_file(&agent, &kept, facts);
+    for path in argument_files(&agent, &kept, facts) {
+        match (facts.inherited)(path) {
+            Inherited::Unfit if completion.unfit.is_none() => completion.unfit = Some(path.to_owned()),
+            Inherited::Lasting if path != facts.secret_file => completion.reads.push(path.to_owned()),
+            Inherited::Unfit | Inherited::Lasting | Inherited::Once | Inherited::Nothing => {}
+        }
+    }
     hide_secret(&agent, facts, &mut completion);
     let vain = vain_files(&completion.command, facts);
     completion.warnings.extend(vain);
     if let Some(at) = agent.jar {
         completion.jar = find_jar(at, facts, &mut completion.command);
+        if completion.jar == Jar::Ready {
+            completion.reads.push(PathBuf::from(&completion.command[at]));
+        }
         match lack(&agent, facts) {
             Some(Lack::Connection { url, node }) => complete(&agent, url, node, facts, &mut completion),
             Some(Lack::Secret) => {
@@ -232,17 +244,21 @@ fn file_of(word: &OsStr) -> Option<&Path> {
     Some(Path::new(OsStr::from_bytes(path)))
 }
 
-/// The first file that the agent is to read its arguments from and cannot, because there is none or it is no file.
-fn unfit_file(agent: &AgentCommand, command: &[OsString], facts: &CompletionFacts<'_>) -> Option<PathBuf> {
+/// What the agent is to read its arguments from.
+fn argument_files<'a>(
+    agent: &AgentCommand,
+    command: &'a [OsString],
+    facts: &CompletionFacts<'_>,
+) -> impl Iterator<Item = &'a Path> {
     let secret = agent.secret().and_then(|word| match word.place {
         Place::Whole(at) => Some(at),
         Place::AfterEquals(_) | Place::InFile => None,
     });
     let words = agent.read_from.map_or(0..0, |from| from..command.len());
+    let stdio = facts.stdio;
     let paths = words.chain(secret).filter_map(|at| file_of(&command[at]));
     // What an agent on --stdio reads there is the controller.
-    let mut paths = paths.filter(|path| !(facts.stdio && is_stdin(path)));
-    paths.find(|path| (facts.inherited)(path) == Inherited::Unfit).map(Path::to_owned)
+    paths.filter(move |path| !(stdio && is_stdin(path)))
 }
 
 /// The command without the secrets in it that a later one overrules, if there are any: they need not be seen either.

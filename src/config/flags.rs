@@ -73,7 +73,8 @@ pub(crate) fn flag_arguments() -> Vec<Arg> {
                 argument.num_args(0..=1).require_equals(true).default_missing_value("true").hide_possible_values(true)
             }
             Kind::Signals => argument.action(ArgAction::Append).num_args(1),
-            Kind::Text | Kind::Path | Kind::Time | Kind::Count => argument.num_args(1),
+            Kind::Count => argument.num_args(1).allow_negative_numbers(true),
+            Kind::Text | Kind::Path | Kind::Time => argument.num_args(1),
         }
     };
     SETTINGS.iter().enumerate().map(argument).collect()

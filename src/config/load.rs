@@ -13,7 +13,7 @@ use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
     Connection, ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings,
-    Surroundings, environment, file, missing, parse,
+    StatusLine, Surroundings, environment, file, missing, parse,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -50,6 +50,7 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
         }
     }
     resolver.infer_from_surroundings(surroundings);
+    resolver.infer_from_stdio();
 
     let standalone = resolver.required(Key::Standalone, parse::switch).unwrap_or_default();
     let command = AgentCommand::read(&cli.command, &lines_of);
@@ -93,7 +94,7 @@ impl Resolver {
         if let Some(folder) = surroundings.variable("CREDENTIALS_DIRECTORY") {
             for setting in &SETTINGS {
                 let path = setting.credential.map(|name| Path::new(folder).join(name));
-                if let Some(path) = path.filter(|path| self.values.get(setting.key).is_none() && path.exists()) {
+                if let Some(path) = path.filter(|path| self.values.get(setting.key).is_none() && is_given(path)) {
                     self.values.set(setting.key, Given::new(path.clone(), Origin::Credential(path)));
                 }
             }
@@ -152,6 +153,15 @@ impl Resolver {
                 )));
             }
             (_, _) => {}
+        }
+    }
+
+    /// What an agent speaks to over stdin and stdout is gone with it: another one would find nobody there.
+    fn infer_from_stdio(&mut self) {
+        let is_on = |given: &Given| given.text.to_str().is_some_and(|text| parse::switch(text) == Ok(true));
+        let is_default = |given: &Given| given.origin == Origin::Default;
+        if self.values.get(Key::Stdio).is_some_and(is_on) && self.values.get(Key::Restart).is_some_and(is_default) {
+            self.values.set(Key::Restart, Given::new("no", Origin::Flag(Setting::of(Key::Stdio).name)));
         }
     }
 
@@ -271,11 +281,15 @@ impl Resolver {
             ];
             parse::choice(text, &choices)
         });
+        let status_line = self.required(Key::StatusLine, |text| {
+            parse::choice(text, &[("auto", StatusLine::Auto), ("never", StatusLine::Never)])
+        });
         let ready = self.required(Key::Ready, |text| {
             parse::choice(text, &[("connected", Ready::Connected), ("started", Ready::Started)])
         });
         let secret = self.secret(Key::SecretFile);
         let agent_user = self.optional(Key::AgentUser, parse::line);
+        let agent_oom_score_adj = self.optional(Key::AgentOomScoreAdj, parse::oom_score_adj);
         let state_dir = self.path(Key::StateDir);
         let signals = self.signals();
         let (online, online_match) = online?;
@@ -297,11 +311,13 @@ impl Resolver {
             backoff: backoff?,
             secret,
             agent_user,
+            agent_oom_score_adj,
             stdio: stdio?,
             poll: poll?,
             disconnect_timeout: disconnect_timeout?,
             log_format: log_format?,
             log_level: log_level?,
+            status_line: status_line?,
             state_dir,
             ready: ready?,
             signals,
@@ -415,4 +431,13 @@ fn online(text: &str) -> Result<(OnlinePolicy, Option<String>), String> {
     parse::choice(text, &choices)
         .map(|policy| (policy, None))
         .map_err(|words| words.replace("own, never", "own, match=REGEX, never"))
+}
+
+/// Whether there is such a credential. One with nothing in it is what the units give for a file that is not there
+/// (`SetCredential=`), so that it is we who say that a token is missing.
+fn is_given(credential: &Path) -> bool {
+    match std::fs::read(credential) {
+        Ok(bytes) => !bytes.trim_ascii().is_empty(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
 }

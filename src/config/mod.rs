@@ -94,6 +94,8 @@ pub struct Settings {
     pub secret: Option<SecretSource>,
     /// The user, and after a colon the group, to run the agent as; names or numbers.
     pub agent_user: Option<String>,
+    /// The agent's `oom_score_adj`; `None`: that of the wrapper.
+    pub agent_oom_score_adj: Option<i16>,
     /// The agent speaks over stdin and stdout: its command is not completed.
     pub stdio: bool,
     /// How often the node is looked at.
@@ -104,6 +106,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// How much is logged.
     pub log_level: LogLevel,
+    /// Whether what is awaited is shown at the bottom of a terminal.
+    pub status_line: StatusLine,
     /// Where the state file and the lock are; `None` when no place for them is known (no home directory).
     pub state_dir: Option<PathBuf>,
     /// When a service manager is told that the start is over.
@@ -149,6 +153,15 @@ pub enum LogFormat {
     Json,
     /// Records for systemd's journal.
     Journal,
+}
+
+/// `--status-line`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StatusLine {
+    /// Where nobody else writes.
+    Auto,
+    /// Nowhere.
+    Never,
 }
 
 /// `--ready`.

@@ -38,6 +38,12 @@ pub(crate) fn count(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("{} is not a whole number from 0 to {}", quoted(text), u32::MAX))
 }
 
+/// What the kernel adds to how likely it is to end a process when memory runs out.
+pub(crate) fn oom_score_adj(text: &str) -> Result<i16, String> {
+    let number = text.trim().parse().ok().filter(|number| (-1000..=1000).contains(number));
+    number.ok_or_else(|| format!("{} is not a whole number from -1000 to 1000", quoted(text)))
+}
+
 /// True or false.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {

@@ -69,7 +69,7 @@ fn value(kind: Kind, given: &Given) -> String {
     let words = given.text.to_string_lossy();
     let bare = match kind {
         Kind::Switch => super::parse::switch(&words).ok().map(|on| on.to_string()),
-        Kind::Count => super::parse::count(&words).ok().map(|count| count.to_string()),
+        Kind::Count => words.trim().parse::<i64>().ok().map(|count| count.to_string()),
         // A settings file's relative paths are relative to it, and what is printed may become a file anywhere.
         Kind::Path => std::path::absolute(&given.text).ok().map(|path| quoted(&path.to_string_lossy())),
         Kind::Text | Kind::Time | Kind::Signals => None,

@@ -24,11 +24,13 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         backoff,
         secret,
         agent_user,
+        agent_oom_score_adj,
         stdio,
         poll,
         disconnect_timeout,
         log_format,
         log_level,
+        status_line,
         state_dir,
         ready,
         signals,
@@ -58,11 +60,13 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         backoff,
         poll,
         disconnect_timeout,
+        status_line,
         ready,
         signals,
         // From the agent's next start on.
         secret,
         agent_user,
+        agent_oom_score_adj,
         stdio,
     };
     (settings, held_back.names)

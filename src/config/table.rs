@@ -31,11 +31,13 @@ pub(crate) enum Key {
     RestartSlowDelay,
     SecretFile,
     AgentUser,
+    AgentOomScoreAdj,
     Stdio,
     Poll,
     DisconnectTimeout,
     LogFormat,
     LogLevel,
+    StatusLine,
     StateDir,
     Ready,
     Signal,
@@ -242,6 +244,9 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::AgentUser, "agent-user", Group::Agent, Kind::Text, "USER[:GROUP]",
         "Run it as this user, who cannot read the token")
         .holds(Holds::NextStart),
+    row(Key::AgentOomScoreAdj, "agent-oom-score-adj", Group::Agent, Kind::Count, "N",
+        "How readily the kernel ends it, and builds, when memory runs out: -1000 to 1000")
+        .holds(Holds::NextStart),
     row(Key::Stdio, "stdio", Group::Agent, Kind::Switch, "BOOL",
         "It speaks over stdin and stdout: add no arguments")
         .holds(Holds::NextStart),
@@ -257,6 +262,8 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::LogLevel, "log-level", Group::Running, Kind::Text, "LEVEL",
         "Log error, warn, info, debug or trace")
         .holds(Holds::Restart),
+    row(Key::StatusLine, "status-line", Group::Running, Kind::Text, "WHEN",
+        "Show at the bottom of a terminal what is awaited: auto or never"),
     row(Key::StateDir, "state-dir", Group::Running, Kind::Path, "DIR",
         "For the lock, the memory of earlier runs and a fetched jar")
         .or(&[alias("STATE_DIRECTORY")])

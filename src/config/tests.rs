@@ -75,6 +75,7 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         (Key::Leftovers, _) => ["leave", "kill", "leave", "kill"],
         (Key::Restart, _) => ["no", "on-failure", "no", "on-failure"],
         (Key::Ready, _) => ["started", "connected", "started", "connected"],
+        (Key::StatusLine, _) => ["never", "auto", "never", "auto"],
         (Key::LogFormat, _) => ["text", "json", "journal", "json"],
         (Key::LogLevel, _) => ["error", "warn", "debug", "trace"],
         (Key::RestartDelayMax, _) => ["2m", "3m", "4m", "5m"],
@@ -82,6 +83,7 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         (_, Kind::Text) => ["a", "b", "c", "d"],
         (_, Kind::Path) => ["/a", "/b", "/c", "/d"],
         (_, Kind::Time) => ["21s", "22s", "23s", "24s"],
+        (Key::AgentOomScoreAdj, _) => ["-1000", "0", "21", "1000"],
         (_, Kind::Count) => ["21", "22", "23", "24"],
         (_, Kind::Switch) => ["true", "false", "true", "false"],
     }
@@ -361,6 +363,7 @@ fn faults_of_flags_alone_are_a_wrong_use() {
         "--online=match=(",
         "--restart=nope",
         "--restart-limit=-1",
+        "--agent-oom-score-adj=1001",
         "--restart-slow-after=0",
         "--offline-timeout=0",
         "--request-timeout=0",
@@ -385,6 +388,7 @@ fn faults_of_flags_alone_are_a_wrong_use() {
     --online: "(" is not a regular expression: found open group without closing ')'
     --restart: "nope" is not known; it is one of always, on-failure, no
     --restart-limit: "-1" is not a whole number from 0 to 4294967295
+    --agent-oom-score-adj: "1001" is not a whole number from -1000 to 1000
     --restart-slow-after: must be at least 1
     --offline-timeout: must be longer than 0
     --request-timeout: must be longer than 0
@@ -587,7 +591,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     leftovers = "kill"                               # default
 
     # --- The agent ---
-    restart = "always"                               # default
+    restart = "no"                                   # --stdio
     restart-limit = 16                               # DIR/agent-wrap.toml:3
     restart-delay = "1s"                             # default
     restart-delay-max = "1m"                         # default
@@ -597,6 +601,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     restart-slow-delay = "5m"                        # default
     #secret-file is not set
     #agent-user is not set
+    #agent-oom-score-adj is not set
     stdio = true                                     # --stdio
 
     # --- While the agent runs ---
@@ -606,6 +611,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     # --- agent-wrap itself ---
     log-format = "auto"                              # default
     log-level = "info"                               # default
+    status-line = "auto"                             # default
     state-dir = "/var/lib/agent-wrap"                # default
     ready = "connected"                              # default
 
@@ -740,6 +746,15 @@ fn bytes_that_are_no_text_are_fine_in_paths_only() {
     };
     assert_eq!(odd("--ca-file").settings().controller.unwrap().ca_file.unwrap().as_os_str().len(), 2);
     assert_eq!(odd("--drain").error().0, "--drain: is not UTF-8");
+}
+
+#[test]
+fn what_speaks_over_its_streams_is_started_once_unless_somebody_says_otherwise() {
+    let restart = |arguments: &[&str]| World::new(&[&COMPLETE[..], arguments].concat(), AGENT).settings().restart;
+    assert_eq!(restart(&[]), RestartMode::Always);
+    assert_eq!(restart(&["--stdio"]), RestartMode::No);
+    assert_eq!(restart(&["--stdio=no"]), RestartMode::Always);
+    assert_eq!(restart(&["--stdio", "--restart", "always"]), RestartMode::Always);
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub struct Launch {
     runtime: RuntimeDirectory,
     stdio: bool,
     user: Option<User>,
+    oom_score_adj: Option<i16>,
     /// Variables that the agent gets instead of ours.
     variables: Vec<(OsString, OsString)>,
     /// What is odd about the command has been said.
@@ -100,6 +101,7 @@ impl Launch {
             runtime,
             stdio: settings.stdio,
             user,
+            oom_score_adj: settings.agent_oom_score_adj,
             variables: variables.unwrap_or_default(),
             told: AtomicBool::new(false),
             blind: AtomicBool::new(false),
@@ -162,7 +164,7 @@ impl Launch {
             secret_given: self.secret.is_some(),
             jar_dir: self.jar_dir.as_deref(),
             stdio: self.stdio,
-            exists: &|path| path.exists(),
+            exists: &|path| !files::is_absent(path),
             inherited: &files::inherited,
         };
         config::plan(&self.command, &facts)
@@ -254,6 +256,7 @@ impl Launch {
             env,
             directory: None,
             user: self.user.clone(),
+            oom_score_adj: self.oom_score_adj,
             guarded: !stays || scripted,
             scripted,
         };
@@ -389,6 +392,7 @@ impl<S: Shells> Turn<S> {
                 if let Some(processes) = self.driver.processes.left_behind() {
                     self.driver.story.left_behind(&processes);
                 }
+                self.leave_terminal();
                 // What has been said of it stands before its own first words.
                 self.driver.story.be_read();
                 self.driver.processes.spawn(generation, &launched);

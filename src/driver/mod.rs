@@ -5,6 +5,7 @@
 
 mod announcer;
 mod asking;
+mod display;
 mod launch;
 mod reload;
 mod requests;
@@ -29,9 +30,10 @@ use crate::telemetry::Story;
 use reload::Reloading;
 
 pub use announcer::Announcer;
+pub use display::Display;
 pub use launch::{Launch, Launched, NotReady};
 pub use reload::{Reload, Reloaded};
-pub use shells::{Agents, Hear, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells};
+pub use shells::{Agents, Hear, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells, Show};
 pub use unprepared::Unprepared;
 
 /// After so many signals in a row everything else has a turn, so that nobody holds up a stop by sending more and more.
@@ -71,6 +73,8 @@ pub struct Driver<S: Shells> {
     pub beside: Arc<S::Beside>,
     /// Who tells the service manager how things stand; `None` where nobody wants to know.
     pub announcer: Option<Announcer<S::Manager>>,
+    /// Who shows it to a person at the terminal; `None` where nobody can be shown anything.
+    pub display: Option<Display<S::Screen>>,
 }
 
 /// What the reason of a mark says of us.
@@ -165,9 +169,11 @@ impl<S: Shells> Turn<S> {
         loop {
             self.perform();
             if let Some(ending) = self.ending.take() {
+                self.leave_terminal();
                 return ending;
             }
             self.announce();
+            self.show();
             self.next(answered).await;
         }
     }
@@ -176,7 +182,8 @@ impl<S: Shells> Turn<S> {
     async fn next(&mut self, answered: &mut Answers<S>) {
         let deadline = self.supervisor.next_deadline().map(|(moment, _)| self.driver.clock.instant(moment));
         let announcement = self.driver.announcer.as_ref().and_then(Announcer::deadline);
-        let announcement = announcement.map(|moment| self.driver.clock.instant(moment));
+        let shown_anew = self.driver.display.as_ref().and_then(Display::deadline);
+        let telling = announcement.into_iter().chain(shown_anew).min().map(|moment| self.driver.clock.instant(moment));
         let crowd = std::mem::take(&mut self.crowd);
         tokio::select! {
             biased;
@@ -187,7 +194,7 @@ impl<S: Shells> Turn<S> {
             }
             Some(answer) = answered.recv() => self.answer(answer),
             () = until(deadline) => self.supervisor.handle_deadline(self.driver.clock.now()),
-            () = until(announcement) => {}
+            () = until(telling) => {}
             // What runs beside the turn gets on; and a deadline that is due moves on with each event, so it is asked for.
             () = tokio::task::yield_now(), if crowd >= CROWD => {
                 self.supervisor.handle_deadline(self.driver.clock.now());
@@ -255,10 +262,7 @@ impl<S: Shells> Turn<S> {
                 let sent = self.driver.processes.signal_group(generation, resume);
                 complain("could not stop or continue the agent's group", sent);
             }
-            Action::StopSelf => {
-                complain("could not stop with the agent", self.driver.signals.stop_self());
-                self.handle(Event::Resumed);
-            }
+            Action::StopSelf => self.stop_self(),
             Action::Reap { generation } => {
                 self.driver.processes.reap(generation);
                 self.forget_launched(generation);
@@ -282,6 +286,15 @@ impl<S: Shells> Turn<S> {
             Action::Tell(note) => self.tell(&note),
             Action::Finish(ending) => self.ending = Some(ending),
         }
+    }
+
+    /// Stops with the agent, and comes back when somebody has continued us. Meanwhile the terminal is the shell's.
+    fn stop_self(&mut self) {
+        self.leave_terminal();
+        let before = self.driver.clock.now();
+        complain("could not stop with the agent", self.driver.signals.stop_self());
+        self.driver.story.was_away(self.driver.clock.now().since(before));
+        self.handle(Event::Resumed);
     }
 
     fn tell(&mut self, note: &Note) {

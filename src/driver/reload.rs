@@ -118,6 +118,7 @@ impl<S: Shells> Turn<S> {
         self.driver.reasons.template = settings.offline_reason.clone();
         self.driver.launch = Arc::new(launch);
         self.driver.table = table;
+        self.driver.story.interrupt_stops(self.driver.table.interrupt_stops());
         if let Some(controller) = &self.driver.controller {
             controller.set_online_match(online_match);
         }

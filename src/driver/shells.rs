@@ -15,9 +15,10 @@ use super::unprepared::Unprepared;
 use crate::beside::{Beside, Late};
 use crate::controller::{Controller, CredentialError, CredentialSource};
 use crate::process::{AgentIdentity, Processes};
-use crate::signals::{Received, Signals, stop_self};
+use crate::signals::{Received, Signals};
 use crate::state::{Record, StateFile};
 use crate::systemd::ManagerSocket;
+use crate::terminal::Screen;
 
 /// One of each kind.
 pub trait Shells: 'static {
@@ -37,6 +38,8 @@ pub trait Shells: 'static {
     type Beside: RunBeside;
     /// The service manager, if one wants to know how things stand.
     type Manager: Hear;
+    /// The terminal, where a person can be shown something.
+    type Screen: Show;
 }
 
 /// The signals that come to the wrapper.
@@ -158,6 +161,18 @@ pub trait Hear {
     fn hear(&mut self, datagram: &str) -> io::Result<()>;
 }
 
+/// Shows one line, which is rewritten in place.
+pub trait Show {
+    /// Whether nobody else writes there. `agent` is the process of an agent that lives.
+    fn is_free(&self, agent: Option<u32>) -> bool;
+
+    /// Shows these words instead of those before, or nothing, without waiting.
+    fn show(&self, words: Option<&str>);
+
+    /// Leaves nothing behind, and waits until it is so, if that can be had soon.
+    fn erase(&self);
+}
+
 /// Does what may hang, so that the turn does not.
 pub trait RunBeside: Send + Sync + 'static {
     /// Has something done and waits for it.
@@ -183,6 +198,7 @@ impl Shells for Program {
     type State = StateFile;
     type Beside = Beside;
     type Manager = ManagerSocket;
+    type Screen = Screen;
 }
 
 impl OwnSignals for Signals {
@@ -191,7 +207,7 @@ impl OwnSignals for Signals {
     }
 
     fn stop_self(&mut self) -> io::Result<()> {
-        stop_self()
+        self.stop_self()
     }
 }
 
@@ -294,6 +310,20 @@ impl Keep for StateFile {
 impl Hear for ManagerSocket {
     fn hear(&mut self, datagram: &str) -> io::Result<()> {
         self.send(datagram)
+    }
+}
+
+impl Show for Screen {
+    fn is_free(&self, agent: Option<u32>) -> bool {
+        self.is_free(agent)
+    }
+
+    fn show(&self, words: Option<&str>) {
+        self.show(words);
+    }
+
+    fn erase(&self) {
+        self.erase();
     }
 }
 

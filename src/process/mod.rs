@@ -28,6 +28,7 @@ mod identity;
 mod leftovers;
 mod limit;
 mod modes;
+mod oom;
 mod pidfd;
 mod procfs;
 mod program;
@@ -56,7 +57,7 @@ use tokio::sync::mpsc::UnboundedSender;
 pub use heap::share_one_heap;
 pub use identity::AgentIdentity;
 pub use program::keeps_death_signal;
-pub use resolve::{Fault, Unresolved, check_for, explain, resolve};
+pub use resolve::{Fault, Unresolved, check_for, check_readable, explain, resolve};
 pub use rights::{Change, sees_environments};
 pub use spawn::{Command, User};
 pub use survivor::Survivor;
@@ -222,9 +223,11 @@ impl Processes {
         let pid = agent.unsigned_abs();
         let identity = AgentIdentity::of(pid).ok();
         self.agents.push(Agent { generation, pid: agent, identity, watched, guard });
+        // As root while its files are root's, which they are until it executes its program; else once they are its own.
+        let late = command.oom_score_adj.filter(|&wanted| oom::adjust(agent.unsigned_abs(), wanted).is_err());
         // It writes one byte to an empty pipe that has a reader.
         let _ = gate.open();
-        tokio::spawn(watch.follow_child(report, command.program.clone(), pid));
+        tokio::spawn(watch.follow_child(report, command.program.clone(), pid, late));
         Ok(())
     }
 

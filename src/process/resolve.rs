@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, access, geteuid};
+use nix::unistd::{AccessFlags, access, eaccess, geteuid};
 
 use super::format::{self, Unseen};
 use super::modes::Wish;
@@ -77,6 +77,11 @@ pub enum Fault {
     /// A script that its interpreter cannot read.
     Unreadable {
         /// As whom it would run.
+        user: u32,
+    },
+    /// A file that somebody has to read and may not.
+    Hidden {
+        /// Who.
         user: u32,
     },
     /// Nothing on this file system may be executed.
@@ -163,6 +168,12 @@ impl fmt::Display for Unresolved {
             Fault::ThroughAFile(part) => {
                 write!(f, "{program}: {} is not a directory, so nothing is in it; is the path right?", quoted(part))
             }
+            Fault::Closed { part, user: 0 } => write!(
+                f,
+                "{program}: root may not enter the directory {}, because agent-wrap lacks CAP_DAC_READ_SEARCH; give it that \
+                 (CapabilityBoundingSet= in the unit, --cap-add in a container), or open the directory (chmod +x)",
+                quoted(part)
+            ),
             Fault::Closed { part, user } => write!(
                 f,
                 "{program}: user {user} may not enter the directory {}; give it the permission (chmod +x)",
@@ -184,6 +195,9 @@ impl fmt::Display for Unresolved {
                 f,
                 "{program}: user {user} may not read this script, as its interpreter has to; change its owner or its mode"
             ),
+            Fault::Hidden { user } => {
+                write!(f, "{program}: user {user} may not read this file; change its owner or its mode (chmod +r)")
+            }
             Fault::NoExec => write!(
                 f,
                 "{program}: its file system is mounted noexec, so that nothing on it can be executed; move the program, \
@@ -276,6 +290,29 @@ pub fn resolve(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Unresol
 /// What forbids it.
 pub fn check_for(user: &User, file: &Path) -> Result<(), Unresolved> {
     check(file, Some(user), Unseen::Known)
+}
+
+/// Looks whether another user than ourselves, or we, may read a file that is there.
+///
+/// # Errors
+/// What forbids it.
+pub fn check_readable(file: &Path, user: Option<&User>) -> Result<(), Unresolved> {
+    let checked = match user {
+        Some(user) => user.permitted(Wish::Read, file),
+        None => match eaccess(file, AccessFlags::R_OK) {
+            Err(errno @ Errno::EACCES) => match fs::metadata(file) {
+                Ok(_) => Err(Fault::Unreadable { user: geteuid().as_raw() }),
+                Err(_) => Err(unreachable(file, &errno.into())),
+            },
+            // Whatever else is wrong with it, the agent says better.
+            Ok(()) | Err(_) => Ok(()),
+        },
+    };
+    checked.map_err(|fault| {
+        // It need not be a script.
+        let fault = if let Fault::Unreadable { user } = fault { Fault::Hidden { user } } else { fault };
+        Unresolved { program: file.to_owned(), fault }
+    })
 }
 
 /// Looks for the reason why the kernel has refused a file that was resolved, for another user than ourselves or for us.

@@ -39,6 +39,8 @@ pub struct Command {
     pub directory: Option<PathBuf>,
     /// The user to become; `None` for the wrapper's.
     pub user: Option<User>,
+    /// Its `oom_score_adj`, from -1000 to 1000, see proc(5); `None` for the wrapper's.
+    pub oom_score_adj: Option<i16>,
     /// Whether it may lose the parent-death signal (it may execute itself again, or is not the agent itself): a guard
     /// then watches over it.
     pub guarded: bool,

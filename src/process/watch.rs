@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::oom;
 use super::pidfd::{self, End, Whose, Zombie};
 use super::spawn::Report;
 
@@ -67,8 +68,14 @@ impl Watch {
         Ok(Self { generation, watched: Arc::clone(watched), end, facts: facts.clone() })
     }
 
-    /// A child of ours: its exec first, then its end.
-    pub(super) async fn follow_child(self, mut report: pipe::Receiver, program: PathBuf, pid: u32) {
+    /// A child of ours: its exec first, then its end. What could not be set before the exec is tried again after it.
+    pub(super) async fn follow_child(
+        self,
+        mut report: pipe::Receiver,
+        program: PathBuf,
+        pid: u32,
+        oom_score_adj: Option<i16>,
+    ) {
         let mut bytes = Vec::with_capacity(Report::SIZE);
         let read = report.read_to_end(&mut bytes).await;
         let generation = self.generation;
@@ -78,6 +85,9 @@ impl Watch {
             self.watched.reap();
             self.tell(Event::SpawnFailed { generation, failure: report.failure(program.exists()) });
             return;
+        }
+        if let Some(wanted) = oom_score_adj {
+            oom::adjust_or_warn(pid, wanted);
         }
         self.tell(Event::AgentSpawned { generation, pid });
         self.end.come().await;

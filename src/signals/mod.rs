@@ -31,6 +31,8 @@ pub use name::{UnknownSignal, signal_name, signal_number};
 pub use table::{Meaning, Setting, SettingError, SignalTable, Verb, settable};
 pub use terminal::{Terminal, stop_self};
 
+use crate::terminal::Modes;
+
 /// The highest signal number of any Linux architecture we run on.
 pub(crate) const HIGHEST_SIGNAL: i32 = 64;
 
@@ -71,6 +73,7 @@ pub struct EarlySignals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
     kept_ignored: Vec<i32>,
     terminal: Terminal,
+    modes: Modes,
     seen: VecDeque<Received>,
 }
 
@@ -103,7 +106,12 @@ fn install() -> io::Result<EarlySignals> {
         // SAFETY: ignoring runs no code.
         unsafe { sigaction(signal, &ignore) }?;
     }
-    Ok(EarlySignals { delivery, kept_ignored, terminal: Terminal::detect(), seen: VecDeque::new() })
+    let modes = Modes::default();
+    // With Ctrl-C ignored a script has put us into its background, and what it does to the terminal is its own.
+    if !kept_ignored.contains(&libc::SIGINT) {
+        modes.save();
+    }
+    Ok(EarlySignals { delivery, kept_ignored, terminal: Terminal::detect(), modes, seen: VecDeque::new() })
 }
 
 impl EarlySignals {
@@ -119,6 +127,12 @@ impl EarlySignals {
         self.terminal
     }
 
+    /// The terminal's modes, which are put back when the last who has them lets them go.
+    #[must_use]
+    pub fn modes(&self) -> Modes {
+        self.modes.clone()
+    }
+
     /// All that have come so far. They stay for the driver.
     pub fn look(&mut self) -> impl Iterator<Item = &Received> {
         self.seen.extend(pending(&mut self.delivery));
@@ -131,7 +145,8 @@ impl EarlySignals {
     /// When there is no descriptor to be had.
     pub fn into_stream(self) -> io::Result<Signals> {
         let wake = tokio::net::UnixStream::from_std(self.delivery.get_read().try_clone()?)?;
-        Ok(Signals { delivery: self.delivery, wake, batch: self.seen })
+        let Self { delivery, kept_ignored, modes, seen, .. } = self;
+        Ok(Signals { delivery, wake, batch: seen, modes: (!kept_ignored.contains(&libc::SIGINT)).then_some(modes) })
     }
 }
 
@@ -154,6 +169,8 @@ pub struct Signals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
     wake: tokio::net::UnixStream,
     batch: VecDeque<Received>,
+    /// Those of a terminal that may be ours.
+    modes: Option<Modes>,
 }
 
 impl Signals {
@@ -171,6 +188,21 @@ impl Signals {
                 while self.wake.try_read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
             }
         }
+    }
+}
+
+impl Signals {
+    /// Stops this process as Ctrl-Z does, until somebody continues it. The terminal's modes are then those that the shell
+    /// has given us.
+    ///
+    /// # Errors
+    /// Those of [`stop_self`].
+    pub fn stop_self(&mut self) -> io::Result<()> {
+        stop_self()?;
+        if let Some(modes) = &self.modes {
+            modes.save();
+        }
+        Ok(())
     }
 }
 

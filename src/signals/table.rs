@@ -131,6 +131,12 @@ impl SignalTable {
         self.meaning(received, terminal.has_job_control(), || terminal.has_hung_up())
     }
 
+    /// Whether an interrupt, Ctrl-C, asks for a stop as it does by default.
+    #[must_use]
+    pub fn interrupt_stops(&self) -> bool {
+        self.changed.get(&libc::SIGINT).is_none_or(|verb| *verb == Verb::Stop)
+    }
+
     fn meaning(&self, received: &Received, job_control: bool, hung_up: impl FnOnce() -> bool) -> Meaning {
         let signal = received.signal;
         let verb = self.changed.get(&signal).copied();

@@ -19,7 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::journal::{self, Journal, Position};
 use super::line::Line;
-use super::outlet::{Courtesy, LostWords, Outlet};
+use super::outlet::{BottomLine, Courtesy, LostWords, Outlet};
 use super::visible::visible;
 use crate::mask;
 use crate::quoted::quoted;
@@ -66,6 +66,8 @@ pub enum InstallError {
 pub struct Logging {
     outlet: Arc<Outlet>,
     position: Position,
+    /// What lines begin with, where they are for people.
+    name: Option<&'static str>,
 }
 
 impl Logging {
@@ -78,10 +80,25 @@ impl Logging {
     pub(super) fn position(&self) -> Position {
         self.position.clone()
     }
+
+    /// Whether it is text on stderr.
+    #[must_use]
+    pub fn is_for_people(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// The line at the bottom of stderr, where stderr has the log, for people.
+    #[must_use]
+    pub fn bottom_line(&self) -> Option<BottomLine> {
+        BottomLine::of(&self.outlet, self.name?.to_owned())
+    }
 }
 
 impl Drop for Logging {
     fn drop(&mut self) {
+        if let Some(line) = self.bottom_line() {
+            line.show(None);
+        }
         self.outlet.flush();
     }
 }
@@ -105,6 +122,7 @@ pub fn install(format: Format, level: &str, node: &str) -> Result<Logging, Insta
     };
     let look = Look { format, layout: TextLayout::of_stderr(), node: node.to_owned(), position: Position::default() };
     let (lost_words, position) = (look.lost_words(), look.position.clone());
+    let name = (format == Format::Text).then(|| look.layout.name());
     let outlet = Arc::new(match journal {
         Some(journal) => Outlet::new(journal, lost_words),
         None => Outlet::new(io::stderr(), lost_words),
@@ -118,7 +136,7 @@ pub fn install(format: Format, level: &str, node: &str) -> Result<Logging, Insta
             "there is no journal to log to ({socket}: {error}); logging text to stderr"
         );
     }
-    Ok(Logging { outlet, position })
+    Ok(Logging { outlet, position, name })
 }
 
 /// How all lines of a process look.
@@ -280,6 +298,11 @@ impl TextLayout {
         Self { colours, stamp }
     }
 
+    /// Who speaks.
+    fn name(self) -> &'static str {
+        if self.colours { "\x1b[36magent-wrap\x1b[0m" } else { "agent-wrap" }
+    }
+
     fn line(self, time: SystemTime, level: tracing::Level, message: &str) -> String {
         let (label, colour) = match level {
             tracing::Level::ERROR => ("error: ", "\x1b[1;31m"),
@@ -288,11 +311,11 @@ impl TextLayout {
             tracing::Level::DEBUG => ("debug: ", "\x1b[2m"),
             tracing::Level::TRACE => ("trace: ", "\x1b[2m"),
         };
-        let (stamp, message) = (self.stamp.words(time), shown(message));
-        match (self.colours, colour) {
-            (false, _) => format!("agent-wrap {stamp}{label}{message}\n"),
-            (true, "") => format!("\x1b[36magent-wrap\x1b[0m {stamp}{label}{message}\n"),
-            (true, _) => format!("\x1b[36magent-wrap\x1b[0m {stamp}{colour}{label}{message}\x1b[0m\n"),
+        let (name, stamp, message) = (self.name(), self.stamp.words(time), shown(message));
+        match colour {
+            "" => format!("{name} {stamp}{label}{message}\n"),
+            _ if !self.colours => format!("{name} {stamp}{label}{message}\n"),
+            _ => format!("{name} {stamp}{colour}{label}{message}\x1b[0m\n"),
         }
     }
 }

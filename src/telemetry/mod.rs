@@ -1,10 +1,14 @@
 //! What people read: log lines that tell the story of one life, and how things stand in one line.
 
+mod bottom;
 mod explained;
 mod format;
 mod journal;
+mod keys;
 mod line;
 mod outlet;
+mod picture;
+mod progress;
 mod standing;
 mod story;
 #[cfg(test)]
@@ -14,7 +18,8 @@ mod words;
 
 pub(crate) use format::shown;
 pub use format::{Format, InstallError, Level, Logging, fault_line, goes_to_the_journal, install};
-pub use outlet::say;
+pub use outlet::{BottomLine, say};
+pub use picture::Picture;
 pub use story::Story;
 pub use visible::visible;
 pub use words::{exit_words, offline_reason, span_words};

@@ -4,6 +4,9 @@
 //! So a thread writes, and whoever logs puts the line into a bounded queue: nothing is done later for being told. As long
 //! as the reader keeps up, what a turn has told is waited for at its end, so that it stands before what happens next;
 //! once the reader does not, nobody waits any more, and what does not fit is counted and said when writing goes on.
+//!
+//! The line at the bottom of a terminal ([`bottom`](super::bottom)) is written by the same thread, in one go with the
+//! lines that come above it.
 
 use std::fmt;
 use std::io;
@@ -19,6 +22,8 @@ use nix::libc::PIPE_BUF;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::unistd;
+
+use super::bottom::{self, Bottom};
 
 /// So many bytes wait for a reader.
 const ROOM: usize = 64 * 1024;
@@ -44,6 +49,11 @@ pub(super) trait Sink: Send + Sync {
 
     /// Whether more would be taken, now or within `patience`.
     fn takes_more(&self, patience: Duration) -> bool;
+
+    /// How many columns there are for a line at the bottom, if one may be drawn now.
+    fn room(&self) -> Option<usize> {
+        None
+    }
 }
 
 impl<T: AsFd + Send + Sync> Sink for T {
@@ -53,6 +63,10 @@ impl<T: AsFd + Send + Sync> Sink for T {
 
     fn takes_more(&self, patience: Duration) -> bool {
         is_writable(self.as_fd(), patience)
+    }
+
+    fn room(&self) -> Option<usize> {
+        bottom::room(self.as_fd())
     }
 }
 
@@ -78,6 +92,9 @@ struct Queue {
     waiting: Vec<u8>,
     /// Lines after those that wait.
     lost: u64,
+    /// The line at the bottom, and whether it is another than the thread has seen.
+    bottom: Option<String>,
+    redraws: bool,
     /// The thread has taken lines out and not written them all.
     writing: bool,
     /// The reader does not keep up.
@@ -86,7 +103,7 @@ struct Queue {
 
 impl Queue {
     fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.lost == 0
+        self.waiting.is_empty() && self.lost == 0 && !self.redraws
     }
 
     fn is_done(&self) -> bool {
@@ -150,6 +167,34 @@ impl Outlet {
     }
 }
 
+/// The line at the bottom of the terminal that the log is written to.
+pub struct BottomLine {
+    shared: Arc<Shared>,
+    /// What it begins with.
+    name: String,
+}
+
+impl BottomLine {
+    /// For what goes out here; `None` where no thread writes it.
+    pub(super) fn of(outlet: &Outlet, name: String) -> Option<Self> {
+        outlet.threaded.then(|| Self { shared: Arc::clone(&outlet.shared), name })
+    }
+
+    /// Shows these words, or nothing, as soon as the terminal takes them.
+    pub fn show(&self, words: Option<&str>) {
+        self.shared.set_bottom(words.map(|words| format!("{} {words}", self.name)));
+    }
+
+    /// Erases it and waits until that is done, but not for a terminal that takes nothing.
+    pub fn erase(&self) {
+        self.shared.set_bottom(None);
+        let queue = self.shared.queue();
+        if queue.redraws || queue.writing {
+            self.shared.wait(queue, STALLED);
+        }
+    }
+}
+
 impl io::Write for &Outlet {
     /// Takes a whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -175,12 +220,7 @@ impl Courtesy {
     /// Waits until everything is written, unless the reader does not keep up.
     pub(super) fn wait(&self) {
         let Some(shared) = &self.0 else { return };
-        let queue = shared.queue();
-        if !queue.behind {
-            let wait = shared.emptied.wait_timeout_while(queue, COURTESY, |queue| !queue.is_done());
-            let (mut queue, waited) = wait.unwrap_or_else(PoisonError::into_inner);
-            queue.behind = waited.timed_out();
-        }
+        shared.wait(shared.queue(), COURTESY);
     }
 }
 
@@ -204,23 +244,50 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until everything is written, unless the reader does not keep up.
+    fn wait(&self, queue: MutexGuard<'_, Queue>, patience: Duration) {
+        if !queue.behind {
+            let wait = self.emptied.wait_timeout_while(queue, patience, |queue| !queue.is_done());
+            let (mut queue, waited) = wait.unwrap_or_else(PoisonError::into_inner);
+            queue.behind = waited.timed_out();
+        }
+    }
+
+    fn set_bottom(&self, line: Option<String>) {
+        let mut queue = self.queue();
+        if queue.bottom != line {
+            queue.bottom = line;
+            queue.redraws = true;
+            drop(queue);
+            self.filled.notify_one();
+        }
+    }
+
     fn write_for_ever(&self) {
         let mut lines = Vec::new();
+        let mut bottom = Bottom::default();
         loop {
             let queue = self.filled.wait_while(self.queue(), |queue| queue.is_empty());
             let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
             // The two buffers change places, so that this thread allocates nothing.
             mem::swap(&mut queue.waiting, &mut lines);
             let lost = mem::take(&mut queue.lost);
+            queue.redraws = false;
             queue.writing = true;
+            let line = queue.bottom.clone();
             drop(queue);
-            for line in lines.split_inclusive_mut(|byte| *byte == b'\n') {
-                self.write(line, None);
+            if lost > 0 {
+                lines.extend_from_slice((self.lost_words)(lost).as_bytes());
+            }
+            if line.is_some() || bottom.is_drawn() {
+                let mut text = bottom.compose(&lines, line.as_deref(), self.sink.room());
+                self.write(&mut text, None);
+            } else {
+                for line in lines.split_inclusive_mut(|byte| *byte == b'\n') {
+                    self.write(line, None);
+                }
             }
             lines.clear();
-            if lost > 0 {
-                self.write(&mut (self.lost_words)(lost).into_bytes(), None);
-            }
             let mut queue = self.queue();
             queue.writing = false;
             if queue.is_done() {
@@ -298,153 +365,5 @@ pub(super) fn wait_until_writable(stream: BorrowedFd<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Read as _, Write as _};
-    use std::os::fd::OwnedFd;
-    use std::os::unix::net::{UnixDatagram, UnixStream};
-
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-
-    use super::*;
-
-    fn lost_words() -> LostWords {
-        Box::new(|lost| format!("{lost} lost\n"))
-    }
-
-    fn say(mut outlet: &Outlet, line: &str) {
-        outlet.write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
-
-    fn set_blocking(stream: impl AsFd, blocking: bool) {
-        let flags = if blocking { OFlag::empty() } else { OFlag::O_NONBLOCK };
-        fcntl(stream, FcntlArg::F_SETFL(flags)).unwrap();
-    }
-
-    /// A pipe that takes nothing more until somebody reads its `length` bytes.
-    fn full_pipe() -> (PipeReader, PipeWriter, usize) {
-        let (reader, writer) = io::pipe().unwrap();
-        set_blocking(&writer, false);
-        let length = std::iter::from_fn(|| (&writer).write(&[b'.'; PIPE_BUF]).ok()).sum();
-        set_blocking(&writer, true);
-        (reader, writer, length)
-    }
-
-    fn read_lines(reader: &mut PipeReader, until: &str) -> Vec<String> {
-        let mut text = String::new();
-        while !text.ends_with(until) {
-            let mut bytes = [0; 4096];
-            let count = reader.read(&mut bytes).unwrap();
-            assert!(count > 0, "{text}");
-            text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-        }
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn skip(reader: &mut PipeReader, length: usize) {
-        reader.read_exact(&mut vec![0; length]).unwrap();
-    }
-
-    #[test]
-    fn a_reader_that_takes_nothing_holds_up_nobody_and_is_told_what_was_lost() {
-        let (mut reader, writer, length) = full_pipe();
-        let outlet = Outlet::new(writer, lost_words());
-        for number in 0..10_000 {
-            say(&outlet, &format!("line {number} {}", "x".repeat(90)));
-        }
-        outlet.flush();
-        skip(&mut reader, length);
-        // What is lost is said where it is missing: once or twice, and at the end or before it, as the thread came by.
-        let (mut lost, mut next) = (0, 0);
-        for line in BufReader::new(&mut reader).lines().map_while(Result::ok) {
-            if let Some(missing) = line.strip_suffix(" lost") {
-                let missing: usize = missing.parse().unwrap();
-                lost += missing;
-                next += missing;
-            } else {
-                assert!(line.starts_with(&format!("line {next} x")), "{line}");
-                next += 1;
-            }
-            if next >= 10_000 {
-                break;
-            }
-        }
-        assert!(next == 10_000 && 5_000 < lost && lost < 10_000, "{lost} of {next}");
-        // And it is as before.
-        say(&outlet, "more");
-        assert_eq!(read_lines(&mut reader, "more\n"), ["more"]);
-    }
-
-    #[test]
-    fn the_end_waits_for_what_can_be_written() {
-        let (mut reader, writer, length) = full_pipe();
-        let outlet = Outlet::new(writer, lost_words());
-        for number in 0..100 {
-            say(&outlet, &format!("{number}"));
-        }
-        skip(&mut reader, length);
-        outlet.flush();
-        assert!(outlet.shared.queue().is_done());
-        let expected: Vec<String> = (0..100).map(|number| number.to_string()).collect();
-        assert_eq!(read_lines(&mut reader, "\n99\n"), expected);
-    }
-
-    #[test]
-    fn a_text_is_written_by_lines_up_to_the_first_that_is_not_taken() {
-        let mut asked = Vec::new();
-        say_lines("one\ntwo\nthree\n", |line| {
-            asked.push(line.to_owned());
-            if line == b"two\n" { 3 } else { line.len() as u64 }
-        });
-        assert_eq!(asked, [b"one\n", b"two\n"]);
-    }
-
-    #[test]
-    fn a_line_is_one_write() {
-        let (reader, writer) = UnixDatagram::pair().unwrap();
-        let outlet = Outlet::new(writer, lost_words());
-        let lines = ["one", &"y".repeat(PIPE_BUF - 1), "three"];
-        for line in lines {
-            say(&outlet, line);
-        }
-        let mut bytes = [0; 2 * PIPE_BUF];
-        for line in lines {
-            let count = reader.recv(&mut bytes).unwrap();
-            assert_eq!(std::str::from_utf8(&bytes[..count]).unwrap(), format!("{line}\n"));
-        }
-    }
-
-    #[test]
-    fn a_stream_that_somebody_made_non_blocking_loses_nothing() {
-        let (mut reader, writer, length) = full_pipe();
-        set_blocking(&writer, false);
-        let outlet = Outlet::new(writer, lost_words());
-        say(&outlet, "late");
-        skip(&mut reader, length);
-        assert_eq!(read_lines(&mut reader, "late\n"), ["late"]);
-    }
-
-    #[test]
-    fn a_reader_that_is_gone_is_harmless() {
-        let (reader, writer) = UnixStream::pair().unwrap();
-        drop(reader);
-        for outlet in
-            [Outlet::new(writer.try_clone().unwrap(), lost_words()), Outlet::alone(OwnedFd::from(writer), lost_words())]
-        {
-            say(&outlet, "to nobody");
-            outlet.flush();
-            assert!(outlet.shared.queue().is_done());
-        }
-    }
-
-    #[test]
-    fn without_a_thread_a_full_pipe_is_not_waited_for() {
-        let (mut reader, writer, length) = full_pipe();
-        let outlet = Outlet::alone(writer, lost_words());
-        for number in 0..100 {
-            say(&outlet, &format!("line {number}"));
-        }
-        skip(&mut reader, length);
-        say(&outlet, "more");
-        assert_eq!(read_lines(&mut reader, "more\n"), ["100 lost", "more"]);
-    }
-}
+#[path = "outlet_tests.rs"]
+mod tests;

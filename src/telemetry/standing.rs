@@ -4,22 +4,30 @@
 use agent_wrap_supervisor::{Build, Desired, Generation, Goal, Mark, Moment, NodeView, Note, Phase, Span, Status};
 
 use super::format::shown;
+use super::picture::builds_of;
 use super::words::{builds_words, exit_words, owner_words, quoted, span_words, times_words};
 
 /// What was told and still holds.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     /// Why the controller gave no usable answer.
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
+    /// Since when it gives none.
+    pub(super) failing: Option<Moment>,
     /// How the agent ended last.
     exit: Option<String>,
     /// What the agent lacked.
     lacks: Option<String>,
-    /// The pause before the agent's next start.
+    /// The pause before the agent's next start, and its end.
     pause: Span,
+    pub(super) pause_end: Moment,
+    /// When the agent was started.
+    pub(super) started: Moment,
     /// When running builds are not waited for any longer.
-    drain_end: Option<Moment>,
+    pub(super) drain_end: Option<Moment>,
+    /// How long the agent has to end, and until when.
     grace: Span,
+    pub(super) grace_end: Moment,
 }
 
 impl Standing {
@@ -28,6 +36,7 @@ impl Standing {
         match note {
             Note::Waiting { failure, .. } | Note::StartedUnmarked(failure) => {
                 self.failure = Some(failure.words.clone());
+                self.failing.get_or_insert(now);
             }
             Note::Answering
             | Note::NodeFree
@@ -36,16 +45,33 @@ impl Standing {
             | Note::Marked
             | Note::MarkedAlready(_)
             | Note::AgentConnected { .. }
-            | Note::ForeignMarkGone => self.failure = None,
+            | Note::ForeignMarkGone => {
+                self.failure = None;
+                self.failing = None;
+            }
             Note::AgentStarted { .. } => {
+                self.started = now;
                 self.lacks = None;
                 self.exit = None;
             }
             Note::AgentExited { exit, .. } => self.exit = Some(exit_words(*exit)),
-            Note::RestartPlanned { delay, .. } => self.pause = *delay,
+            Note::RestartPlanned { delay, .. } => {
+                self.pause = *delay;
+                self.pause_end = now + *delay;
+            }
             Note::Draining { left, .. } => self.drain_end = left.map(|left| now + left),
-            Note::Terminating { grace } => self.grace = *grace,
+            Note::Terminating { grace } => {
+                self.grace = *grace;
+                self.grace_end = now + *grace;
+            }
             _ => {}
+        }
+    }
+
+    /// Takes note of a time in which no deadline came nearer, because we were stopped.
+    pub(super) fn away(&mut self, time: Span) {
+        for end in [&mut self.pause_end, &mut self.grace_end].into_iter().chain(&mut self.drain_end) {
+            *end = *end + time;
         }
     }
 
@@ -115,14 +141,26 @@ impl Standing {
     }
 
     fn backing_off(&self, status: &Status<'_>) -> String {
-        let what = match (&self.lacks, &self.exit) {
-            (Some(lacks), _) => lacks.clone(),
-            (None, Some(exit)) => format!("the agent {exit}"),
-            (None, None) => "the agent could not be started".to_owned(),
-        };
+        self.pausing(status, &format!("after a pause of {}", span_words(self.pause)))
+    }
+
+    /// Why there is a pause before the agent's next start, and when that is.
+    pub(super) fn pausing(&self, status: &Status<'_>, when: &str) -> String {
         let times =
             if status.failures > 1 { format!(", failed {}", times_words(status.failures)) } else { String::new() };
-        format!("{what}{times}; it is started again after a pause of {}", span_words(self.pause))
+        match &self.lacks {
+            // Last, because it may be several sentences.
+            Some(lacks) => format!("the agent cannot be started{times}; tried again {when}: {lacks}"),
+            None => format!("{}{times}; it is started again {when}", self.end_of_agent()),
+        }
+    }
+
+    /// How the agent ended last, or that there was none.
+    pub(super) fn end_of_agent(&self) -> String {
+        match &self.exit {
+            Some(exit) => format!("the agent {exit}"),
+            None => "the agent could not be started".to_owned(),
+        }
     }
 
     fn draining(&self, now: Moment, status: &Status<'_>) -> String {
@@ -130,7 +168,7 @@ impl Standing {
             Some(Goal::Exit(_)) | None => "draining".to_owned(),
             Some(Goal::Land | Goal::Restart) => format!("{}, draining", errand(status)),
         };
-        let (builds, idle) = status.believed.map_or((&[][..], true), |view| (&view.builds[..], view.idle));
+        let (builds, idle) = builds_of(status);
         let left = self.drain_end.map(|end| left_words(end.since(now))).unwrap_or_default();
         match builds {
             [] if idle => format!("{verb}: no build runs any more"),
@@ -139,7 +177,7 @@ impl Standing {
     }
 }
 
-fn errand(status: &Status<'_>) -> &'static str {
+pub(super) fn errand(status: &Status<'_>) -> &'static str {
     match status.goal {
         Some(Goal::Land) => "landing",
         Some(Goal::Restart) => "restarting the agent",
@@ -291,6 +329,8 @@ mod tests {
         );
         standing.lacks("there is no jar");
         let words = standing.words(Moment(0), &backing_off(0));
-        assert_eq!(words, "there is no jar; it is started again after a pause of 4 s");
+        assert_eq!(words, "the agent cannot be started; tried again after a pause of 4 s: there is no jar");
+        let words = standing.words(Moment(0), &backing_off(2));
+        assert!(words.starts_with("the agent cannot be started, failed 2 times in a row; tried"), "{words}");
     }
 }

@@ -1,19 +1,25 @@
 //! The story: each note of the supervisor as a line of text, with the times that people want to know.
 
 use agent_wrap_supervisor::{
-    Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, Status, StopSource,
+    Build, Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Phase, Request, Span, SpawnFailure,
+    Status, StopSource,
 };
 
 use super::explained::Explained;
 use super::format::{Logging, shown};
 use super::journal::Position;
+use super::keys::Keys;
 use super::line::{Line, debug, error, info, warn};
 use super::outlet::Courtesy;
+use super::picture::{Picture, builds_of};
+use super::progress::Progress;
 use super::standing::Standing;
 use super::words::{
     builds_words, exit_words, lift_words, mark_words, owner_words, processes_words, quoted, signal_name, source_words,
-    span_words, spawn_failure_words, times_words,
+    span_words, spawn_failure_words, term_of_others_words, times_words,
 };
+
+const CUTS: &str = "Ctrl-C again to cut it off";
 
 /// Keeps the moments from which times are counted. It decides nothing.
 #[derive(Debug)]
@@ -27,14 +33,18 @@ pub struct Story {
     agent: Moment,
     stopping: Option<Moment>,
     draining: Option<Moment>,
-    at_terminal: bool,
+    /// Somebody may type Ctrl-C, and it means what people are told of it.
+    at_keyboard: bool,
+    interrupt_stops: bool,
+    /// Whoever reads the log sits there and is told how a drain goes on.
+    is_watched: bool,
     online: OnlinePolicy,
     /// The run before did not end by a stop.
     unclean: bool,
     /// An agent was started.
     started: bool,
-    /// The stop under way was asked for by Ctrl-C.
-    interrupted: bool,
+    keys: Keys,
+    progress: Progress,
     kill_asked: bool,
     explained: Explained,
     standing: Standing,
@@ -54,11 +64,14 @@ impl Story {
             agent: now,
             stopping: None,
             draining: None,
-            at_terminal: false,
+            at_keyboard: false,
+            interrupt_stops: true,
+            is_watched: false,
             online: OnlinePolicy::Always,
             unclean: false,
             started: false,
-            interrupted: false,
+            keys: Keys::default(),
+            progress: Progress::default(),
             kill_asked: false,
             explained: Explained::default(),
             standing: Standing::default(),
@@ -75,11 +88,28 @@ impl Story {
         self
     }
 
-    /// Somebody at a terminal reads it, who is told what another Ctrl-C would do.
+    /// Somebody at a terminal reads it as it is written, and is told how a drain goes on.
     #[must_use]
-    pub fn at_terminal(mut self, at_terminal: bool) -> Self {
-        self.at_terminal = at_terminal;
+    pub fn watched(mut self, is_watched: bool) -> Self {
+        self.is_watched = is_watched;
         self
+    }
+
+    /// Somebody at a keyboard may type Ctrl-C, and is told what another one would do.
+    #[must_use]
+    pub fn at_keyboard(mut self, at_keyboard: bool) -> Self {
+        self.at_keyboard = at_keyboard;
+        self
+    }
+
+    /// Whether Ctrl-C stops, as it does by default.
+    pub fn interrupt_stops(&mut self, interrupt_stops: bool) {
+        self.interrupt_stops = interrupt_stops;
+    }
+
+    /// Takes note of a time in which we were stopped.
+    pub fn was_away(&mut self, time: Span) {
+        self.standing.away(time);
     }
 
     /// The run before did not end by a stop.
@@ -149,7 +179,31 @@ impl Story {
         self.standing.words(now, status)
     }
 
+    /// The same for a person at the terminal, as long as something is awaited. `drains`: a stop would wait for builds.
+    #[must_use]
+    pub fn picture(&self, now: Moment, status: &Status<'_>, drains: bool) -> Option<Picture> {
+        let keys = (self.at_keyboard && self.interrupt_stops).then_some((self.keys, drains));
+        self.standing.picture(now, status, keys)
+    }
+
+    /// Logs how a drain goes on, for a person who does not see it otherwise.
+    pub fn tell_progress(&mut self, now: Moment, status: &Status<'_>) {
+        let (builds, _) = builds_of(status);
+        if !self.is_watched || status.phase != Phase::Draining || !self.progress.is_news(now, builds) {
+            return;
+        }
+        self.progress.told(now, builds);
+        self.progress_line(now, builds).log(&self.node);
+        self.be_read();
+    }
+
+    pub(super) fn progress_line(&self, now: Moment, builds: &[Build]) -> Line {
+        let hint = self.hint(self.keys.cuts(), CUTS);
+        info("drain_progress", format!("{}{hint}", self.standing.progress_words(now, builds)))
+    }
+
     pub(super) fn line(&mut self, now: Moment, note: &Note) -> Line {
+        self.keys.hear(note);
         match note {
             Note::SurvivorFound => warn(
                 "survivor_found",
@@ -232,6 +286,7 @@ impl Story {
             Note::AgentReconnected => info("agent_reconnected", "the controller reports the agent connected again"),
             Note::AgentExited { exit, asked, connected, .. } => {
                 let ran = span_words(now.since(self.agent));
+                let others = self.stopping.map_or("", |_| term_of_others_words(*exit));
                 let exit = exit_words(*exit);
                 if *asked {
                     return info("agent_exited", format!("the agent {exit}, as asked"));
@@ -241,7 +296,7 @@ impl Story {
                 } else {
                     ", never seen connected; its own output above may say why"
                 };
-                warn("agent_exited", format!("the agent {exit} after {ran}{never}"))
+                warn("agent_exited", format!("the agent {exit} after {ran}{never}{others}"))
             }
             // Why is said where it is said when it is tried again.
             Note::SpawnFailed(SpawnFailure::Unprepared) => debug(
@@ -312,7 +367,6 @@ impl Story {
             Note::Stopping { source, agent } => {
                 self.stopping = Some(now);
                 self.lifting = None;
-                self.interrupted = *source == StopSource::Interrupt;
                 let what = if *agent { "" } else { " (no agent runs)" };
                 let who = self.asked_by.take().unwrap_or_else(|| source_words(*source).to_owned());
                 info("stopping", format!("stopping{what}: {who}"))
@@ -358,16 +412,19 @@ impl Story {
             Note::MarkVanished => warn("mark_vanished", "the mark has vanished from the node; setting it again"),
             Note::MarkLost => warn("mark_lost", "the mark keeps vanishing; it is not set again"),
             Note::Draining { builds, left } => {
-                let hint = self.hint(self.draining.is_none(), "Ctrl-C again to cut it off");
+                let hint = self.hint(self.draining.is_none() && self.keys.cuts(), CUTS);
                 self.draining.get_or_insert(now);
+                self.progress.told(now, builds);
                 let left = left.map(|left| format!("up to {} ", span_words(left))).unwrap_or_default();
                 info("draining", format!("draining: waiting {left}for {}{hint}", builds_words(builds)))
             }
             Note::Drained => {
+                self.progress.over();
                 let took = self.draining.take().map_or(Span::ZERO, |since| now.since(since));
                 info("drained", format!("drained: no build runs any more, after {}", span_words(took)))
             }
             Note::DrainCut { builds, timeout } => {
+                self.progress.over();
                 let why = if *timeout { "the time for draining (--drain) is over" } else { "not waiting any longer" };
                 let text = if builds.is_empty() {
                     why.to_owned()
@@ -387,7 +444,8 @@ impl Story {
                 info("taken_back", "somebody lifted our mark on the controller: taken as a wish to take off")
             }
             Note::Terminating { grace } => {
-                info("terminating", format!("asking the agent to end (TERM); it has {}", span_words(*grace)))
+                let hint = self.hint(self.keys.kills(), "Ctrl-C once more kills it");
+                info("terminating", format!("asking the agent to end (TERM); it has {}{hint}", span_words(*grace)))
             }
             Note::Killing if self.kill_asked => warn("killing", "killing the agent"),
             Note::Killing => warn("killing", "the agent did not end in time; killing it"),
@@ -421,8 +479,8 @@ impl Story {
         let text = match effect {
             Effect::Already => match request {
                 Request::Stop(source) => {
-                    let at_keyboard = source == StopSource::Interrupt;
-                    format!("already stopping{}", self.hint(at_keyboard, "the third Ctrl-C kills the agent"))
+                    let kills = source == StopSource::Interrupt && self.keys.kills();
+                    format!("already stopping{}", self.hint(kills, "the third Ctrl-C kills the agent"))
                 }
                 _ => format!("{what}: is being done already"),
             },
@@ -460,7 +518,7 @@ impl Story {
 
     /// What a person at the terminal can do now.
     fn hint(&self, useful: bool, words: &str) -> String {
-        if useful && self.at_terminal && self.interrupted { format!(" ({words})") } else { String::new() }
+        if useful && self.at_keyboard && self.interrupt_stops { format!(" ({words})") } else { String::new() }
     }
 
     fn ending_line(&mut self, now: Moment, ending: &Ending, code: u8) -> Line {
@@ -483,7 +541,7 @@ impl Story {
                 let mark = if *confirmed { "" } else { ", and the mark is not confirmed" };
                 info("agent_ended", format!("ending with the agent{mark}; exit code {code}"))
             }
-            Ending::GaveUp => error("gave_up", format!("gave up; exit code {code}")),
+            Ending::GaveUp => error("gave_up", format!("gave up: {}; exit code {code}", self.standing.end_of_agent())),
             Ending::SpawnFailed(failure) => {
                 let words = spawn_failure_words(*failure);
                 error("spawn_failed", format!("the agent could not be started: {words}; exit code {code}"))

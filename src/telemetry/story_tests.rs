@@ -1,8 +1,8 @@
 //! What people read of a life.
 
 use agent_wrap_supervisor::{
-    Build, Effect, Exit, Generation, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request, Span,
-    StopSource,
+    Build, Effect, Ending, Exit, Generation, LiftMethod, Mark, MarkMethod, Moment, Note, OnlinePolicy, Owner, Request,
+    Span, StopSource,
 };
 
 use super::format::Level;
@@ -33,7 +33,7 @@ fn interrupted_drain() -> Vec<(u64, Note)> {
 
 #[test]
 fn at_a_terminal_it_says_what_another_interrupt_does() {
-    let mut story = Story::new("n", at(0)).at_terminal(true);
+    let mut story = Story::new("n", at(0)).at_keyboard(true);
     let texts = texts(&mut story, &interrupted_drain());
     assert_eq!(
         texts,
@@ -48,6 +48,32 @@ fn at_a_terminal_it_says_what_another_interrupt_does() {
             "killing the agent",
         ]
     );
+}
+
+#[test]
+fn a_person_who_has_cut_a_drain_is_told_of_the_next_key() {
+    let mut story = Story::new("n", at(0)).at_keyboard(true);
+    let mut notes = interrupted_drain();
+    let request = Request::Stop(StopSource::Interrupt);
+    notes.insert(3, (2_000, Note::RequestTaken { request, effect: Effect::DrainSkipped }));
+    let texts = texts(&mut story, &notes[..6]);
+    assert_eq!(texts[5], "asking the agent to end (TERM); it has 30 s (Ctrl-C once more kills it)");
+    // Who lets an interrupt mean something else is not told of it.
+    let mut story = Story::new("n", at(0)).at_keyboard(true);
+    story.interrupt_stops(false);
+    assert!(!self::texts(&mut story, &notes).iter().any(|text| text.contains("Ctrl-C again")));
+}
+
+#[test]
+fn a_drain_goes_on_in_lines_of_its_own() {
+    let mut story = Story::new("n", at(0)).at_keyboard(true);
+    for (millis, note) in &interrupted_drain()[..3] {
+        story.tell(at(*millis), note);
+    }
+    let builds = [Build { name: Some("app #7".to_owned()), progress: Some(60) }];
+    let line = story.progress_line(at(61_040), &builds);
+    let words = "draining: waiting up to 4m more for 1 build: app #7 (60%) (Ctrl-C again to cut it off)";
+    assert_eq!((line.event, line.text.as_str()), ("drain_progress", words));
 }
 
 #[test]
@@ -118,6 +144,36 @@ fn an_agent_that_never_connected_is_told_apart() {
         "the agent exited with code 3 after 6 ms, never seen connected; its own output above may say why"
     );
     assert_eq!(texts[2], "the agent exited with code 3 after 7 ms");
+}
+
+#[test]
+fn a_term_of_somebody_else_in_a_stop_is_told_apart() {
+    let generation = Generation(1);
+    let exited = |exit, asked| Note::AgentExited { generation, exit, asked, connected: true };
+    let term = || exited(Exit::Code(143), false);
+    let mut story = Story::new("n", at(0));
+    let stopping = Note::Stopping { source: StopSource::Terminate, agent: true };
+    let notes = [
+        (0, Note::AgentStarting { generation }),
+        (1, term()),
+        (2, stopping),
+        (3, term()),
+        (4, exited(Exit::Signal(15), false)),
+        (5, exited(Exit::Code(1), false)),
+        (6, exited(Exit::Code(143), true)),
+    ];
+    let texts = texts(&mut story, &notes);
+    let told: Vec<bool> = texts.iter().map(|text| text.contains("; somebody else has sent it a TERM: ")).collect();
+    assert_eq!(told, [false, false, false, true, true, false, false], "{texts:?}");
+}
+
+#[test]
+fn who_gives_up_says_how_the_agent_ended() {
+    let mut story = Story::new("n", at(0));
+    let exit = Exit::Code(7);
+    story.tell(at(0), &Note::AgentExited { generation: Generation(1), exit, asked: false, connected: false });
+    let words = story.end(at(1), &Ending::GaveUp, 71);
+    assert_eq!(words, "gave up: the agent exited with code 7; exit code 71");
 }
 
 #[test]

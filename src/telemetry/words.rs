@@ -4,6 +4,7 @@ use agent_wrap_supervisor::{
     Build, Exit, LiftMethod, MarkMethod, OfflineReason, Owner, Phase, Span, SpawnFailure, StopSource,
 };
 use nix::errno::Errno;
+use nix::libc;
 
 use crate::shortage::Shortage;
 
@@ -39,6 +40,17 @@ pub fn exit_words(exit: Exit) -> String {
         Exit::Code(code) => format!("exited with code {code}"),
         Exit::Signal(signal) => format!("was killed by {}", signal_name(signal)),
         Exit::Unknown => "ended".to_owned(),
+    }
+}
+
+/// Who may have ended an agent that we have not asked to end yet in a stop, if it looks like that.
+pub(super) fn term_of_others_words(exit: Exit) -> &'static str {
+    // 143 is what a JVM makes of it.
+    if matches!(exit, Exit::Code(143) | Exit::Signal(libc::SIGTERM)) {
+        "; somebody else has sent it a TERM: systemd does that to all of a unit that is masked or removed before it is \
+         stopped"
+    } else {
+        ""
     }
 }
 

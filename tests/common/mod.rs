@@ -1,6 +1,7 @@
 //! A wrapper under test: started, watched through its log, signalled, and never left behind.
 #![expect(dead_code, reason = "each test file uses its part of it")]
 
+pub mod emulator;
 pub mod runtime;
 pub mod screen;
 pub mod standalone;
@@ -10,7 +11,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -293,8 +294,9 @@ impl Drop for Wrap {
     }
 }
 
+/// The time, for patience only.
 #[expect(clippy::disallowed_methods, reason = "tests keep their own time, for their patience only")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
@@ -359,4 +361,10 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 #[expect(clippy::disallowed_methods, reason = "between two looks at something that cannot be waited for")]
 fn pause() {
     std::thread::sleep(Duration::from_millis(50));
+}
+
+/// A copy that everybody may execute. Made by another process: a child that this one forks meanwhile would hold the file
+/// open for writing, and what is open for writing cannot be executed.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    assert!(Command::new("cp").args([from.as_ref(), to.as_ref()]).status().expect("cp is there").success());
 }

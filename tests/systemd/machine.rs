@@ -12,7 +12,7 @@ use agent_wrap_testbed::spawner::{self, Process};
 use nix::unistd::Pid;
 
 use crate::common::standalone::children;
-use crate::common::{AGENT_WRAP, eventually};
+use crate::common::{AGENT_WRAP, eventually, is_alive};
 
 const SYSTEMD: &str = "/lib/systemd/systemd";
 
@@ -115,6 +115,11 @@ impl Machine {
         let machine = Self { unshare: Some(unshare), init: init.unwrap_or(pid), group };
         eventually("it has booted", || machine.command(&["systemctl", "is-active", "booted.target"]).status.success());
         Ok(machine)
+    }
+
+    /// Whether it is running.
+    pub fn is_up(&self) -> bool {
+        is_alive(self.init)
     }
 
     /// Has a command executed on it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::Test;
@@ -20,7 +21,9 @@ pub const TESTS: &[(&str, Test)] = &[
         "a_build_can_neither_read_the_credential_nor_speak_to_systemd",
         a_build_can_neither_read_the_credential_nor_speak_to_systemd,
     ),
+    ("an_encrypted_credential_is_as_good", an_encrypted_credential_is_as_good),
     ("the_journal_has_the_fields", the_journal_has_the_fields),
+    ("the_wrapper_is_protected_and_the_agent_is_not", the_wrapper_is_protected_and_the_agent_is_not),
     ("java_runs_within_the_bounds_of_the_unit", java_runs_within_the_bounds_of_the_unit),
 ];
 
@@ -83,6 +86,19 @@ fn a_build_can_neither_read_the_credential_nor_speak_to_systemd(machine: &Arc<Ma
     assert_eq!(String::from_utf8_lossy(&output.stdout), secret, "{output:?}");
 }
 
+fn an_encrypted_credential_is_as_good(machine: &Arc<Machine>) {
+    let service = Service::instance(machine, "sealed");
+    let (plain, sealed) = ("/etc/agent-wrap/sealed.token", "/etc/agent-wrap/sealed.cred");
+    machine.said(&["systemd-creds", "encrypt", "--with-key=host", "--name=agent-wrap.token", plain, sealed]);
+    fs::remove_file(machine.file(plain)).expect("it was there");
+    let (_, secret) = service.controller.credentials().expect("security is on");
+    let text = fs::read(machine.file(sealed)).expect("it is there");
+    assert!(!text.windows(secret.len()).any(|window| window == secret.as_bytes()));
+    service.drop_in(&format!("LoadCredential=\nLoadCredentialEncrypted=agent-wrap.token:{sealed}"));
+    service.start();
+    assert!(service.is_online(), "{}", service.log());
+}
+
 fn owner(pid: i32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
@@ -111,6 +127,20 @@ fn the_journal_has_the_fields(machine: &Arc<Machine>) {
     assert_eq!(field("terminating", "PHASE"), "terminating");
     // The agent speaks for itself.
     assert!(service.log().contains("INFO: Connected"), "{}", service.log());
+}
+
+fn the_wrapper_is_protected_and_the_agent_is_not(machine: &Arc<Machine>) {
+    let service = Service::instance(machine, "memory");
+    assert_eq!(service.show("OOMScoreAdjust"), "-500");
+    // To lower it takes a capability that not every machine of ours has, and then systemd leaves it.
+    service.drop_in("OOMScoreAdjust=200\nEnvironment=AGENT_WRAP_AGENT_OOM_SCORE_ADJ=700");
+    service.start();
+    let value = |pid| fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("it is there");
+    let main = service.main_process();
+    let is_agent = |child: &Pid| owner(child.as_raw()) == Some(9999);
+    let agent = children(main).into_iter().find(is_agent).expect("the agent is ci's");
+    assert_eq!((value(main), value(agent)), ("200\n".to_owned(), "700\n".to_owned()));
+    assert!(!service.log().contains("oom-score-adj"), "{}", service.log());
 }
 
 fn java_runs_within_the_bounds_of_the_unit(machine: &Arc<Machine>) {

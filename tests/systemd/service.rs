@@ -18,6 +18,8 @@ pub struct Service {
     pub unit: String,
     /// The node, and the name of the settings file.
     pub name: String,
+    /// The name of the token's file.
+    token: String,
     pub controller: Simulated,
 }
 
@@ -35,14 +37,25 @@ impl Service {
     fn new(machine: &Arc<Machine>, name: &str, unit: &str, token: &str) -> Self {
         let controller = Simulated::start(Options::jenkins("2.578")).expect("a controller");
         controller.create_node(name, 1).expect("the node is created");
-        let service = Self { machine: Arc::clone(machine), unit: unit.to_owned(), name: name.to_owned(), controller };
-        let (_, secret) = service.controller.credentials().expect("security is on");
-        let file = machine.file(&format!("/etc/agent-wrap/{token}"));
+        let (unit, name, token) = (unit.to_owned(), name.to_owned(), token.to_owned());
+        let service = Self { machine: Arc::clone(machine), unit, name, token, controller };
+        service.install();
+        service
+    }
+
+    fn install(&self) {
+        let (_, secret) = self.controller.credentials().expect("security is on");
+        let file = self.machine.file(&format!("/etc/agent-wrap/{}", self.token));
         fs::write(&file, secret).expect("the token is written");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode is set");
-        service.settings("");
-        service.be_remembered();
-        service
+        self.settings("");
+        self.be_remembered();
+    }
+
+    /// The same node and controller on another machine; the service is installed there and not started.
+    pub fn move_to(&mut self, machine: &Arc<Machine>) {
+        self.machine = Arc::clone(machine);
+        self.install();
     }
 
     /// Writes the settings: what is needed, and these lines.

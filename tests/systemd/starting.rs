@@ -1,5 +1,6 @@
 //! Starts: when they are over, and what is said of those that fail.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use agent_wrap_testbed::simulated::{Account, Permission};
@@ -17,6 +18,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("an_agent_that_keeps_failing_ends_the_start", an_agent_that_keeps_failing_ends_the_start),
     ("what_only_this_machine_can_mend_leaves_the_unit_failed", what_only_this_machine_can_mend_leaves_the_unit_failed),
     ("what_the_controller_can_mend_is_tried_again", what_the_controller_can_mend_is_tried_again),
+    ("a_token_elsewhere_needs_no_credential", a_token_elsewhere_needs_no_credential),
     ("the_literal_unit_needs_but_a_settings_file", the_literal_unit_needs_but_a_settings_file),
 ];
 
@@ -84,6 +86,7 @@ fn what_only_this_machine_can_mend_leaves_the_unit_failed(machine: &Arc<Machine>
     const FAULTS: &[Fault] = &[
         ("usage", "ExecStart=\nExecStart=/usr/bin/agent-wrap --drian=5m java -jar agent.jar", "", 64, "--drian"),
         ("settings", "", "drian = \"5m\"", 78, "drian: there is no such setting; is drain meant?"),
+        ("token", "", "", 78, "the user admin is given, but no token. Looked for in: "),
         ("user", "", "", 78, "nobody-of-that-name"),
         ("missing", "ExecStart=\nExecStart=/usr/bin/agent-wrap jawa -jar agent.jar", "", 127, "jawa"),
         ("script", "ExecStart=\nExecStart=/usr/bin/agent-wrap /etc/passwd", "", 126, "/etc/passwd"),
@@ -93,6 +96,8 @@ fn what_only_this_machine_can_mend_leaves_the_unit_failed(machine: &Arc<Machine>
         service.settings(settings);
         if *name == "user" {
             service.drop_in("Environment=AGENT_WRAP_AGENT_USER=nobody-of-that-name");
+        } else if *name == "token" {
+            std::fs::remove_file(machine.file("/etc/agent-wrap/token.token")).expect("it is there");
         } else {
             service.drop_in(unit);
         }
@@ -139,6 +144,18 @@ fn what_the_controller_can_mend_is_tried_again(machine: &Arc<Machine>) {
     }
     unknown.await_value("ActiveState", "active");
     assert!(unknown.is_online());
+}
+
+fn a_token_elsewhere_needs_no_credential(machine: &Arc<Machine>) {
+    let service = Service::instance(machine, "elsewhere");
+    let (given, other) = ("/etc/agent-wrap/elsewhere.token", "/var/ci/rotated");
+    machine.said(&["mv", given, other]);
+    // Whoever rotates it is another user, and the agent's home is closed.
+    std::os::unix::fs::chown(machine.file(other), Some(12345), None).expect("it is given away");
+    std::fs::set_permissions(machine.file("/var/ci"), std::fs::Permissions::from_mode(0o700)).expect("it is closed");
+    service.settings(&format!("token-file = {other:?}"));
+    service.start();
+    assert!(service.is_online(), "{}", service.log());
 }
 
 fn the_literal_unit_needs_but_a_settings_file(machine: &Arc<Machine>) {

@@ -18,6 +18,8 @@ pub const TESTS: &[(&str, Test)] = &[
     ("a_stop_that_nobody_asked_systemd_for", a_stop_that_nobody_asked_systemd_for),
     ("a_drain_that_is_frozen_ends", a_drain_that_is_frozen_ends),
     ("a_drain_survives_a_daemon_reload", a_drain_survives_a_daemon_reload),
+    ("a_restart_drains_first", a_restart_drains_first),
+    ("a_reboot_waits_for_a_build_and_the_node_comes_back", a_reboot_waits_for_a_build_and_the_node_comes_back),
     ("a_stop_without_the_controller_is_no_failure", a_stop_without_the_controller_is_no_failure),
 ];
 
@@ -71,7 +73,7 @@ fn drains_beyond_its_time(service: &Service) {
 /// TERM from somebody else: the stop is announced, and systemd waits for it as for one of its own.
 fn a_stop_that_nobody_asked_systemd_for(machine: &Arc<Machine>) {
     let service = Service::instance(machine, "termed");
-    service.drop_in("TimeoutStopSec=5s\nRestart=no");
+    service.drop_in("TimeoutStopSec=5s");
     service.start();
     let folder = tempfile::tempdir().expect("a folder");
     let (build, gate) = building(&service, &folder);
@@ -132,5 +134,43 @@ fn a_drain_survives_a_daemon_reload(machine: &Arc<Machine>) {
     assert_eq!(service.show("SubState"), "stop-sigterm", "{}", service.log());
     fs::write(&gate, "").expect("written");
     service.await_value("ActiveState", "inactive");
+    assert_eq!(service.controller.build(&build).expect("a build"), BuildState::Finished("SUCCESS".to_owned()));
+}
+
+fn a_reboot_waits_for_a_build_and_the_node_comes_back(machine: &Arc<Machine>) {
+    let mut service = Service::single(machine);
+    service.start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (build, gate) = building(&service, &folder);
+    machine.said(&["systemctl", "reboot"]);
+    service.await_that("StatusText", |words| words.starts_with("draining: 1 build, "));
+    let looks = || service.controller.requests_for(Operation::ReadNode).len();
+    let before = looks();
+    eventually("it goes on draining", || looks() > before + 2);
+    assert!(machine.is_up() && service.controller.node(&service.name).expect("a node").marked);
+    assert_eq!(service.controller.build(&build).expect("a build"), BuildState::Running);
+    fs::write(&gate, "").expect("written");
+    eventually("it is down", || !machine.is_up());
+    assert_eq!(service.controller.build(&build).expect("a build"), BuildState::Finished("SUCCESS".to_owned()));
+    assert!(service.controller.node(&service.name).expect("a node").marked);
+    // Whatever the machine has kept of itself: the mark is known for ours by its reason.
+    service.move_to(&Arc::new(Machine::boot().expect("it boots again")));
+    service.start();
+    assert!(service.is_online(), "{:?}\n{}", service.controller.node(&service.name), service.log());
+}
+
+fn a_restart_drains_first(machine: &Arc<Machine>) {
+    let service = Service::instance(machine, "restarts");
+    service.start();
+    let main = service.main_process();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (build, gate) = building(&service, &folder);
+    service.begin("restart");
+    service.await_that("StatusText", |words| words.starts_with("draining: 1 build, "));
+    assert_eq!(service.main_process(), main);
+    fs::write(&gate, "").expect("written");
+    eventually("the other one is connected", || {
+        service.show("SubState") == "running" && service.main_process() != main && service.is_online()
+    });
     assert_eq!(service.controller.build(&build).expect("a build"), BuildState::Finished("SUCCESS".to_owned()));
 }

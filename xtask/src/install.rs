@@ -131,6 +131,12 @@ const PACKAGES: &[Package] = &[
         is_there: || skip::need_program("openssl"),
         reason: "makes certificates for a proxy that speaks TLS",
     },
+    Package {
+        name: "openssh-server",
+        users: &[User::Test],
+        is_there: || skip::need_program("sshd"),
+        reason: "a terminal on the other side, and a connection that is lost",
+    },
 ];
 
 /// Installs what `user` needs and is missing. What cannot be installed is said; what needs it says so then.

@@ -55,6 +55,9 @@ pub enum NotReady {
         /// What is wrong with it.
         error: FileError,
     },
+    /// The same, because of its mode or of a directory's on the way.
+    #[error("the agent has to read a file that its command names, and cannot: {0}")]
+    Unreadable(Unresolved),
     /// The file by which it gets to the agent.
     #[error("the node's secret cannot be handed over to the agent: {0}")]
     SecretFile(#[from] SecretFileError),
@@ -65,7 +68,7 @@ impl NotReady {
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         match self {
-            Self::Command(_) | Self::MissingJar { .. } | Self::Unfit { .. } => false,
+            Self::Command(_) | Self::MissingJar { .. } | Self::Unfit { .. } | Self::Unreadable(_) => false,
             Self::NoPlace { error, .. } => Shortage::of_error(error).is_some(),
             Self::Secret { error, .. } => error.is_shortage(),
             Self::SecretFile(error) => error.is_shortage(),
@@ -101,6 +104,9 @@ impl Launch {
         }
         if let Some(path) = &plan.unfit {
             files::look_at(path).map_err(|error| NotReady::Unfit { path: path.clone(), error })?;
+        }
+        for path in &plan.reads {
+            process::check_readable(path, self.user.as_ref()).map_err(NotReady::Unreadable)?;
         }
         let read = |secret: &SecretSource, place| match secret.read() {
             Ok(_) => Ok(()),

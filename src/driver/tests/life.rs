@@ -12,12 +12,13 @@ use super::agent::{AgentPlan, Process, ProcessState};
 use super::controller::Controller;
 use super::manager::{Heard, Manager};
 use super::node::{Fate, Node};
+use super::paper::{Paper, Sheet};
 use super::partners::{Launch, Partners, Prepared, Signals, State};
 use super::process::{Machine, identity};
 use super::settings::{Aside, Reading, reloader, settings};
 use super::world::{Chaos, Happening, Preparation, RELOAD, RESTART, STOP_NOW, Shared, World};
 use crate::clock::Clock;
-use crate::driver::{Announcer, Answers, Driver, Reasons, Shells, Turn};
+use crate::driver::{Announcer, Answers, Display, Driver, Reasons, Shells, Turn};
 use crate::signals::{Setting, SignalTable, Terminal, Verb};
 use crate::state::Record;
 use crate::systemd::Notifier;
@@ -42,6 +43,8 @@ pub struct Life {
     pub manager: Option<Option<Span>>,
     /// It has no room for so many datagrams at first.
     pub manager_full: u32,
+    /// There is a terminal, and whether the agent writes to it.
+    pub paper: Option<Sheet>,
 }
 
 /// What has come of it.
@@ -114,6 +117,7 @@ impl Life {
                 State = State,
                 Beside = Aside,
                 Manager = Manager,
+                Screen = Paper,
             >,
     {
         let clock = Clock::start();
@@ -146,6 +150,7 @@ impl Life {
             world.chaos = self.chaos;
             world.at_points = self.at_points;
             world.tracing = self.tracing;
+            world.sheet = self.paper.clone().unwrap_or_default();
             world.books.begin(record.clone());
             for (at, happening) in self.happenings {
                 world.after(at, move |world| world.happens(&happening));
@@ -159,7 +164,7 @@ impl Life {
         let settings = settings(&policy);
         let driver = Driver {
             clock,
-            story: Story::new("n", clock.now()).at_terminal(policy.terminal),
+            story: Story::new("n", clock.now()).at_keyboard(policy.terminal),
             terminal: Terminal::pretended(true),
             signals: Signals(shared.clone()),
             table: table(),
@@ -174,6 +179,7 @@ impl Life {
             settings,
             beside: Arc::new(Aside(shared.clone())),
             announcer,
+            display: self.paper.map(|_| Display::new(Paper(shared.clone()))),
         };
         let (turn, answered) = Turn::new(driver, policy);
         shared.lock().answers = Some(turn.answers.clone());

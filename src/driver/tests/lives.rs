@@ -11,6 +11,7 @@ use nix::libc;
 use super::agent::AgentPlan;
 use super::controller::{Controller, mark_of};
 use super::life::{Life, Lived, SIGNALS};
+use super::paper::Sheet;
 use super::partners::no_secret;
 use super::random::Random;
 use super::world::{Chaos, Happening, STOP_NOW};
@@ -106,7 +107,9 @@ fn stop(random: &mut Random) -> Happening {
 fn life(seed: u64, tracing: bool) -> Life {
     let mut random = Random::new(seed);
     let policy = policy(&mut random);
-    let mut life = Life { controller: controller(&mut random), tracing, ..Life::new(policy) };
+    let sheet = Sheet { agent_writes: seed.is_multiple_of(2), ..Sheet::default() };
+    let paper = Some(sheet).filter(|_| !seed.is_multiple_of(3));
+    let mut life = Life { controller: controller(&mut random), tracing, paper, ..Life::new(policy) };
     life.survivor = random.percent(10).then(|| AgentPlan::random(&mut random));
     let stop_at = random.span(Span::seconds(300));
     if random.percent(10) {

@@ -10,6 +10,7 @@ use nix::libc;
 
 use super::manager::Manager;
 use super::node::Node;
+use super::paper::Paper;
 use super::process::Machine;
 use super::settings::Aside;
 use super::world::Shared;
@@ -30,6 +31,7 @@ impl Shells for Partners {
     type State = State;
     type Beside = Aside;
     type Manager = Manager;
+    type Screen = Paper;
 }
 
 pub struct Signals(pub Shared);
@@ -60,6 +62,7 @@ impl OwnSignals for Signals {
 
     fn stop_self(&mut self) -> io::Result<()> {
         let mut world = self.0.lock();
+        world.check_sheet_is_empty("a shell");
         world.point(format_args!("STOP self"));
         let away = world.suspensions.pop_front().unwrap_or(Span::seconds(30));
         world.jump(away);

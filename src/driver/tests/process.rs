@@ -26,6 +26,9 @@ pub fn identity(generation: Generation) -> AgentIdentity {
 impl Agents<Prepared> for Machine {
     fn spawn(&mut self, generation: Generation, launched: &Prepared) {
         let mut world = self.0.lock();
+        if world.sheet.agent_writes {
+            world.check_sheet_is_empty("an agent");
+        }
         world.point(format_args!("FORK {}", generation.0));
         world.check_fork(generation, launched);
         let plan = world.next_plan();

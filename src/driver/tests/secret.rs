@@ -31,6 +31,7 @@ impl Shells for WithFiles {
     type State = State;
     type Beside = AtOnce;
     type Manager = Manager;
+    type Screen = super::paper::Paper;
 }
 
 /// A machine on which the first fork fails; with the second agent's start comes a stop.
@@ -124,6 +125,7 @@ fn the_secret_of_the_next_agent_is_there_when_it_starts() {
             settings: driver.settings,
             beside: Arc::new(AtOnce),
             announcer: driver.announcer,
+            display: driver.display,
         };
         let ended = crate::driver::run(driver, policy).await;
         assert_eq!(ended.ending, Ending::Stopped { killed: false, confirmed: true });

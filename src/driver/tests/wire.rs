@@ -32,6 +32,7 @@ impl Shells for Wired {
     type State = State;
     type Beside = Aside;
     type Manager = Manager;
+    type Screen = super::paper::Paper;
 }
 
 /// The real client; a stop comes with one of the polls of what it does.

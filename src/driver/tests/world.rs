@@ -13,6 +13,7 @@ use super::books::Books;
 use super::controller::{Controller, mark_of};
 use super::manager::Heard;
 use super::node::{Fate, Open, unavailable};
+use super::paper::Sheet;
 use super::partners::{Lack, Launch, Prepared};
 use super::random::Random;
 use super::settings::Reading;
@@ -102,6 +103,7 @@ pub struct World {
     pub at_points: BTreeMap<u64, Happening>,
     pub books: Books,
     pub manager: Heard,
+    pub sheet: Sheet,
     pub tracing: bool,
     pub trace: Vec<String>,
     pub violation: Option<String>,
@@ -151,6 +153,7 @@ impl World {
             at_points: BTreeMap::new(),
             books: Books::default(),
             manager: Heard::default(),
+            sheet: Sheet::default(),
             tracing: false,
             trace: Vec::new(),
             violation: None,

@@ -47,6 +47,9 @@ pub struct Book {
     pub generations: u8,
     /// Reads of the first agent as connected and its node as left alone, up to two.
     connected_looks: u8,
+    /// For so long yet, from when the first agent is there, a look may show the channel of one before it: no read tells
+    /// them apart, and an agent that is shut out ends before that.
+    old_channel: Span,
     /// The mark has changed since the last read that was answered was carried out.
     touched: bool,
     /// The same since the read under way was carried out.
@@ -82,7 +85,10 @@ impl Book {
         self.stop_left.get_or_insert(policy.longest_stop());
     }
 
-    pub fn elapse(&mut self, span: Span) {
+    pub fn elapse(&mut self, span: Span, agent_runs: bool) {
+        if agent_runs {
+            self.old_channel = self.old_channel.less(span);
+        }
         if let Some((_, age)) = &mut self.errand {
             *age = age.plus(span);
         }
@@ -142,9 +148,14 @@ impl<K: Keeper> World<K> {
             self.book.lift_open = false;
             self.book.lift_lost = false;
         }
+        if self.book.generations == 0 && view.connected == Some(true) {
+            self.book.old_channel = self.policy.0.backoff.quick;
+        } else if self.book.generations == 0 || view.connected == Some(false) {
+            self.book.old_channel = Span::ZERO;
+        }
         let first = self.book.generations <= 1 && self.process.is_some();
         let settled = view.connected == Some(true) && !Book::may_lift(view.mark.as_ref(), &self.policy.0, true);
-        if first && settled {
+        if first && settled && self.book.old_channel.is_zero() {
             self.book.connected_looks = (self.book.connected_looks + 1).min(2);
         }
         self.book.seen_since_errand |= self.book.errand.is_some();
@@ -206,6 +217,9 @@ impl<K: Keeper> World<K> {
         }
         let first = self.book.generations == 0;
         self.book.generations += 1;
+        if !first {
+            self.book.old_channel = Span::ZERO;
+        }
         let landed = !self.keeper.wants_online();
         let Some(node) = &self.policy.0.node else { return };
         let anyway = std::mem::take(&mut self.book.start_anyway) && node.if_refused == IfRefused::Start;

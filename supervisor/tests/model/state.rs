@@ -219,7 +219,8 @@ impl<K: Keeper> World<K> {
         if let Some(counting) = &mut self.counting {
             counting.slow = true;
         }
-        self.book.elapse(span);
+        let agent_runs = self.running().is_some();
+        self.book.elapse(span, agent_runs);
         // What is not due yet may be told of the time: it makes no difference but to how many states look different.
         if self.keeper.next_deadline().is_none_or(|moment| moment > self.now.0) {
             self.fire();

@@ -17,6 +17,8 @@ pub(crate) struct Build {
     gate: PathBuf,
     pub(crate) stage: Stage,
     started: u64,
+    /// How far it is, in percent; -1 where the controller cannot tell.
+    progress: i8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +44,22 @@ impl World {
     /// Queues a build for this node; it is over with SUCCESS once `gate` exists.
     pub fn start_build(&mut self, node: &str, gate: PathBuf) -> BuildHandle {
         let job = format!("build-{}", self.builds.len() + 1);
-        self.builds.push(Build { job: job.clone(), node: node.to_owned(), gate, stage: Stage::Queued, started: 0 });
+        self.builds.push(Build {
+            job: job.clone(),
+            node: node.to_owned(),
+            gate,
+            stage: Stage::Queued,
+            started: 0,
+            progress: -1,
+        });
         BuildHandle { job, number: 1 }
+    }
+
+    /// Says how far the builds on this node are, in percent.
+    pub fn set_progress(&mut self, node: &str, percent: i8) {
+        for build in self.builds.iter_mut().filter(|build| build.node == node) {
+            build.progress = percent;
+        }
     }
 
     /// How a build stands; `None` when there is no such build.
@@ -133,7 +149,7 @@ impl World {
                     "estimatedDuration": -1,
                     "building": true,
                 });
-                json!({"currentExecutable": may_see.then_some(executable), "idle": false, "progress": -1})
+                json!({"currentExecutable": may_see.then_some(executable), "idle": false, "progress": build.progress})
             })
             .collect();
         while u32::try_from(all.len()).is_ok_and(|count| count < executors) {

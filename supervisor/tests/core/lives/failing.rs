@@ -1,5 +1,6 @@
 use agent_wrap_supervisor::{
-    Backoff, Ending, Exit, FailureKind, Generation, IfRefused, Policy, RestartMode, Span, SpawnFailure,
+    Backoff, Ending, Exit, FailureKind, Generation, IfRefused, OfflinePolicy, Phase, Policy, Request, RestartMode,
+    Span, SpawnFailure,
 };
 use insta::assert_snapshot;
 
@@ -418,4 +419,39 @@ fn refusals_before_something_was_found_that_an_agent_has_left_are_forgotten() {
     world.plans.push_back(unprepared(FailureKind::Forbidden));
     world.run(Span::seconds(60));
     assert!(world.core.status().connected, "{}", world.honest_story());
+}
+
+#[test]
+fn an_agent_that_is_started_although_we_are_refused_is_given_up_like_any_other() {
+    let mut policy = limited(2);
+    policy.node.as_mut().unwrap().if_refused = IfRefused::Start;
+    let mut world = World::new(policy);
+    world.controller.refuses_reads = Some(FailureKind::Forbidden);
+    world.plans.extend(vec![failing(Span(100), 1); 4]);
+    world.run_to_the_end();
+    assert_eq!((world.ending.clone(), world.generations), (Some(Ending::GaveUp), 2), "{}", world.honest_story());
+}
+
+#[test]
+fn the_slow_pace_marks_nothing_where_a_stop_would_not() {
+    let backoff = Backoff { slow_after: 1, ..Backoff::default() };
+    let policy = Policy { backoff, ..node(|node| node.offline = OfflinePolicy::Never) };
+    let mut world = World::new(policy);
+    world.plans.push_back(failing(Span(100), 1));
+    world.run(Span::seconds(100));
+    assert_eq!(world.core.status().phase, Phase::BackingOff, "{}", world.story());
+    assert!(world.controller.mark.is_none(), "{}", world.story());
+}
+
+#[test]
+fn the_slow_pace_leaves_a_landing_its_reason() {
+    let backoff = Backoff { slow_after: 1, ..Backoff::default() };
+    let mut world = running(Policy { backoff, ..Policy::default() }, Controller::default());
+    world.ask(Request::Land);
+    world.run(Span::seconds(3));
+    world.trace.clear();
+    world.happens(Happening::Ends(Generation(1), Exit::Code(1)));
+    world.run(Span::seconds(3));
+    let story = world.honest_story();
+    assert!(story.contains("Slowing") && !story.contains("MARK") && !story.contains("READ"), "{story}");
 }

@@ -3,7 +3,7 @@ use agent_wrap_supervisor::{
 };
 use insta::assert_snapshot;
 
-use super::{TERM, end, node, running};
+use super::{INT, TERM, end, node, running};
 use crate::world::controller::{Controller, mark_of};
 use crate::world::{Fate, Happening, World};
 
@@ -564,4 +564,91 @@ fn taking_off_at_the_slow_pace_tries_again_at_once() {
     13.610 Running | (NextLook): READ 15
     13.630 Running | read 15 says free
     "#);
+}
+
+#[test]
+fn taking_off_an_agent_that_is_ended_for_its_restart_is_too_late_unless_it_was_landed() {
+    for landed in [false, true] {
+        let mut world = running(Policy::default(), Controller::default());
+        world.process.as_mut().unwrap().plan.term_takes = Some(Span::seconds(20));
+        if landed {
+            world.ask(Request::Land);
+            world.run(Span::seconds(3));
+        }
+        world.ask(Request::Restart);
+        world.run_until(|world| world.core.status().phase == Phase::Terminating);
+        world.ask(Request::TakeOff);
+        let effect = if landed { "\"Done\"" } else { "\"TooLate\"" };
+        let last = world.trace.last().unwrap().clone();
+        assert!(last.contains("asked for TakeOff") && last.contains(effect), "{}", world.story());
+        world.run(Span::seconds(30));
+        assert!(world.controller.mark.is_none() && world.core.status().connected, "{}", world.story());
+    }
+}
+
+#[test]
+fn taking_off_while_the_next_agent_is_being_started_lifts_the_mark() {
+    for phase in [Phase::BackingOff, Phase::Enabling, Phase::Starting] {
+        let mut world = running(Policy::default(), Controller::default());
+        world.ask(Request::Land);
+        world.run(Span::seconds(3));
+        world.happens(Happening::Ends(Generation(1), Exit::Code(1)));
+        world.run_until(|world| world.core.status().phase == phase);
+        world.ask(Request::TakeOff);
+        world.run(Span::seconds(20));
+        assert!(world.controller.mark.is_none() && world.core.status().connected, "{phase:?}\n{}", world.story());
+    }
+}
+
+#[test]
+fn a_reload_keeps_what_was_found_at_the_start() {
+    let found = || Policy { terminal: true, seed: 7, ..Policy::default() };
+    let life = |changed: Policy| {
+        let mut world = running(found(), Controller::default());
+        world.happens(Happening::Reload(Box::new(changed)));
+        world.happens(Happening::BuildBegins);
+        world.ask(INT);
+        world.run(Span::seconds(1));
+        world.ask(INT);
+        end(world)
+    };
+    let story = life(Policy::default());
+    assert!(story.contains("\"DrainSkipped\""), "it is a terminal: {story}");
+    let looks = |changed: Policy| {
+        let mut world = running(found(), Controller::default());
+        world.happens(Happening::Reload(Box::new(changed)));
+        world.run(Span::seconds(300));
+        world.honest_story()
+    };
+    assert_eq!(looks(Policy::default()), looks(found()), "the seed decides when it looks");
+    assert_ne!(looks(found()), {
+        let mut world = running(Policy { seed: 8, ..found() }, Controller::default());
+        world.happens(Happening::Reload(Box::default()));
+        world.run(Span::seconds(300));
+        world.honest_story()
+    });
+}
+
+#[test]
+fn another_start_timeout_is_of_no_matter_once_the_agent_was_started() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.happens(Happening::Reload(Box::new(node(|node| node.start_timeout = Span::seconds(20)))));
+    world.happens(Happening::GoesDown);
+    world.happens(Happening::Ends(Generation(1), Exit::Code(1)));
+    world.run(Span::seconds(100));
+    assert_eq!((world.ending.clone(), world.core.status().phase), (None, Phase::Enabling), "{}", world.story());
+}
+
+#[test]
+fn an_agent_that_ends_while_the_node_is_marked_is_not_waited_for() {
+    for (request, phase) in [(Request::Land, Phase::BackingOff), (Request::Restart, Phase::Enabling)] {
+        let mut world = running(Policy::default(), Controller::default());
+        world.ask(request);
+        assert_eq!(world.core.status().phase, Phase::Marking);
+        world.happens(Happening::Ends(Generation(1), Exit::Code(1)));
+        assert_eq!(world.core.status().phase, phase, "{request:?}\n{}", world.story());
+        world.run(Span::seconds(20));
+        assert_eq!(world.controller.mark.is_some(), request == Request::Land, "{}", world.story());
+        assert!(world.core.status().connected, "{}", world.story());
+    }
 }

@@ -1,4 +1,4 @@
-use agent_wrap_supervisor::{OfflinePolicy, Owner, Phase, Policy, Request, Span, SpawnFailure};
+use agent_wrap_supervisor::{FailureKind, OfflinePolicy, Owner, Phase, Policy, Request, Span, SpawnFailure};
 use insta::assert_snapshot;
 
 use super::{INT, TERM, end, hudson, marked, node, running};
@@ -628,4 +628,38 @@ fn what_survives_kill_is_told_and_not_waited_for() {
     world.ask(TERM);
     let story = end(world);
     assert!(story.contains("LeftoversRemain { alive: 2 }") && story.contains("FINISH Stopped"), "{story}");
+}
+
+/// Seldom enough for whoever is restarting the controller, often enough to see the build's end.
+#[test]
+fn a_drain_asks_a_controller_that_is_away_at_a_pace_that_slows_to_five_seconds() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.happens(Happening::BuildBegins);
+    world.ask(TERM);
+    world.run(Span::seconds(5));
+    world.controller.refuses_reads = Some(FailureKind::Unavailable);
+    world.trace.clear();
+    world.run(Span::seconds(40));
+    let story = world.honest_story();
+    let tried = story.lines().filter(|line| line.contains("(RetryRequest): READ"));
+    let seconds = tried.map(|line| line.trim_start().split('.').next().unwrap().parse().unwrap());
+    let seconds: Vec<u64> = seconds.collect();
+    let pauses: Vec<u64> = seconds.windows(2).map(|pair| pair[1] - pair[0]).take(5).collect();
+    assert_eq!(pauses, [2, 4, 5, 5, 5], "{story}");
+}
+
+/// A scheduler sends two signals, of either kind and at a terminal too.
+#[test]
+fn only_an_interrupt_from_a_terminal_counts() {
+    for (terminal, again) in [(true, TERM), (false, INT)] {
+        let mut world = running(Policy { terminal, ..Policy::default() }, Controller::default());
+        world.happens(Happening::BuildBegins);
+        world.ask(INT);
+        for _ in 0..3 {
+            world.run(Span::seconds(1));
+            world.ask(again);
+            assert!(world.story().lines().last().unwrap().ends_with(": \"Already\""), "{}", world.story());
+        }
+        assert_eq!(world.core.status().phase, Phase::Draining, "{}", world.story());
+    }
 }

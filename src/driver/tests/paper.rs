@@ -1,0 +1,64 @@
+//! A terminal that keeps what it is shown, and looks after whose it is.
+
+use agent_wrap_supervisor::Moment;
+
+use super::agent::ProcessState;
+use super::world::{Shared, World};
+use crate::driver::Show;
+
+/// The partner in the terminal's place.
+pub struct Paper(pub Shared);
+
+/// What it shows and has shown.
+#[derive(Clone, Default)]
+pub struct Sheet {
+    /// The agent writes there too.
+    pub agent_writes: bool,
+    pub line: Option<String>,
+    pub all: Vec<(Moment, Option<String>)>,
+}
+
+impl Show for Paper {
+    fn is_free(&self, agent: Option<u32>) -> bool {
+        let world = self.0.lock();
+        agent.is_none() || !world.sheet.agent_writes
+    }
+
+    fn show(&self, words: Option<&str>) {
+        self.0.lock().shows(words);
+    }
+
+    fn erase(&self) {
+        self.0.lock().shows(None);
+    }
+}
+
+impl World {
+    fn shows(&mut self, words: Option<&str>) {
+        let lives = self.process.as_ref().is_some_and(|process| {
+            matches!(process.state, ProcessState::Spawning | ProcessState::Alive) && process.generation.0 > 0
+        });
+        if words.is_some() && lives && self.sheet.agent_writes {
+            self.violated("a line is shown where the agent writes");
+        }
+        if self.sheet.line.as_deref() != words {
+            self.note(&format!("SHOW {words:?}"));
+            self.sheet.line = words.map(str::to_owned);
+            self.sheet.all.push((self.clock.now(), self.sheet.line.clone()));
+        }
+    }
+
+    /// Somebody else comes to the terminal.
+    pub fn check_sheet_is_empty(&mut self, who: &str) {
+        if self.sheet.line.is_some() {
+            self.violated(&format!("a line is shown when {who} comes to the terminal"));
+        }
+    }
+}
+
+impl Sheet {
+    /// All that was shown, without the times when nothing was.
+    pub fn lines(&self) -> Vec<&str> {
+        self.all.iter().filter_map(|(_, line)| line.as_deref()).collect()
+    }
+}

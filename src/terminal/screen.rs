@@ -1,0 +1,69 @@
+//! The line at the bottom of stderr.
+
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
+
+use nix::libc;
+use nix::sys::stat::{fstat, stat};
+
+use super::is_ours;
+use crate::telemetry::BottomLine;
+
+/// A terminal that our log is written to.
+pub struct Screen {
+    line: BottomLine,
+    /// The terminal's number, by which it is known among the streams of others.
+    device: libc::dev_t,
+}
+
+impl Screen {
+    /// stderr, if it is a terminal that can do more than print one character after the other.
+    #[must_use]
+    pub fn of_stderr(line: BottomLine) -> Option<Self> {
+        let stderr = io::stderr();
+        let can_erase = has_cursor(std::env::var_os("TERM").as_deref());
+        let device = fstat(&stderr).ok()?.st_rdev;
+        (stderr.is_terminal() && can_erase).then_some(Self { line, device })
+    }
+
+    /// Whether nobody else writes there: we are in the foreground, and neither what this process says on its stdout nor
+    /// on its stderr comes to this terminal. What cannot be seen may.
+    #[must_use]
+    pub fn is_free(&self, agent: Option<u32>) -> bool {
+        // Under its own name, and under the one that each process has for its controlling terminal.
+        let here = [self.device, libc::makedev(5, 0)];
+        let is_elsewhere = |pid: u32, stream: i32| {
+            stat(format!("/proc/{pid}/fd/{stream}").as_str()).is_ok_and(|stat| !here.contains(&stat.st_rdev))
+        };
+        let outputs = [libc::STDOUT_FILENO, libc::STDERR_FILENO];
+        is_ours(io::stderr().as_fd())
+            && agent.is_none_or(|pid| outputs.into_iter().all(|stream| is_elsewhere(pid, stream)))
+    }
+
+    /// Shows these words, or nothing.
+    pub fn show(&self, words: Option<&str>) {
+        self.line.show(words);
+    }
+
+    /// Erases them and waits until that is done.
+    pub fn erase(&self) {
+        self.line.erase();
+    }
+}
+
+fn has_cursor(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_that_is_not_named_is_not_drawn_on() {
+        let has_cursor = |term: Option<&str>| has_cursor(term.map(OsStr::new));
+        assert!(has_cursor(Some("xterm-256color")) && has_cursor(Some("linux")));
+        assert!(!has_cursor(Some("dumb")) && !has_cursor(Some("")) && !has_cursor(None));
+    }
+}
