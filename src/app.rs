@@ -6,9 +6,11 @@ mod manager;
 mod parts;
 mod reload;
 mod start;
+mod stopper;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,9 @@ use tokio::sync::mpsc;
 use crate::beside::Beside;
 use crate::cli::{self, Cli};
 use crate::clock::Clock;
-use crate::config::{self, Loaded, LogFormat, LogLevel, Settings, Surroundings, shell_quote, translate_docker_agent};
+use crate::config::{
+    self, Loaded, LogFormat, LogLevel, SecretSource, Settings, Surroundings, shell_quote, translate_docker_agent,
+};
 use crate::controller::{self};
 use crate::driver::{self, Display, Driver, Ended, Launch, Program, Reasons};
 use crate::exit::ExitCode;
@@ -30,7 +34,7 @@ use crate::shortage::cause_of;
 use crate::signals::{EarlySignals, SignalTable};
 use crate::state::Record;
 use crate::systemd::NotASocket;
-use crate::telemetry::{self, Format, Logging, Story, span_words};
+use crate::telemetry::{self, Format, Logging, Story};
 use crate::terminal::Screen;
 
 pub use instead::become_program;
@@ -38,6 +42,7 @@ pub use instead::become_program;
 use manager::{Failed, Manager};
 use parts::vain_meanings;
 use start::{Overtaken, Patience, Prepared};
+use stopper::{Stopper, Traces};
 
 const NO_THREAD: &str = "cannot start a thread for reading files";
 const NO_READING: &str = "cannot read files in a thread";
@@ -261,7 +266,7 @@ fn live(
     };
     let Prepared { run, host, launch, state, previous, survivor, mut policy, controller } = prepared;
     policy.terminal = signals.terminal().is_present();
-    announce(settings, &policy);
+    announce(settings, &policy, stopper(policy.terminal, manager.is_some()));
     if builds_are_root(settings) {
         tracing::warn!(
             target: "agent_wrap",
@@ -340,44 +345,54 @@ fn live(
     Ok(code)
 }
 
-/// Whether builds can read the token without anybody having decided so.
+/// Whether builds can read the token without anybody having decided so. One in our environment takes a capability, which
+/// containers seldom have.
 fn builds_are_root(settings: &Settings) -> bool {
-    let has_token = settings.controller.as_ref().is_some_and(|controller| controller.credentials.is_some());
-    has_token && settings.agent_user.is_none() && nix::unistd::geteuid().is_root()
+    let credentials = settings.controller.as_ref().and_then(|controller| controller.credentials.as_ref());
+    let is_readable = credentials.is_some_and(|credentials| match credentials.token {
+        SecretSource::File(_) => true,
+        SecretSource::Literal(_) => process::sees_environments(),
+    });
+    is_readable && settings.agent_user.is_none() && nix::unistd::geteuid().is_root()
 }
 
 /// The first lines: what will be done, and how long a stop may take.
-fn announce(settings: &Settings, policy: &Policy) {
+fn announce(settings: &Settings, policy: &Policy, stopper: Stopper) {
     let version = env!("CARGO_PKG_VERSION");
     let command = shell_quote(&settings.command);
-    let longest = span_words(policy.longest_stop());
-    match &settings.controller {
-        Some(controller) => {
-            let node = controller.node.as_str();
-            tracing::info!(
-                target: "agent_wrap",
-                event = "start",
-                node,
-                "version {version} keeps node {} of {} and runs: {command}",
-                quoted(node),
-                controller.url
-            );
-            // At a terminal nobody but the person there stops it.
-            let others = if policy.terminal {
-                ""
-            } else {
-                "; unless told otherwise docker kills after 10 s, Kubernetes after 30 s, systemd after 90 s"
-            };
-            tracing::info!(
-                target: "agent_wrap",
-                event = "longest_stop",
-                node,
-                "a stop may take up to {longest}{others}"
-            );
-        }
-        None => {
-            tracing::info!(target: "agent_wrap", event = "start", "version {version} runs, without a controller: {command}");
-            tracing::info!(target: "agent_wrap", event = "longest_stop", "a stop may take up to {longest}");
-        }
+    let node = settings.controller.as_ref().map(|controller| controller.node.as_str());
+    match (&settings.controller, node) {
+        (Some(controller), Some(node)) => tracing::info!(
+            target: "agent_wrap",
+            event = "start",
+            node,
+            "version {version} keeps node {} of {} and runs: {command}",
+            quoted(node),
+            controller.url
+        ),
+        _ => tracing::info!(
+            target: "agent_wrap",
+            event = "start",
+            "version {version} runs, without a controller: {command}"
+        ),
     }
+    let words = stopper.words(policy);
+    if stopper.surely_kills(policy) {
+        tracing::warn!(target: "agent_wrap", event = "longest_stop", node, "{words}");
+    } else {
+        tracing::info!(target: "agent_wrap", event = "longest_stop", node, "{words}");
+    }
+}
+
+/// Who stops us, as far as it can be seen.
+fn stopper(terminal: bool, announced: bool) -> Stopper {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    Stopper::find(&Traces {
+        has: &|name| variable(name).is_some(),
+        is_podman: variable("container").is_some_and(|engine| engine == "podman"),
+        exists: &Path::exists,
+        terminal,
+        announced,
+        first: std::process::id() == 1,
+    })
 }

@@ -38,6 +38,22 @@ fn a_shell_has_the_terminal() {
 }
 
 #[test]
+fn the_agent_that_is_asked_what_it_is_answers_itself() {
+    let folder = folder();
+    let java = folder.path().join("java");
+    fs::write(&java, "#!/bin/sh\necho $$ $0 $*\nexit 5\n").expect("a script");
+    fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    let mut command = jenkins_agent("-version");
+    command.env("JENKINS_JAVA_BIN", &java).env("JENKINS_AGENT_FILE", "/a.jar").stdout(Stdio::piped());
+    let child = command.spawn().expect("it starts");
+    let pid = child.id();
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said, format!("{pid} {} -jar /a.jar -version\n", text(&java)));
+    assert_eq!(output.status.code(), Some(5));
+}
+
+#[test]
 fn without_a_controller_to_ask_the_agent_connects_all_the_same() {
     let folder = folder();
     let java = folder.path().join("java");

@@ -1,6 +1,6 @@
 //! A program that runs in our place and not under us.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -9,7 +9,8 @@ use crate::process;
 use crate::telemetry;
 
 /// Executes a program with our environment, streams and signals as they are. It returns only if that cannot be done.
-pub fn become_program(name: &OsStr) -> ExitCode {
+pub fn become_program(command: &[OsString]) -> ExitCode {
+    let Some((name, arguments)) = command.split_first() else { return ExitCode::Usage };
     let program = match process::resolve(name, std::env::var_os("PATH").as_deref()) {
         Ok(program) => program,
         Err(unresolved) => {
@@ -17,7 +18,7 @@ pub fn become_program(name: &OsStr) -> ExitCode {
             return if unresolved.is_not_found() { ExitCode::NotFound } else { ExitCode::NotExecutable };
         }
     };
-    let error = Command::new(&program).arg0(name).exec();
+    let error = Command::new(&program).arg0(name).args(arguments).exec();
     say(&format!("cannot execute {}: {error}", program.display()));
     ExitCode::NotExecutable
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Surroundings;
 use super::agent_command::{AgentCommand, lines_of};
+use super::script;
 
 /// Variables that stand for an option with a value.
 const OPTIONS: [(&str, &str); 5] = [
@@ -22,12 +23,18 @@ pub fn is_docker_agent(arguments: &[OsString]) -> bool {
     called.is_some_and(|name| name == "jenkins-agent" || name == "jenkins-slave")
 }
 
-/// The program that is to run in our place: the argument of `jenkins-agent` where there is one alone that is no option.
-/// That is how people look around in an image: `docker run -it IMAGE bash`.
+/// The command that is to run in our place: the argument of `jenkins-agent` where there is one alone that is no option,
+/// which is how people look around in an image (`docker run -it IMAGE bash`); and the agent itself where it is only asked
+/// what it is.
 #[must_use]
-pub fn instead_of_an_agent(arguments: &[OsString]) -> Option<&OsStr> {
+pub fn instead_of_an_agent(arguments: &[OsString], surroundings: &Surroundings) -> Option<Vec<OsString>> {
     match arguments {
-        [_, program] if is_docker_agent(arguments) && !program.as_encoded_bytes().starts_with(b"-") => Some(program),
+        _ if !is_docker_agent(arguments) => None,
+        [_, question] if question == "-help" || question == "-version" => {
+            let words = translate_docker_agent(arguments.to_vec(), surroundings).into_iter();
+            Some(words.skip_while(|word| word != "--").skip(1).collect())
+        }
+        [_, program] if !program.as_encoded_bytes().starts_with(b"-") => Some(vec![program.clone()]),
         _ => None,
     }
 }
@@ -42,14 +49,15 @@ pub fn translate_docker_agent(arguments: Vec<OsString>, surroundings: &Surroundi
     if !is_docker_agent(&arguments) {
         return arguments;
     }
-    let mut theirs = arguments.into_iter().skip(1).collect::<Vec<_>>();
+    let mut theirs = arguments.into_iter().skip(1).collect();
     let mut words: Vec<OsString> = vec!["agent-wrap".into(), "--".into(), java(surroundings)];
     words.extend(split(surroundings.variable("JENKINS_JAVA_OPTS").or_else(|| surroundings.variable("JAVA_OPTS"))));
     let jar = surroundings.variable("JENKINS_AGENT_FILE").unwrap_or(OsStr::new("/usr/share/jenkins/agent.jar"));
     words.extend(["-jar".into(), jar.to_owned()]);
-    words.extend(connection(&theirs, surroundings));
-    words.extend(split(surroundings.variable("REMOTING_OPTS")));
-    words.append(&mut theirs);
+    let mut remoting = quoted(surroundings.variable("REMOTING_OPTS"));
+    remoting.append(&mut theirs);
+    words.extend(connection(&remoting, surroundings));
+    words.append(&mut remoting);
     words
 }
 
@@ -61,7 +69,7 @@ fn java(surroundings: &Surroundings) -> OsString {
     }
 }
 
-/// The options that the environment asks for and the arguments do not have.
+/// The options that the environment asks for and neither the arguments nor `REMOTING_OPTS` have.
 fn connection(theirs: &[OsString], surroundings: &Surroundings) -> Vec<OsString> {
     let as_command: Vec<OsString> =
         [OsString::from("jenkins-agent")].into_iter().chain(theirs.iter().cloned()).collect();
@@ -89,20 +97,30 @@ fn connection(theirs: &[OsString], surroundings: &Surroundings) -> Vec<OsString>
     words
 }
 
+/// The words of a variable, each as it is between blanks.
 fn split(words: Option<&OsStr>) -> Vec<OsString> {
     let words = words.map(OsStr::to_string_lossy).unwrap_or_default();
     words.split_whitespace().map(OsString::from).collect()
+}
+
+/// The words of a variable as a shell reads them, so that one may have blanks in it; but nothing is expanded.
+fn quoted(words: Option<&OsStr>) -> Vec<OsString> {
+    let words = words.map(OsStr::to_string_lossy).unwrap_or_default();
+    script::commands(&words).concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn translated(arguments: &str, variables: &[(&str, &str)]) -> String {
+    fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
         let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        let surroundings = Surroundings { variables: variables.collect(), default_file: "/".into(), root: true };
+        Surroundings { variables: variables.collect(), default_file: "/".into(), root: true }
+    }
+
+    fn translated(arguments: &str, variables: &[(&str, &str)]) -> String {
         let arguments = arguments.split_whitespace().map(OsString::from).collect();
-        let words = translate_docker_agent(arguments, &surroundings);
+        let words = translate_docker_agent(arguments, &surroundings(variables));
         words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
@@ -154,13 +172,43 @@ mod tests {
     }
 
     #[test]
+    fn what_remoting_opts_says_counts_as_said() {
+        let jar = "-jar /usr/share/jenkins/agent.jar";
+        // It says where to connect to and not as whom: that has to be said as well then.
+        let variables =
+            [("REMOTING_OPTS", "-url u -tunnel h:1"), ("JENKINS_AGENT_NAME", "n"), ("JENKINS_TUNNEL", "h:2")];
+        assert_eq!(
+            translated("jenkins-agent", &variables),
+            format!("agent-wrap -- java {jar} -name n -url u -tunnel h:1")
+        );
+        let variables = [("REMOTING_OPTS", "-direct h:1 -webSocket -workDir /w"), ("JENKINS_URL", "u")];
+        let more = [("JENKINS_AGENT_WORKDIR", "/v"), ("JENKINS_WEB_SOCKET", "true")];
+        let said = translated("jenkins-agent -name m", &[&variables[..], &more].concat());
+        assert_eq!(said, format!("agent-wrap -- java {jar} -direct h:1 -webSocket -workDir /w -name m"));
+    }
+
+    #[test]
+    fn the_words_of_remoting_opts_may_be_quoted() {
+        let variables = [("REMOTING_OPTS", r#"-name "my node" -webSocketHeader 'A: b' -workDir /a\ b $HOME"#)];
+        let words = translate_docker_agent(vec!["jenkins-agent".into()], &surroundings(&variables));
+        assert_eq!(words[5..], ["-name", "my node", "-webSocketHeader", "A: b", "-workDir", "/a b", "$HOME"]);
+    }
+
+    #[test]
     fn a_single_word_is_a_program_in_our_place() {
         let instead = |line: &str| {
             let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-            instead_of_an_agent(&words).map(|program| program.to_str().unwrap().to_owned())
+            let command = instead_of_an_agent(&words, &surroundings(&[("JAVA_HOME", "/j"), ("JAVA_OPTS", "-Xmx1g")]));
+            command.map(|words| words.join(" ".as_ref()).into_string().unwrap())
         };
         assert_eq!(instead("/usr/local/bin/jenkins-agent bash").as_deref(), Some("bash"));
-        for line in ["jenkins-agent", "jenkins-agent -help", "jenkins-agent s n", "agent-wrap bash", ""] {
+        for question in ["-help", "-version"] {
+            let expected = format!("/j/bin/java -Xmx1g -jar /usr/share/jenkins/agent.jar {question}");
+            assert_eq!(instead(&format!("jenkins-agent {question}")), Some(expected));
+        }
+        for line in
+            ["jenkins-agent", "jenkins-agent -url", "jenkins-agent s n", "agent-wrap bash", "agent-wrap -help", ""]
+        {
             assert_eq!(instead(line), None, "{line}");
         }
     }

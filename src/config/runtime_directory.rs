@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, eaccess};
 
 use super::Surroundings;
@@ -29,7 +30,8 @@ type Enters<'a> = Option<&'a dyn Fn(&Metadata) -> bool>;
 
 impl RuntimeDirectory {
     /// Where it is: `$RUNTIME_DIRECTORY`, which systemd has made, else `$XDG_RUNTIME_DIR/agent-wrap`, else
-    /// /run/agent-wrap as root, else /dev/shm/agent-wrap-UID. After `su` and `sudo` the variable may name what is not
+    /// /run/agent-wrap as root, else /dev/shm/agent-wrap-UID. In a container /run is mostly a part of its disk: then it
+    /// comes last. After `su` and `sudo` the variable may name what is not
     /// there, or somebody else's; and what a login of root's has (/run/user/0) is closed to any other user.
     #[must_use]
     pub fn choose(surroundings: &Surroundings, enters: Enters<'_>) -> Self {
@@ -41,13 +43,15 @@ impl RuntimeDirectory {
         }
         let mut passed_over = Vec::new();
         let named = variable("XDG_RUNTIME_DIR").map(|folder| (folder, "XDG_RUNTIME_DIR names "));
-        for (folder, words) in named.into_iter().chain(surroundings.root.then_some((Path::new("/run"), ""))) {
+        let run = (surroundings.root && (is_in_memory(Path::new("/run")) || !is_in_memory(Path::new(SHARED_MEMORY))))
+            .then_some((Path::new("/run"), ""));
+        for (folder, words) in named.into_iter().chain(run) {
             match unfit(folder, enters) {
                 None => return Self { path: folder.join("agent-wrap"), managed: false, passed_over },
                 Some(fault) => passed_over.push(format!("{words}{}, which {fault}", folder.display())),
             }
         }
-        let path = PathBuf::from(format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid()));
+        let path = PathBuf::from(format!("{SHARED_MEMORY}/agent-wrap-{}", nix::unistd::geteuid()));
         Self { path, managed: false, passed_over }
     }
 
@@ -138,6 +142,14 @@ fn readable(node: &str) -> String {
         encoded.push_str(&format!("+{:016x}", fnv(&[node.as_bytes()])));
     }
     encoded
+}
+
+/// Where everybody may have files in memory.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// Whether what is in a directory is on no disk.
+fn is_in_memory(folder: &Path) -> bool {
+    statfs(folder).is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC)
 }
 
 /// What keeps us from making a file in this directory.
@@ -231,7 +243,7 @@ mod tests {
         assert_eq!(chosen(true, &both), "/run/u");
         assert_eq!(chosen(true, &both[1..]), format!("{named}/agent-wrap"));
         let of_user = format!("/dev/shm/agent-wrap-{}", nix::unistd::geteuid());
-        let root = nix::unistd::geteuid().is_root();
+        let root = nix::unistd::geteuid().is_root() && is_in_memory(Path::new("/run"));
         assert_eq!(chosen(true, &[]), if root { "/run/agent-wrap".to_owned() } else { of_user.clone() });
         assert_eq!(chosen(false, &[]), of_user);
     }

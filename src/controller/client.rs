@@ -199,7 +199,7 @@ impl Controller {
 
     /// Why a request has brought no answer.
     pub(super) fn broken(&self, url: &Url, error: &reqwest::Error) -> ControllerError {
-        broken(url, self.clients.proxies.of(url).as_deref(), error)
+        broken(url, self.clients.proxies.of(url).as_deref(), self.clients.knows_authorities, error)
     }
 
     /// A page for messages, with the proxy on the way to it.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,10 @@ use tokio::sync::oneshot;
 
 /// How long a name is looked up before its last good addresses are used instead.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a name without any is looked up: a little less than a connection may take to come about, whose bound would say
+/// nothing of the name.
+const LONGEST: Duration = Duration::from_millis(4_500);
 
 type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
 type Known = Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>;
@@ -29,15 +34,16 @@ pub(crate) struct Resolver {
     questions: mpsc::Sender<Question>,
     known: Known,
     patience: Duration,
+    longest: Duration,
 }
 
 impl Resolver {
     /// Starts the thread.
     pub(crate) fn start() -> io::Result<Self> {
-        Self::with(look_up, PATIENCE)
+        Self::with(look_up, PATIENCE, LONGEST)
     }
 
-    fn with(lookup: Lookup, patience: Duration) -> io::Result<Self> {
+    fn with(lookup: Lookup, patience: Duration, longest: Duration) -> io::Result<Self> {
         let (questions, inbox) = mpsc::channel::<Question>();
         let known = Known::default();
         let remembered = Arc::clone(&known);
@@ -56,7 +62,7 @@ impl Resolver {
                 let _ = answer.send(found);
             }
         })?;
-        Ok(Self { questions, known, patience })
+        Ok(Self { questions, known, patience, longest })
     }
 }
 
@@ -64,6 +70,18 @@ fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     match (name, 0).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.collect()),
         Err(error) => Err(no_descriptors().unwrap_or(error)),
+    }
+}
+
+/// The file that names the servers. Without it the C libraries ask this machine itself.
+const SERVERS: &str = "/etc/resolv.conf";
+
+/// What to say of a name that nobody has answered for.
+fn silence(servers: bool) -> &'static str {
+    if servers {
+        "the name servers in /etc/resolv.conf have not answered in time"
+    } else {
+        "nobody has answered in time, because there is no /etc/resolv.conf here that names a server"
     }
 }
 
@@ -80,16 +98,13 @@ impl Resolve for Resolver {
         let (answer, answered) = oneshot::channel();
         let asked = self.questions.send(Question { name: name.clone(), answer });
         let last_good = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        let patience = self.patience;
+        let patience = if last_good.is_some() { self.patience } else { self.longest };
         Box::pin(async move {
             let gone = || io::Error::other("the resolver's thread has ended");
             asked.map_err(|_| gone())?;
-            let found = match &last_good {
-                Some(_) => match tokio::time::timeout(patience, answered).await {
-                    Ok(found) => found.unwrap_or_else(|_| Err(gone())),
-                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
-                },
-                None => answered.await.unwrap_or_else(|_| Err(gone())),
+            let found = match tokio::time::timeout(patience, answered).await {
+                Ok(found) => found.unwrap_or_else(|_| Err(gone())),
+                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, silence(Path::new(SERVERS).exists()))),
             };
             let addresses = match (found, last_good) {
                 (Ok(addresses), _) if !addresses.is_empty() => addresses,
@@ -128,7 +143,7 @@ mod tests {
             }
         }
         let good = Ok(vec![SocketAddr::from(([192, 0, 2, 1], 0))]);
-        let resolver = Resolver::with(moody, PATIENCE).unwrap();
+        let resolver = Resolver::with(moody, PATIENCE, LONGEST).unwrap();
         assert_eq!(ask(&resolver, "bad").await, Err("no such name".to_owned()));
         assert_eq!(ask(&resolver, "good").await, good);
         for mood in [1, 2] {
@@ -146,11 +161,27 @@ mod tests {
             let _open = GATE.lock().unwrap();
             Ok(vec![([192, 0, 2, 7], 0).into()])
         }
-        let resolver = Resolver::with(gated, Duration::ZERO).unwrap();
+        let resolver = Resolver::with(gated, Duration::ZERO, LONGEST).unwrap();
         let good = Ok(vec![SocketAddr::from(([192, 0, 2, 7], 0))]);
         assert_eq!(ask(&resolver, "name").await, good);
         let _shut = GATE.lock().unwrap();
         assert_eq!(ask(&resolver, "name").await, good);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_answers_for_is_told_as_such() {
+        static SHUT: Mutex<()> = Mutex::new(());
+        fn never(_: &str) -> io::Result<Vec<SocketAddr>> {
+            drop(SHUT.lock().unwrap());
+            Ok(Vec::new())
+        }
+        let shut = SHUT.lock();
+        let resolver = Resolver::with(never, PATIENCE, Duration::ZERO).unwrap();
+        let said = ask(&resolver, "name").await.unwrap_err();
+        assert!([true, false].map(silence).contains(&said.as_str()), "{said}");
+        assert!(silence(true).contains("the name servers in /etc/resolv.conf"));
+        assert!(silence(false).contains("there is no /etc/resolv.conf"));
+        drop(shut);
     }
 
     #[tokio::test]

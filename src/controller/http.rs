@@ -14,7 +14,7 @@ use super::dns::Resolver;
 use super::error::{ControllerError, SetupError};
 use super::proxy::Proxies;
 use super::settings::Settings;
-use super::tls;
+use super::tls::{self, Tls};
 use super::url::Root;
 use crate::mask;
 
@@ -29,17 +29,18 @@ pub(crate) struct Clients {
     pub(crate) reads: Client,
     pub(crate) writes: Client,
     pub(crate) proxies: Proxies,
+    pub(crate) knows_authorities: bool,
 }
 
 impl Clients {
     pub(crate) fn new(settings: &Settings, root: &Root) -> Result<Self, SetupError> {
-        let tls = tls::client_config(settings.ca_file.as_deref())?;
+        let Tls { config, knows_authorities } = tls::client_config(settings.ca_file.as_deref())?;
         let resolver = Arc::new(Resolver::start().map_err(SetupError::Thread)?);
         let proxies = Proxies::of_environment(root)?;
         let build = |idle: usize| {
             let mut builder = Client::builder()
                 .user_agent(&settings.user_agent)
-                .tls_backend_preconfigured(tls.clone())
+                .tls_backend_preconfigured(config.clone())
                 .dns_resolver(Arc::clone(&resolver))
                 .redirect(redirect::Policy::none())
                 .retry(retry::never())
@@ -53,7 +54,7 @@ impl Clients {
             }
             builder.build().map_err(|error| SetupError::Client(chain(&error)))
         };
-        Ok(Self { reads: build(1)?, writes: build(0)?, proxies })
+        Ok(Self { reads: build(1)?, writes: build(0)?, proxies, knows_authorities })
     }
 }
 
@@ -70,7 +71,7 @@ impl Answer {
     pub(crate) async fn read(mut response: Response) -> Result<Self, ControllerError> {
         let url = response.url().clone();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, None, &error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, None, true, &error))? {
             if body.len() as u64 + chunk.len() as u64 > BODY_LIMIT {
                 return Err(ControllerError::TooLarge { url: shown(&url), limit: BODY_LIMIT });
             }
@@ -117,7 +118,12 @@ pub(crate) fn shown(url: &Url) -> String {
 }
 
 /// Why a request has brought no answer. `through` says which proxy it went to.
-pub(crate) fn broken(url: &Url, through: Option<&str>, error: &reqwest::Error) -> ControllerError {
+pub(crate) fn broken(
+    url: &Url,
+    through: Option<&str>,
+    knows_authorities: bool,
+    error: &reqwest::Error,
+) -> ControllerError {
     let is_secure = url.scheme() == "https";
     let url = shown(url);
     let around = through.map(|proxy| {
@@ -128,7 +134,7 @@ pub(crate) fn broken(url: &Url, through: Option<&str>, error: &reqwest::Error) -
     });
     let around = around.unwrap_or_default();
     if let Some(error) = find::<rustls::Error>(error) {
-        return ControllerError::Tls { why: format!("{}{around}", tls::explain(error)), url };
+        return ControllerError::Tls { why: format!("{}{around}", tls::explain(error, knows_authorities)), url };
     }
     let (whose, what) = if through.is_some() { ("the proxy's", "the proxy") } else { ("its", "the controller") };
     let why = if let Some(cure) = find::<io::Error>(error).and_then(scarcity) {

@@ -89,7 +89,7 @@ async fn receive(mut response: Response, to: &Path) -> Result<Partial, Controlle
         return Err(too_large());
     }
     let mut partial = Partial::create(to).map_err(|error| unwritable(to, &error))?;
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, None, &error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, None, true, &error))? {
         partial.bytes += chunk.len() as u64;
         if partial.bytes > LIMIT {
             return Err(too_large());

@@ -14,8 +14,16 @@ use crate::shortage::Shortage;
 /// The most that is read of a file with authorities, in bytes; the bundle of a system has a quarter of a million.
 const LONGEST: usize = 16 * 1024 * 1024;
 
-/// The TLS side of every connection. A system without any certificate is no error before a handshake needs one.
-pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
+/// The TLS side of every connection.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    pub(crate) config: ClientConfig,
+    /// Whether there is any certificate to trust. A system without one is no error before a handshake needs it.
+    pub(crate) knows_authorities: bool,
+}
+
+/// The TLS side of every connection, which trusts the authority in this file besides those of the system.
+pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Tls, SetupError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(system_certificates());
     if let Some(path) = ca_file {
@@ -34,6 +42,7 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, Setu
             return Err(refuse("there is no certificate in it".to_owned()));
         }
     }
+    let knows_authorities = !roots.is_empty();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -41,7 +50,7 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, Setu
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Tls { config, knows_authorities })
 }
 
 /// Where distributions keep all authorities in one file.
@@ -65,13 +74,20 @@ fn system_certificates() -> Vec<CertificateDer<'static>> {
 }
 
 /// What is wrong with a handshake, and the cure.
-pub(crate) fn explain(error: &rustls::Error) -> String {
+pub(crate) fn explain(error: &rustls::Error, knows_authorities: bool) -> String {
     if matches!(error, rustls::Error::InvalidMessage(_)) {
         return "what answers there speaks no TLS; the URL may have to begin with http://, or name another port"
             .to_owned();
     }
     let rustls::Error::InvalidCertificate(problem) = error else { return error.to_string() };
     // The problems that only a few certificates have are described well enough by the library.
+    if is_unknown_issuer(problem) && !knows_authorities {
+        return format!(
+            "there is no certificate of any authority here, as in an image made FROM scratch; bring a bundle to {} (a \
+             volume, or COPY from an image that has one), or name it with SSL_CERT_FILE or --ca-file",
+            BUNDLES[0]
+        );
+    }
     if is_unknown_issuer(problem) {
         return "its certificate comes from an authority that this machine does not know; name the authority's \
                 certificate with --ca-file, or install it in the system"
@@ -128,8 +144,17 @@ mod tests {
     #[test]
     fn every_explanation_has_a_cure() {
         let invalid = rustls::Error::InvalidCertificate;
-        assert!(explain(&invalid(CertificateError::UnknownIssuer)).contains("--ca-file"));
-        assert!(explain(&invalid(CertificateError::NotValidForName)).contains("name in the URL"));
-        assert!(explain(&invalid(CertificateError::Expired)).contains("clock"));
+        let explain = |error| explain(&invalid(error), true);
+        assert!(explain(CertificateError::UnknownIssuer).contains("this machine does not know"));
+        assert!(explain(CertificateError::UnknownIssuer).contains("--ca-file"));
+        assert!(explain(CertificateError::NotValidForName).contains("name in the URL"));
+        assert!(explain(CertificateError::Expired).contains("clock"));
+    }
+
+    #[test]
+    fn without_any_authority_that_is_the_explanation() {
+        let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let why = explain(&unknown, false);
+        assert!(why.contains("SSL_CERT_FILE") && why.contains("/etc/ssl/certs/ca-certificates.crt"), "{why}");
     }
 }

@@ -88,7 +88,7 @@ impl StateFile {
         let without = |why: String| {
             let warning = format!(
                 "{why}; running without a state file: another wrapper for this node on this machine, or an agent that a \
-                 killed one left, will not be noticed"
+                 killed one left, will not be noticed; name a directory that can be written with --state-dir"
             );
             Ok(Opened { file: Self::nowhere(), previous: None, warnings: vec![warning] })
         };

@@ -37,3 +37,12 @@ pub fn directory() -> PathBuf {
 pub fn hudson_war() -> PathBuf {
     directory().join(HUDSON_FILE)
 }
+
+/// The store of the whole image, a Debian with java, as podman keeps it; or where it will be.
+#[must_use]
+pub fn image_store() -> PathBuf {
+    directory().join("images")
+}
+
+/// The name of that image. Another recipe is another name.
+pub const DEBIAN_IMAGE: &str = "localhost/agent-wrap-test-java:17-1";

@@ -8,4 +8,5 @@ pub mod simulated;
 pub mod skip;
 pub mod spawner;
 pub mod stage;
+pub mod statics;
 pub mod wait;

@@ -93,6 +93,23 @@ pub fn need_hudson() -> Need {
     Err(format!("{} is not there; `cargo xtask test` fetches it with Maven", war.display()))
 }
 
+/// The whole image with java.
+///
+/// # Errors
+/// The reason, when it is not there.
+pub fn need_debian_image() -> Need {
+    let store = cache::image_store();
+    // Its name is written down when it is whole.
+    match fs::read_to_string(store.join("image")) {
+        Ok(name) if name == cache::DEBIAN_IMAGE => Ok(()),
+        _ => Err(format!(
+            "{} does not have {}; `cargo xtask test` as root makes it",
+            store.display(),
+            cache::DEBIAN_IMAGE
+        )),
+    }
+}
+
 /// To be root.
 ///
 /// # Errors

@@ -247,7 +247,11 @@ pub fn marked(marker: &str) -> Vec<Pid> {
     every_process().filter(has).collect()
 }
 
-fn every_process() -> impl Iterator<Item = Pid> {
+/// All processes that there are.
+///
+/// # Panics
+/// When `/proc` cannot be read.
+pub fn every_process() -> impl Iterator<Item = Pid> {
     let entries = fs::read_dir("/proc").expect("/proc");
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
 }

@@ -9,6 +9,7 @@ use std::{
 use agent_wrap_testbed::{
     cache,
     skip::{self, Need},
+    statics,
 };
 use anyhow::{Context, Result, bail};
 
@@ -84,15 +85,45 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "catatonit",
-        users: &[User::Bench],
+        users: &[User::Bench, User::Test],
         is_there: || skip::need_program("catatonit"),
-        reason: "an init of containers to measure beside",
+        reason: "an init of containers, to measure beside and to have in front of us",
     },
     Package {
         name: "systemd",
         users: &[User::Test],
         is_there: || skip::need_program("systemd-analyze"),
         reason: "checks the units, and runs them as process 1 of its own namespaces",
+    },
+    Package {
+        name: "podman",
+        users: &[User::Test],
+        is_there: || skip::need_program("podman"),
+        reason: "runs containers",
+    },
+    Package {
+        name: "runc",
+        users: &[User::Test],
+        is_there: || skip::need_program("runc"),
+        reason: "runs containers for podman",
+    },
+    Package {
+        name: "debootstrap",
+        users: &[User::Test],
+        is_there: || skip::need_debian_image().or_else(|_| skip::need_program("debootstrap")),
+        reason: "makes an image with java",
+    },
+    Package {
+        name: "iproute2",
+        users: &[User::Test],
+        is_there: || skip::need_program("ip"),
+        reason: "makes networks for containers",
+    },
+    Package {
+        name: "musl-tools",
+        users: &[User::Test],
+        is_there: || skip::need_program("musl-gcc"),
+        reason: "compiles what the static program has of C",
     },
     Package {
         name: "openssl",
@@ -168,6 +199,21 @@ impl Drop for NoServices {
         {
             eprintln!("warning: remove {} yourself: {error}", policy.display());
         }
+    }
+}
+
+/// Has rustup fetch what static programs are linked with. A failure is said; what needs them says so then.
+pub(crate) fn static_target() {
+    let target = statics::target();
+    let libraries = run::output(run::program("rustc").args(["--print", "target-libdir", "--target", &target]));
+    if libraries.is_ok_and(|folder| Path::new(&folder).is_dir()) {
+        return;
+    }
+    let added = skip::need_program("rustup")
+        .map_err(|_| anyhow::anyhow!("no rustup here, and the toolchain has not got {target}"))
+        .and_then(|()| run::check(run::program("rustup").args(["target", "add", &target])));
+    if let Err(error) = added {
+        eprintln!("warning: no static programs: {error:#}");
     }
 }
 

@@ -4,6 +4,7 @@ mod bench;
 mod compare;
 mod coverage;
 mod demo;
+mod image;
 mod install;
 mod lint;
 mod markers;

@@ -7,12 +7,12 @@ use std::{
     process::{ExitCode, Stdio},
 };
 
-use agent_wrap_testbed::{cache, skip};
+use agent_wrap_testbed::{cache, skip, statics};
 use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{
-    install, run,
+    image, install, run,
     tally::{Skip, Tally},
 };
 
@@ -39,7 +39,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if !options.no_install {
         install::packages(install::User::Test);
         install::hudson();
+        install::static_target();
+        image::debian();
     }
+    build_statics();
 
     let skips = cache.join(format!("skips-{}", std::process::id()));
     fs::write(&skips, "").with_context(|| format!("cannot write {}", skips.display()))?;
@@ -52,6 +55,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         fail_unexpected_skips(&mut tally, SKIPPED_IN_CI);
     }
     report(&mut tally)
+}
+
+/// Builds the programs that go into images. A failure is said; what needs them says so then.
+fn build_statics() {
+    let mut command = run::cargo();
+    command.args(["build", "--target", &statics::target(), "--bins", "-p", "agent-wrap", "-p", "agent-wrap-testbed"]);
+    command.arg("--target-dir").arg(statics::target_directory());
+    if let Err(error) = run::check(command.args(run::locked())) {
+        eprintln!("warning: no static programs: {error:#}");
+    }
 }
 
 fn cargo_test(filters: &[String], cache: &Path, skips: &Path) -> Result<Tally> {

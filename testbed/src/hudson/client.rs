@@ -1,6 +1,6 @@
 //! Its HTTP interface, as an administrator.
 
-use std::{fs::File, io, path::Path, time::Duration};
+use std::{fs::File, io, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -22,7 +22,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(port: u16, account: Option<(&str, &str)>) -> Self {
+    pub(super) fn new(address: SocketAddr, account: Option<(&str, &str)>) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -32,7 +32,7 @@ impl Client {
             .build();
         Self {
             agent: config.into(),
-            root: format!("http://127.0.0.1:{port}/"),
+            root: format!("http://{address}/"),
             authorization: account.map(|(user, password)| basic(user, password)),
         }
     }

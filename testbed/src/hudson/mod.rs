@@ -9,6 +9,7 @@ mod program;
 mod templates;
 
 use std::{
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -42,6 +43,17 @@ pub struct HudsonOptions {
     pub port: Option<u16>,
     /// Its persistent state; an empty one, removed again afterwards, without.
     pub home: Option<PathBuf>,
+    /// A network of its own instead of the machine's. Whoever starts it, or asks it something, has to be in there.
+    pub network: Option<Network>,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The file that stands for it.
+    pub file: PathBuf,
+    /// The address to listen on in there, instead of 127.0.0.1.
+    pub address: Ipv4Addr,
 }
 
 /// A running Hudson on 127.0.0.1; killed when dropped, and when this process ends.
@@ -49,6 +61,7 @@ pub struct HudsonOptions {
 pub struct Hudson {
     security: bool,
     port: u16,
+    network: Option<Network>,
     client: Client,
     jobs: AtomicU32,
     agent: program::AgentFiles,
@@ -63,16 +76,18 @@ impl Hudson {
     /// # Errors
     /// When Java or the war is missing (see [`crate::skip::need_hudson`]), or it does not come up; with the end of its log.
     pub fn start(options: HudsonOptions) -> Result<Self> {
-        let HudsonOptions { security, port, home } = options;
+        let HudsonOptions { security, port, home, network } = options;
         let home = Home::prepare(home, security)?;
         let port = match port {
             Some(port) => port,
             None => ports::free().context("no free port on 127.0.0.1")?,
         };
+        let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST, |network| network.address);
         let mut hudson = Self {
             security,
             port,
-            client: Client::new(port, security.then_some(client::ADMINISTRATOR)),
+            network,
+            client: Client::new((address, port).into(), security.then_some(client::ADMINISTRATOR)),
             jobs: AtomicU32::new(0),
             agent: program::AgentFiles::of(&home),
             process: None,
@@ -231,7 +246,7 @@ impl Stage for Hudson {
         if self.process.is_some() {
             bail!("Hudson is up already");
         }
-        self.process = Some(program::start(&self.home, self.port)?);
+        self.process = Some(program::start(&self.home, self.port, self.network.as_ref())?);
         wait::until("Hudson to answer", START_BOUND, || self.is_up())
             .with_context(|| format!("Hudson does not come up; the end of its log:\n{}", self.home.log_tail()))
     }

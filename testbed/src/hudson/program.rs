@@ -2,13 +2,14 @@
 
 use std::{
     fs::{self, File},
+    net::Ipv4Addr,
     path::PathBuf,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result};
 
-use super::home::Home;
+use super::{Network, home::Home};
 use crate::{
     cache, skip,
     spawner::{self, Process},
@@ -44,7 +45,7 @@ const OPENED: [&str; 20] = [
 const CHEAP: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
 
 /// Starts it; it answers some seconds later.
-pub(super) fn start(home: &Home, port: u16) -> Result<Process> {
+pub(super) fn start(home: &Home, port: u16, network: Option<&Network>) -> Result<Process> {
     skip::need_hudson().map_err(anyhow::Error::msg)?;
     let launcher = home.run().join("HudsonLauncher.java");
     fs::write(&launcher, LAUNCHER).with_context(|| format!("cannot write {}", launcher.display()))?;
@@ -53,7 +54,15 @@ pub(super) fn start(home: &Home, port: u16) -> Result<Process> {
         .append(true)
         .open(home.log())
         .with_context(|| format!("cannot write {}", home.log().display()))?;
-    let mut command = Command::new("java");
+    let address = network.map_or(Ipv4Addr::LOCALHOST, |network| network.address);
+    let mut command = match network {
+        Some(network) => {
+            let mut there = Command::new("nsenter");
+            there.arg(format!("--net={}", network.file.display())).args(["--", "java"]);
+            there
+        }
+        None => Command::new("java"),
+    };
     command
         .args(opened())
         .args(CHEAP)
@@ -65,7 +74,8 @@ pub(super) fn start(home: &Home, port: u16) -> Result<Process> {
         .arg(cache::hudson_war())
         .arg(launcher)
         .arg(format!("--httpPort={port}"))
-        .args(["--httpListenAddress=127.0.0.1", "--ajp13Port=-1", "--httpsPort=-1", "--skipInitSetup"])
+        .arg(format!("--httpListenAddress={address}"))
+        .args(["--ajp13Port=-1", "--httpsPort=-1", "--skipInitSetup"])
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::{Exit, complain, say};
+use crate::{Exit, complain, given, say};
 
 /// The options of agent.jar, which begin with one dash and may be written `-option=value`.
 const AGENT_OPTIONS: &[&str] = &[
@@ -108,6 +108,10 @@ pub(crate) struct Options {
     /// Leave this many processes whose parent is gone, each in a session of its own; said as `orphan PID`.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub(crate) orphans: u32,
+    /// Once connected, make this many processes whose parent is gone and that end by themselves; then say `storm over` on
+    /// standard output.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) storm: u32,
     /// Say each signal as `signal NAME` on standard output.
     #[arg(long)]
     pub(crate) print_signals: bool,
@@ -143,7 +147,7 @@ impl Options {
 
 /// Reads the command line and the variable `MISBEHAVE`. Like agent.jar, it ends with 0 when they make no sense.
 pub(crate) fn read() -> Result<Options, Exit> {
-    let arguments: Vec<String> = env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<String> = given().iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let more = env::var("MISBEHAVE").unwrap_or_default();
     let (program, arguments) = arguments.split_first().ok_or(Exit(0))?;
     let mut all = vec![program.clone()];

@@ -8,7 +8,7 @@ use std::thread;
 use nix::sys::signal::{Signal, raise};
 
 use crate::arguments::Options;
-use crate::{Exit, complain, reexec};
+use crate::{Exit, children, complain, reexec, say};
 
 /// The open channel, where there is one, so that the end of the process can say goodbye.
 #[derive(Clone, Default)]
@@ -123,6 +123,12 @@ fn connected(options: &Options) -> Option<Exit> {
         && let Err(error) = raise(Signal::SIGSTOP)
     {
         complain(&format!("SEVERE: cannot stop itself: {error}"));
+    }
+    if options.storm > 0 {
+        match children::storm(options.storm) {
+            Ok(()) => say("storm over"),
+            Err(error) => complain(&format!("SEVERE: cannot make that many orphans: {error}")),
+        }
     }
     options.exit_after_connect.map(Exit)
 }

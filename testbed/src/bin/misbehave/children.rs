@@ -1,13 +1,15 @@
 //! Processes that are left behind, as those of builds are.
 
 use std::env;
-use std::io::{BufRead as _, BufReader, Result};
+use std::io::{BufRead as _, BufReader, ErrorKind, Result};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use nix::unistd::setsid;
+use nix::libc;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork, setsid};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use crate::arguments::Options;
@@ -30,6 +32,27 @@ pub(crate) fn leave(options: &Options) -> Result<()> {
         let (pid, mut maker) = start(&["--role", "orphan-maker"])?;
         maker.wait()?;
         say(&format!("orphan {pid}"));
+    }
+    Ok(())
+}
+
+/// Makes so many processes whose parent is gone, one after the other; each ends at once, and is somebody else's to reap.
+pub(crate) fn storm(orphans: u32) -> Result<()> {
+    for _ in 0..orphans {
+        // SAFETY: what the child does is async-signal-safe: it forks and ends.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => {
+                if waitpid(child, None)? != WaitStatus::Exited(child, 0) {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+            }
+            ForkResult::Child => {
+                // SAFETY: as above; the orphan ends at once as well.
+                let orphan = unsafe { libc::fork() };
+                // SAFETY: it does nothing but end the process.
+                unsafe { libc::_exit(i32::from(orphan < 0)) }
+            }
+        }
     }
     Ok(())
 }

@@ -12,12 +12,23 @@ mod reexec;
 mod signals;
 mod status;
 
+use std::ffi::{CStr, OsString, c_char};
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use arguments::{Options, Role};
 use channel::Line;
+
+/// Where musl is the C library, the standard library learns of them only by its own `main`.
+static ARGUMENTS: OnceLock<Vec<OsString>> = OnceLock::new();
+
+/// The arguments, its own name first.
+pub(crate) fn given() -> &'static [OsString] {
+    ARGUMENTS.get().map(Vec::as_slice).unwrap_or_default()
+}
 
 /// How it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +38,18 @@ pub(crate) struct Exit(pub(crate) u8);
 // The Rust runtime's own `main` is not wanted: it would open descriptors 0 to 2 and change the disposition of SIGPIPE
 // before they can be written down.
 #[unsafe(no_mangle)]
-extern "C" fn main(_count: i32, _arguments: *const *const u8) -> i32 {
+extern "C" fn main(count: i32, arguments: *const *const c_char) -> i32 {
+    let each = (0..usize::try_from(count).unwrap_or_default()).map(|at| {
+        // SAFETY: there are so many pointers.
+        let place = unsafe { arguments.add(at) };
+        // SAFETY: it is one of them.
+        let word = unsafe { *place };
+        // SAFETY: each leads to a string that ends with a zero and stays for as long as the process.
+        let word = unsafe { CStr::from_ptr(word) };
+        OsString::from_vec(word.to_bytes().to_vec())
+    });
+    // It is called once.
+    ARGUMENTS.set(each.collect()).ok();
     let code = run().0;
     drop(std::io::stdout().flush());
     i32::from(code)

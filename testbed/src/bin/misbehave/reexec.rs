@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{Error, Result};
 use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::execve;
@@ -29,8 +29,10 @@ pub(crate) fn again() -> Error {
 
 fn try_again() -> Result<std::convert::Infallible> {
     let program = CString::new(env::current_exe()?.as_os_str().as_bytes())?;
-    let arguments: Vec<CString> =
-        env::args_os().map(|argument| CString::new(argument.into_vec())).collect::<std::result::Result<_, _>>()?;
+    let arguments: Vec<CString> = crate::given()
+        .iter()
+        .map(|argument| CString::new(argument.as_bytes()))
+        .collect::<std::result::Result<_, _>>()?;
     let mut variables = Vec::new();
     for (name, value) in env::vars_os().filter(|(name, _)| name != SECOND_LIFE) {
         variables.push(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// Writes it down as JSON; the file appears as a whole.
 pub(crate) fn write(file: &Path) -> Result<()> {
-    let argv: Vec<String> = env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let argv: Vec<String> = crate::given().iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let environ: BTreeMap<String, String> = env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
