@@ -310,7 +310,8 @@ impl Supervisor {
         }
     }
 
-    /// Other settings: they hold from the next decision on. Which node it is, and what was found at the start, stays.
+    /// Other settings: they hold from the next decision on. Which node it is, and what was found at the start and matters
+    /// after it, stays.
     pub(super) fn policy_changed(&mut self, policy: Policy) {
         if self.stopping().is_some() {
             // Half of a stop by one policy and half by another would keep the promises of neither.
@@ -318,8 +319,8 @@ impl Supervisor {
             return;
         }
         if let (Some(node), Some(changed)) = (&mut self.node, &policy.node) {
-            let (unclean, marked_before) = (node.policy.unclean, node.policy.marked_before);
-            node.policy = crate::NodePolicy { unclean, marked_before, ..changed.clone() };
+            let unclean = node.policy.unclean;
+            node.policy = crate::NodePolicy { unclean, ..changed.clone() };
             node.forget_refusals();
             if matches!(self.phase, Phase::Enabling | Phase::Running | Phase::Landed) {
                 // Other credentials are tried at once, a shorter time between looks holds at once.
@@ -329,8 +330,8 @@ impl Supervisor {
             }
         }
         self.start_timeout_changed(&policy);
-        let (survivor, seed, terminal) = (self.policy.survivor, self.policy.seed, self.policy.terminal);
-        self.policy = Policy { survivor, seed, terminal, ..policy };
+        let (seed, terminal) = (self.policy.seed, self.policy.terminal);
+        self.policy = Policy { seed, terminal, ..policy };
         self.tell(Note::PolicyChanged);
     }
 
