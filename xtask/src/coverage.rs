@@ -30,7 +30,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         install::hudson();
     }
     provide()?;
-    let mut tests = llvm_cov();
+    // As for `cargo xtask test`: under nohup the tests of reloads would see no HUP.
+    let mut tests = run::with_default_signals(&llvm_cov());
     tests.args(["--no-report", "--no-fail-fast"]);
     if options.quick {
         tests.args(PACKAGES).args(["--lib", "--test", "core", "--test", "model"]);
