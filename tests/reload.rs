@@ -55,7 +55,7 @@ fn the_agents_secret_and_its_channel_change_at_its_next_start_and_signals_at_onc
     fs::write(dir.path().join("token"), format!("{user}:{token}")).expect("written");
     fs::write(dir.path().join("wrong"), "00").expect("written");
     fs::write(dir.path().join("right"), controller.secret("n")).expect("written");
-    let common = "token-file = \"token\"\nrestart-delay = \"100ms\"\npoll = \"1s\"\n";
+    let common = "token-file = \"token\"\nrestart = \"always\"\nrestart-delay = \"100ms\"\npoll = \"1s\"\n";
     fs::write(&file, format!("{common}stdio = true\nsecret-file = \"wrong\"\n")).expect("written");
     let mut command = wrap_with_state(dir.path().as_os_str());
     command.current_dir(dir.path()).args(["--url", &controller.url(), "--node", "n", "--config", &text(&file)]);
