@@ -84,6 +84,8 @@ impl Scene {
             }
         }
         command.env("STATE_DIRECTORY", directory.path()).env("RUNTIME_DIRECTORY", directory.path());
+        // What is shown of it are the lines that stay.
+        command.env("AGENT_WRAP_STATUS_LINE", "never");
         command.args(["--url", &stage.url(), "--node", NODE, "--poll", "1s"]);
         if let Some((user, secret)) = stage.credentials() {
             let file = directory.path().join("token");
