@@ -1,5 +1,5 @@
-//! A stop that comes while the agent's start is still being prepared, by a controller that hangs: the start is given
-//! up, not waited for, and nothing is left of it.
+//! A start that is still being prepared, by a controller that hangs: a stop gives it up and does not wait for it, and
+//! nothing is left of it. And by one that does not give what is asked for, where there is another way.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -28,18 +28,25 @@ pub fn trials() -> Vec<Trial> {
         trials.push(trial(format!("preparing::{name}::at_the_start"), || at_the_start(*operation, fault)));
         trials.push(trial(format!("preparing::{name}::at_a_restart"), || at_a_restart(*operation, fault)));
     }
+    trials.push(trial("preparing::a_jar_that_was_fetched_before_will_do", a_jar_that_was_fetched_before_will_do));
+    trials.push(trial("preparing::a_jar_that_cannot_be_had_is_waited_for", a_jar_that_cannot_be_had_is_waited_for));
+    trials.push(trial("preparing::who_has_the_secret_need_not_be_told_it", who_has_the_secret_need_not_be_told_it));
     trials
 }
 
 /// A wrapper whose command lacks the jar, the secret and all else, and that would wait an hour for an agent.
 fn start(place: &Place) -> Wrap {
+    start_with(place, &[])
+}
+
+fn start_with(place: &Place, options: &[&str]) -> Wrap {
     // Not the state directory: a jar that is there would not be fetched.
     let folder = place.dir().join("work");
     fs::create_dir(&folder).expect("a folder");
     let java = folder.join("java");
     symlink(agent_program(), &java).expect("a link");
     let mut command = place.command_without_agent(&["--grace", "1h", "--restart-delay", "100ms"]);
-    command.current_dir(folder).arg(java).args(["-jar", "agent.jar"]);
+    command.args(options).current_dir(folder).arg(java).args(["-jar", "agent.jar"]);
     Wrap::start(command)
 }
 
@@ -97,4 +104,38 @@ fn at_a_restart(operation: Operation, fault: &Fault) {
     kill(wrap.agent_pid(1), Signal::SIGKILL).expect("the agent is there");
     wait_for_the_hang(&place, operation, fault, before);
     expect_nothing_left(&place, wrap, 1);
+}
+
+fn a_jar_that_was_fetched_before_will_do() {
+    let place = Place::new(Options::jenkins("2.578"));
+    let wrap = start(&place);
+    wrap.wait_for("agent_connected");
+    place.controller.fault(On::operation(Operation::Jar), Fault::Status(500));
+    kill(wrap.agent_pid(1), Signal::SIGKILL).expect("the agent is there");
+    let kept = wrap.wait_for("jar_kept");
+    assert!(kept["message"].as_str().expect("words").contains("going on with the one fetched earlier"), "{kept}");
+    wrap.wait_for_nth("agent_connected", 2);
+    place.expect_good_stop(wrap);
+}
+
+fn a_jar_that_cannot_be_had_is_waited_for() {
+    let place = Place::new(Options::jenkins("2.578"));
+    place.controller.fault(On::operation(Operation::Jar).times(2), Fault::Status(503));
+    let wrap = start(&place);
+    let told = wrap.wait_for("not_prepared");
+    assert!(told["message"].as_str().expect("words").contains("cannot fetch the agent's jar"), "{told}");
+    wrap.wait_for("agent_connected");
+    assert_eq!(place.controller.requests_for(Operation::Jar).len(), 3);
+    place.expect_good_stop(wrap);
+}
+
+fn who_has_the_secret_need_not_be_told_it() {
+    let place = Place::new(Options::jenkins("2.578"));
+    place.controller.fault(On::operation(Operation::Jnlp), Fault::Status(403));
+    let file = place.dir().join("secret");
+    fs::write(&file, place.controller.secret("n")).expect("a file");
+    let wrap = start_with(&place, &["--secret-file", file.to_str().expect("a plain path")]);
+    wrap.wait_for("agent_connected");
+    assert!(!place.controller.requests_for(Operation::Jnlp).is_empty(), "it is asked for how to connect");
+    place.expect_good_stop(wrap);
 }
