@@ -30,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
     }
     trials.push(trial("preparing::a_jar_that_was_fetched_before_will_do", a_jar_that_was_fetched_before_will_do));
     trials.push(trial("preparing::a_jar_that_cannot_be_had_is_waited_for", a_jar_that_cannot_be_had_is_waited_for));
+    trials.push(trial("preparing::a_jar_that_is_there_is_not_fetched", a_jar_that_is_there_is_not_fetched));
     trials.push(trial("preparing::who_has_the_secret_need_not_be_told_it", who_has_the_secret_need_not_be_told_it));
     trials
 }
@@ -42,7 +43,7 @@ fn start(place: &Place) -> Wrap {
 fn start_with(place: &Place, options: &[&str]) -> Wrap {
     // Not the state directory: a jar that is there would not be fetched.
     let folder = place.dir().join("work");
-    fs::create_dir(&folder).expect("a folder");
+    fs::create_dir_all(&folder).expect("a folder");
     let java = folder.join("java");
     symlink(agent_program(), &java).expect("a link");
     let mut command = place.command_without_agent(&["--grace", "1h", "--restart-delay", "100ms"]);
@@ -137,5 +138,15 @@ fn who_has_the_secret_need_not_be_told_it() {
     let wrap = start_with(&place, &["--secret-file", file.to_str().expect("a plain path")]);
     wrap.wait_for("agent_connected");
     assert!(!place.controller.requests_for(Operation::Jnlp).is_empty(), "it is asked for how to connect");
+    place.expect_good_stop(wrap);
+}
+
+fn a_jar_that_is_there_is_not_fetched() {
+    let place = Place::new(Options::jenkins("2.578"));
+    fs::create_dir(place.dir().join("work")).expect("a folder");
+    fs::write(place.dir().join("work/agent.jar"), "a jar").expect("a file");
+    let wrap = start(&place);
+    wrap.wait_for("agent_connected");
+    assert!(place.controller.requests_for(Operation::Jar).is_empty());
     place.expect_good_stop(wrap);
 }
