@@ -16,6 +16,9 @@ const OPTIONS: [(&str, &str); 5] = [
     ("JENKINS_INSTANCE_IDENTITY", "-instanceIdentity"),
 ];
 
+/// What the agent answers and ends: no node need be brought online for that.
+const QUESTIONS: [&str; 4] = ["-help", "--help", "-version", "--version"];
+
 /// Whether these arguments, the program's own name first, are meant for docker-agent's entry point.
 #[must_use]
 pub fn is_docker_agent(arguments: &[OsString]) -> bool {
@@ -30,7 +33,7 @@ pub fn is_docker_agent(arguments: &[OsString]) -> bool {
 pub fn instead_of_an_agent(arguments: &[OsString], surroundings: &Surroundings) -> Option<Vec<OsString>> {
     match arguments {
         _ if !is_docker_agent(arguments) => None,
-        [_, question] if question == "-help" || question == "-version" => {
+        [_, question] if QUESTIONS.iter().any(|known| question == known) => {
             let words = translate_docker_agent(arguments.to_vec(), surroundings).into_iter();
             Some(words.skip_while(|word| word != "--").skip(1).collect())
         }
@@ -103,10 +106,33 @@ fn split(words: Option<&OsStr>) -> Vec<OsString> {
     words.split_whitespace().map(OsString::from).collect()
 }
 
-/// The words of a variable as a shell reads them, so that one may have blanks in it; but nothing is expanded.
+/// The words of a variable, which are quoted as for a shell where blanks are in them. Nothing else that a shell knows has
+/// a meaning: an `&` in a password is an `&`.
 fn quoted(words: Option<&OsStr>) -> Vec<OsString> {
     let words = words.map(OsStr::to_string_lossy).unwrap_or_default();
-    script::commands(&words).concat()
+    let (mut found, mut rest) = (Vec::new(), words.trim_start());
+    while !rest.is_empty() {
+        let (word, others) = rest.split_at(end_of_word(rest));
+        found.push(script::unquoted(word).into());
+        rest = others.trim_start();
+    }
+    found
+}
+
+/// How far it is to the first blank that is not quoted, in bytes.
+fn end_of_word(text: &str) -> usize {
+    let mut quote = None;
+    let mut letters = text.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match (letter, quote) {
+            (mark, Some(open)) if mark == open => quote = None,
+            ('\'' | '"', None) => quote = Some(letter),
+            ('\\', None | Some('"')) => drop(letters.next()),
+            (blank, None) if blank.is_whitespace() => return at,
+            (_, _) => {}
+        }
+    }
+    text.len()
 }
 
 #[cfg(test)]
@@ -192,6 +218,9 @@ mod tests {
         let variables = [("REMOTING_OPTS", r#"-name "my node" -webSocketHeader 'A: b' -workDir /a\ b $HOME"#)];
         let words = translate_docker_agent(vec!["jenkins-agent".into()], &surroundings(&variables));
         assert_eq!(words[5..], ["-name", "my node", "-webSocketHeader", "A: b", "-workDir", "/a b", "$HOME"]);
+        let variables = [("REMOTING_OPTS", " -proxyCredentials user:p&ss;|<(x)  -x a#b\n-y 'it''s' \"un closed")];
+        let words = translate_docker_agent(vec!["jenkins-agent".into()], &surroundings(&variables));
+        assert_eq!(words[5..], ["-proxyCredentials", "user:p&ss;|<(x)", "-x", "a#b", "-y", "its", "un closed"]);
     }
 
     #[test]
@@ -202,7 +231,7 @@ mod tests {
             command.map(|words| words.join(" ".as_ref()).into_string().unwrap())
         };
         assert_eq!(instead("/usr/local/bin/jenkins-agent bash").as_deref(), Some("bash"));
-        for question in ["-help", "-version"] {
+        for question in QUESTIONS {
             let expected = format!("/j/bin/java -Xmx1g -jar /usr/share/jenkins/agent.jar {question}");
             assert_eq!(instead(&format!("jenkins-agent {question}")), Some(expected));
         }
