@@ -99,6 +99,23 @@ fn in_the_background_the_modes_are_the_shells_and_stay() {
 }
 
 #[test]
+fn a_pager_behind_a_pipe_has_the_modes_to_itself() {
+    let folder = folder();
+    let set = text(folder.path().join("set"));
+    let mut command = Command::new("sh");
+    let agent = format!("until [ -e {set} ]; do sleep 0.01; done");
+    let pager = format!("grep -m 1 started; stty -echo </dev/tty; : >{set}; cat; stty -a </dev/tty; echo it is over");
+    let line = format!("{AGENT_WRAP} --standalone --restart no sh -c '{agent}' 2>&1 | sh -c '{pager}'");
+    command.args(["-c", &line]).env_clear().envs(wrap().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let screen = Screen::of(&mut command);
+    let mut shell = command.spawn().unwrap();
+    drop(command);
+    let shown = screen.wait_for("it is over", 1);
+    assert!(shown.contains(" -echo "), "{shown}");
+    assert!(wait_within(&mut shell, PATIENCE).is_some());
+}
+
+#[test]
 fn what_was_set_while_we_were_stopped_stays() {
     let folder = folder();
     // One that does not set the modes anew behind us, as bash does.

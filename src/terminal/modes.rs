@@ -2,6 +2,7 @@
 //! be left to the shell.
 
 use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,10 +20,11 @@ pub struct Modes(Arc<Saved>);
 struct Saved(Mutex<Option<Termios>>);
 
 impl Modes {
-    /// Takes note of the modes, if we are in the foreground: in the background they are those of somebody else, of a
-    /// shell that reads its next line for instance.
+    /// Takes note of the modes, if we are in the foreground and nobody else is likely to set them there: in the background
+    /// they are those of a shell that reads its next line, and behind a pipe those of a pager.
     pub fn save(&self) {
-        let modes = ours().and_then(|terminal| tcgetattr(terminal).ok());
+        let is_alone = io::stdout().is_terminal() && io::stderr().is_terminal();
+        let modes = is_alone.then(ours).flatten().and_then(|terminal| tcgetattr(terminal).ok());
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = modes;
     }
 }
