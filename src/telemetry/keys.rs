@@ -47,6 +47,9 @@ impl Keys {
         match status.phase {
             Phase::Marking if self.cuts() && drains && agent => Some("Ctrl-C again not to wait for builds"),
             Phase::Draining if self.cuts() => Some("Ctrl-C again to stop now"),
+            // A stop that was not typed: the first one only counts.
+            Phase::Draining if self.interrupts == 0 && !self.skips_drain => Some("Ctrl-C twice to stop now"),
+            Phase::Marking | Phase::Closing if self.interrupts == 1 && !agent => Some("Ctrl-C twice to end at once"),
             Phase::Marking | Phase::Draining | Phase::Terminating if self.kills() && agent => {
                 Some("Ctrl-C once more to kill the agent")
             }
@@ -126,14 +129,18 @@ mod tests {
             Keys { interrupts, skips_drain: false }.words(&status(phase, agent), drains)
         };
         let alive = AgentState::Alive;
+        assert_eq!(of(0, Phase::Draining, alive, true), Some("Ctrl-C twice to stop now"), "nobody has typed yet");
         for interrupts in [0, 3] {
             for phase in [Phase::Marking, Phase::Draining, Phase::Terminating, Phase::Closing] {
+                if (interrupts, phase) == (0, Phase::Draining) {
+                    continue;
+                }
                 assert_eq!(of(interrupts, phase, alive, true), None, "{interrupts} {phase:?}");
             }
         }
         assert_eq!(of(1, Phase::Marking, alive, true), Some("Ctrl-C again not to wait for builds"));
         assert_eq!(of(1, Phase::Marking, alive, false), None);
-        assert_eq!(of(1, Phase::Marking, gone, true), None);
+        assert_eq!(of(1, Phase::Marking, gone, true), Some("Ctrl-C twice to end at once"));
         assert_eq!(of(1, Phase::Draining, alive, true), Some("Ctrl-C again to stop now"));
         assert_eq!(of(1, Phase::Terminating, alive, true), Some("Ctrl-C twice to kill the agent"));
         assert_eq!(of(2, Phase::Terminating, alive, true), Some("Ctrl-C once more to kill the agent"));

@@ -41,7 +41,7 @@ fn at_a_terminal_it_says_what_another_interrupt_does() {
             "stopping: stop (Ctrl-C)",
             "the node is marked offline, confirmed after 40 ms",
             "draining: waiting up to 5m for 1 build: app #7 (40%) (Ctrl-C again to cut it off)",
-            "not waiting any longer; cut off: 1 build: app #7 (40%)",
+            "not waiting any longer; cut off: 1 build: app #7",
             "asking the agent to end (TERM); it has 30 s",
             "already stopping (the third Ctrl-C kills the agent)",
             "stop (Ctrl-C): ending at once",

@@ -1,7 +1,7 @@
 //! The words of each note.
 
 use agent_wrap_supervisor::{
-    Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, StopSource,
+    Build, Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, StopSource,
 };
 
 use super::{CUTS, Story};
@@ -214,7 +214,7 @@ impl Story {
             ),
             Note::LastLookUnsettled => error(
                 "last_look_unsettled",
-                "the node may not be marked offline and be sent builds: look at it on the controller",
+                "the last look has not shown the node marked offline, so that it may be sent builds: look at it on the controller",
             ),
             Note::LastLookUnanswered => warn(
                 "last_look_unanswered",
@@ -240,7 +240,10 @@ impl Story {
                 let text = if builds.is_empty() {
                     why.to_owned()
                 } else {
-                    format!("{why}; cut off: {}", builds_words(builds))
+                    // Without how far they were when the drain began.
+                    let cut: Vec<Build> =
+                        builds.iter().map(|build| Build { progress: None, ..build.clone() }).collect();
+                    format!("{why}; cut off: {}", builds_words(&cut))
                 };
                 warn("drain_cut", text)
             }
