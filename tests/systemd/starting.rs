@@ -73,10 +73,9 @@ fn an_agent_that_keeps_failing_ends_the_start(machine: &Arc<Machine>) {
     service.drop_in("TimeoutStartSec=3s\nEnvironment=MISBEHAVE=--exit-at-once=7");
     assert!(!service.systemctl("start").status.success());
     service.await_that("Result", |result| result == "timeout");
-    let log = service.log();
-    assert!(log.contains("the agent exited with code 7"), "{log}");
+    eventually("the cause is in the journal", || service.log().contains("the agent exited with code 7"));
     // It stops as on every TERM: the node is marked.
-    assert!(service.controller.node(&service.name).expect("a node").marked, "{log}");
+    assert!(service.controller.node(&service.name).expect("a node").marked, "{}", service.log());
 }
 
 /// What is wrong, as lines of the unit and of the settings; and how the start ends then, with which words.
@@ -108,7 +107,7 @@ fn what_only_this_machine_can_mend_leaves_the_unit_failed(machine: &Arc<Machine>
         let status = service.status();
         let line = status.lines().find(|line| line.trim_start().starts_with("Status: \"")).unwrap_or_default();
         assert!(line.contains(words), "{name}: {status}");
-        assert!(service.log().contains(words), "{name}: {}", service.log());
+        eventually("it is in the journal", || service.log().contains(words));
         assert_eq!(service.show("StatusErrno"), if *code == 127 { "2" } else { "0" }, "{name}");
         assert!(!service.controller.node(&service.name).expect("a node").marked);
     }
@@ -132,8 +131,8 @@ fn what_the_controller_can_mend_is_tried_again(machine: &Arc<Machine>) {
     }
     for (service, code) in [(&refused, "77"), (&unknown, "68"), (&down, "69")] {
         service.await_that("NRestarts", |restarts| restarts != "0");
-        let log = service.log();
-        assert!(log.contains(&format!("(exit code {code})")), "{log}");
+        // The journal may take its time.
+        eventually("its end is in the journal", || service.log().contains(&format!("(exit code {code})")));
     }
     refused.controller.with(|world| world.set_account(account("admin-token")));
     unknown.controller.create_node("unknown", 1).expect("the node is created");
