@@ -80,18 +80,13 @@ fn an_exit_without_an_agent_changes_nothing() {
     }
 }
 
-#[test]
-fn in_the_background_the_modes_are_the_shells_and_stay() {
-    // The leader of the session has the foreground, sets the modes after the wrapper has come and is asked for them at
-    // the end.
-    let mut command = Command::new("bash");
-    let line = format!(
-        "set -m; {AGENT_WRAP} --standalone sleep 1000 & until grep -q . /proc/$!/task/$!/children; do :; done; stty -echo; kill %1; wait; \
-         stty -a; echo it is over"
-    );
-    command.args(["-c", &line]).env_clear().envs(wrap().get_envs().filter_map(|(name, value)| Some((name, value?))));
+/// Has a shell carry out a line that shows the modes at its end, and expects that nothing is echoed there.
+#[track_caller]
+fn expect_no_echo(shell: &str, line: &str) {
+    let mut command = Command::new(shell);
+    command.args(["-c", line]).env_clear().envs(wrap().get_envs().filter_map(|(name, value)| Some((name, value?))));
     let screen = Screen::of(&mut command);
-    let mut shell = command.spawn().unwrap();
+    let mut shell = command.spawn().expect("the shell is there");
     drop(command);
     let shown = screen.wait_for("it is over", 1);
     assert!(shown.contains(" -echo "), "{shown}");
@@ -99,20 +94,26 @@ fn in_the_background_the_modes_are_the_shells_and_stay() {
 }
 
 #[test]
+fn in_the_background_the_modes_are_the_shells_and_stay() {
+    // The leader of the session has the foreground, sets the modes after the wrapper has come and is asked for them at
+    // the end.
+    let shell = "bash";
+    let line = format!(
+        "set -m; {AGENT_WRAP} --standalone sleep 1000 & until grep -q . /proc/$!/task/$!/children; do :; done; stty -echo; kill %1; wait; \
+         stty -a; echo it is over"
+    );
+    expect_no_echo(shell, &line);
+}
+
+#[test]
 fn a_pager_behind_a_pipe_has_the_modes_to_itself() {
     let folder = folder();
     let set = text(folder.path().join("set"));
-    let mut command = Command::new("sh");
+    let shell = "sh";
     let agent = format!("until [ -e {set} ]; do sleep 0.01; done");
     let pager = format!("grep -m 1 started; stty -echo </dev/tty; : >{set}; cat; stty -a </dev/tty; echo it is over");
     let line = format!("{AGENT_WRAP} --standalone --restart no sh -c '{agent}' 2>&1 | sh -c '{pager}'");
-    command.args(["-c", &line]).env_clear().envs(wrap().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let screen = Screen::of(&mut command);
-    let mut shell = command.spawn().unwrap();
-    drop(command);
-    let shown = screen.wait_for("it is over", 1);
-    assert!(shown.contains(" -echo "), "{shown}");
-    assert!(wait_within(&mut shell, PATIENCE).is_some());
+    expect_no_echo(shell, &line);
 }
 
 #[test]

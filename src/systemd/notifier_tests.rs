@@ -1,26 +1,13 @@
 use agent_wrap_supervisor::{
-    AgentState, Cause, Desired, Generation, Goal, Mark, Moment, NodeView, OfflineReason, Owner, Phase, Scope, Span,
-    Status,
+    AgentState, Cause, Desired, Goal, Mark, Moment, NodeView, OfflineReason, Owner, Phase, Span, Status,
 };
 
 use super::*;
-
-const ONLINE: Desired = Desired::Online(Scope::Start);
+use crate::telemetry::testing;
 
 fn status(phase: Phase) -> Status<'static> {
     let agent = if phase == Phase::Running { AgentState::Alive } else { AgentState::Absent };
-    Status {
-        phase,
-        generation: Generation(1),
-        agent,
-        connected: false,
-        failures: 0,
-        desired: Some(&ONLINE),
-        believed: None,
-        in_flight: None,
-        goal: None,
-        awaiting: None,
-    }
+    Status { agent, ..testing::status(phase) }
 }
 
 fn scene(status: Status<'static>) -> Scene<'static> {

@@ -13,6 +13,8 @@ mod standing;
 mod story;
 #[cfg(test)]
 mod story_tests;
+#[cfg(test)]
+pub(crate) mod testing;
 mod visible;
 mod words;
 

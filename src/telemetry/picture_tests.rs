@@ -1,28 +1,13 @@
 //! What a person sees, phase by phase.
 
 use agent_wrap_supervisor::{
-    AgentState, Build, Cause, Exit, Failure, FailureKind, Generation, Note, RequestNumber, Scope, StopSource,
+    AgentState, Build, Cause, Exit, Failure, FailureKind, Generation, Note, RequestNumber, StopSource,
 };
 
 use super::*;
+use crate::telemetry::testing::status;
 
-const ONLINE: Desired = Desired::Online(Scope::Start);
 const STOP: Goal = Goal::Exit(Cause::Stopped);
-
-fn status(phase: Phase) -> Status<'static> {
-    Status {
-        phase,
-        generation: Generation(1),
-        agent: AgentState::Alive,
-        connected: false,
-        failures: 0,
-        desired: Some(&ONLINE),
-        believed: None,
-        in_flight: None,
-        goal: None,
-        awaiting: None,
-    }
-}
 
 fn view(connected: bool, builds: &[Build]) -> NodeView {
     let idle = builds.is_empty();

@@ -208,26 +208,10 @@ fn left_words(left: Span) -> String {
 
 #[cfg(test)]
 mod tests {
-    use agent_wrap_supervisor::{AgentState, Cause, Exit, Failure, FailureKind, Owner, Scope};
+    use agent_wrap_supervisor::{Cause, Exit, Failure, FailureKind, Owner};
 
     use super::*;
-
-    const ONLINE: Desired = Desired::Online(Scope::Start);
-
-    fn status(phase: Phase) -> Status<'static> {
-        Status {
-            phase,
-            generation: Generation(1),
-            agent: AgentState::Alive,
-            connected: false,
-            failures: 0,
-            desired: Some(&ONLINE),
-            believed: None,
-            in_flight: None,
-            goal: None,
-            awaiting: None,
-        }
-    }
+    use crate::telemetry::testing::status;
 
     fn view(mark: Option<&str>, connected: Option<bool>) -> NodeView {
         let mark = mark.map(|reason| Mark { owner: Owner::Foreign, reason: reason.to_owned(), matches: false });
