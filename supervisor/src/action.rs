@@ -1,5 +1,7 @@
 //! What the supervisor wants done. Imperatives; the driver performs them and never waits for one.
 
+use alloc::string::String;
+
 use crate::{Ending, Exit, Generation, Note, RequestNumber, Span, SpawnFailure};
 
 /// One thing to do. The result, where there is one, comes back as an [`Event`](crate::Event).
@@ -72,6 +74,13 @@ pub enum Action {
         /// How long the answer may take.
         within: Span,
     },
+    /// Close the channel that the controller holds for the node although its agent is dead. Answered by `NodeWritten`.
+    Disconnect {
+        /// Its number, which the answer carries.
+        request: RequestNumber,
+        /// How long the answer may take.
+        within: Span,
+    },
     /// Close this request's connection; its answer, should one come, is ignored.
     CancelRequest {
         /// Its number.
@@ -132,6 +141,8 @@ pub enum OfflineReason {
     Stopping,
     /// Landed by request.
     Landed,
+    /// An operator's hold file keeps it offline; what the file says.
+    Held(String),
     /// Drained for a restart of the agent.
     Restarting,
     /// The agent ended and is not started again.
@@ -152,7 +163,7 @@ pub enum OfflineReason {
 pub struct Memory {
     /// We have set a mark and not lifted it.
     pub marked: bool,
-    /// The node was seen connected while our agent ran.
+    /// The node was seen connected while our agent ran; until one is started, the same of the run before.
     pub connected: bool,
     /// The last run that started an agent ended in good order: by a stop, or with the agent.
     pub stopped: bool,

@@ -20,6 +20,24 @@ pub enum AgentState {
     Exited(Exit),
 }
 
+/// How long an agent that lives has been seen not connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Absence {
+    /// It is connected, or nobody can tell.
+    No,
+    /// `--disconnect-timeout` runs.
+    Counting,
+    /// It is over; the next read decides.
+    Over,
+    /// People were told, and nothing more is to be done about it.
+    Told,
+}
+
+/// So many losses of the connection in one run, with nothing steady between them, are called flapping.
+pub(crate) const FLAPPING_AFTER: u8 = 3;
+/// So many looks in a row have to show it connected before it is steady.
+const STEADY_AFTER: u8 = 3;
+
 /// The agent and the history of its failures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Agent {
@@ -34,6 +52,12 @@ pub(crate) struct Agent {
     pub(crate) channel_held: bool,
     /// The controller has reported it connected and then no longer.
     pub(crate) gone: bool,
+    /// How long it has been seen not connected.
+    pub(crate) absence: Absence,
+    /// So often the connection was lost, with nothing steady between.
+    pub(crate) losses: u8,
+    /// Looks in a row that show it connected since it was lost last.
+    steady: u8,
     /// The second look after the connection has been made.
     pub(crate) settled: bool,
     /// Looks for the connection since it was up last, which slow down.
@@ -66,6 +90,9 @@ impl Agent {
             ran: false,
             channel_held: false,
             gone: false,
+            absence: Absence::No,
+            losses: 0,
+            steady: 0,
             settled: false,
             looks: 0,
             asked: false,
@@ -88,6 +115,9 @@ impl Agent {
         self.ran = false;
         self.channel_held = channel_held;
         self.gone = false;
+        self.absence = Absence::No;
+        self.losses = 0;
+        self.steady = 0;
         self.settled = false;
         self.looks = 0;
         self.asked = false;
@@ -111,6 +141,34 @@ impl Agent {
     /// a short run that never connected is a failure whatever the code.
     pub(crate) fn failed(&self, exit: Exit) -> bool {
         exit != Exit::Code(0) || (!self.connected && !self.young.is_zero())
+    }
+
+    /// The connection was lost. True if that is flapping from now on.
+    pub(crate) fn lost(&mut self) -> bool {
+        let flapped = self.flaps();
+        self.gone = true;
+        self.steady = 0;
+        self.losses = (self.losses + 1).min(FLAPPING_AFTER);
+        self.flaps() && !flapped
+    }
+
+    /// Whether it connects and is lost over and over.
+    pub(crate) fn flaps(&self) -> bool {
+        self.losses >= FLAPPING_AFTER
+    }
+
+    /// Another look has shown it connected. True if it flapped and is steady now.
+    pub(crate) fn is_steady_again(&mut self) -> bool {
+        if self.losses == 0 {
+            return false;
+        }
+        self.steady += 1;
+        if self.steady < STEADY_AFTER {
+            return false;
+        }
+        let flapped = self.flaps();
+        (self.losses, self.steady) = (0, 0);
+        flapped
     }
 
     /// Counts an end.

@@ -1,5 +1,6 @@
 //! An errand: mark, drain, and what comes then. A stop is one, landing and a restart by request are others.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::agent::Agent;
@@ -15,6 +16,8 @@ pub enum Goal {
     Land,
     /// Start the agent anew.
     Restart,
+    /// Start anew an agent that lives and is not connected; the node is not marked for it.
+    Replace,
     /// Exit. Nothing takes this back.
     Exit(Cause),
 }
@@ -123,12 +126,18 @@ impl Errand {
     }
 
     /// The reason that the node's page will show.
-    pub(crate) fn reason(&self, agent: &Agent) -> OfflineReason {
+    pub(crate) fn reason(&self, agent: &Agent, hold: Option<&String>) -> OfflineReason {
+        match (self.goal, hold) {
+            (Goal::Land | Goal::Restart | Goal::Exit(Cause::Stopped), Some(words)) => {
+                return OfflineReason::Held(words.clone());
+            }
+            _ => {}
+        }
         match self.goal {
             Goal::Land => OfflineReason::Landed,
             Goal::Restart => OfflineReason::Restarting,
-            // Who is refused marks nothing.
-            Goal::Exit(Cause::Stopped | Cause::Refused) => OfflineReason::Stopping,
+            // Who is refused, or replaces its agent, marks nothing.
+            Goal::Exit(Cause::Stopped | Cause::Refused) | Goal::Replace => OfflineReason::Stopping,
             Goal::Exit(Cause::AgentEnded(exit)) => OfflineReason::AgentEnded(exit),
             Goal::Exit(Cause::GaveUp) => OfflineReason::AgentFailing { failures: agent.failures, last: agent.exit },
             Goal::Exit(Cause::SpawnFailed(failure)) => OfflineReason::AgentMissing(failure),

@@ -59,7 +59,8 @@ pub enum Event {
         /// What the controller said.
         outcome: Result<NodeView, Failure>,
     },
-    /// The answer to [`Action::LiftMark`](crate::Action::LiftMark) or [`Action::MarkOffline`](crate::Action::MarkOffline).
+    /// The answer to [`Action::LiftMark`](crate::Action::LiftMark), [`Action::MarkOffline`](crate::Action::MarkOffline) or
+    /// [`Action::Disconnect`](crate::Action::Disconnect).
     NodeWritten {
         /// The request's number.
         request: RequestNumber,
@@ -68,6 +69,8 @@ pub enum Event {
     },
     /// Somebody wants something: a signal, or a request of the control program.
     Requested(Request),
+    /// An operator's hold file has appeared or says something else (what it says), or is gone.
+    HoldChanged(Option<String>),
     /// We were stopped together with the agent and have been continued; timers go on from here.
     Resumed,
     /// A reload has brought other settings.

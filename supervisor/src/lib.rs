@@ -18,12 +18,14 @@
 //! ```
 //! * **Evicting**: an agent that a killed wrapper left behind gets TERM, then KILL; there is never a second one. So
 //!   does what lives of one that went into the background, when another is about to be started.
-//! * **Enabling**: the node is read, its mark lifted if the policy says so, and read again. Nothing is started yet.
-//!   An agent that has failed as often as allowed is given up here, once a read has shown that the controller was not
+//! * **Enabling**: the node is read, its mark lifted if the policy says so, and read again. Nothing is started yet. A dead
+//!   channel that the run before has left is closed first. An agent that has failed as often as allowed is given up here, once a read has shown that the controller was not
 //!   the cause.
 //! * **Starting**: the agent is being forked.
-//! * **Running**: looks at the node: often until it is connected, then seldom. A mark of ours is lifted again.
-//! * **Landed**: as Running, but marked by request. An agent that comes after the mark comes here from Starting.
+//! * **Running**: looks at the node: often until it is connected, then seldom. A mark of ours is lifted again. An agent
+//!   that lives and is not connected for `--disconnect-timeout` is ended (Terminating) and started anew (BackingOff).
+//! * **Landed**: as Running, but marked, by request or because of an operator's hold file. An agent that comes after the
+//!   mark comes here from Starting.
 //! * **BackingOff**: the agent has ended and is started again after a delay.
 //! * **Marking**: the node is read, marked, and read again. The agent is not touched until that is done or
 //!   `--offline-timeout` is over.
@@ -59,7 +61,7 @@ pub use event::{Event, Exit, Failure, FailureKind, Request, SpawnFailure, StopSo
 pub use node::{Desired, Scope};
 pub use note::{Effect, Ending, Note};
 pub use policy::{
-    Backoff, IfRefused, Leftovers, NodePolicy, OfflinePolicy, OnlineMethod, OnlinePolicy, Policy, RestartMode,
+    Backoff, IfRefused, Leftovers, NodePolicy, OfflinePolicy, OnlineMethod, OnlinePolicy, Policy, RestartMode, TakeOver,
 };
 pub use status::Status;
 pub use supervisor::{Phase, Supervisor};

@@ -15,7 +15,7 @@ use alloc::string::String;
 use crate::aside::Aside;
 use crate::{
     Failure, FailureKind, LiftMethod, Mark, MarkMethod, NodePolicy, NodeView, OfflineReason, OnlineMethod,
-    OnlinePolicy, Owner, RequestNumber, Span,
+    OnlinePolicy, Owner, RequestNumber, Span, TakeOver,
 };
 
 /// A refusal counts as final when it has come this often ...
@@ -32,6 +32,13 @@ const UNPACED_WRITES: u8 = 2;
 const PAUSE_DOUBLINGS: u8 = 3;
 /// So often a mark that others set again right after the start is lifted.
 const LIFTS_AFTER_START: u8 = 3;
+/// So often the mark of another run that appears while the node is free is lifted: one may be a late request of a run
+/// that is over, and whoever sets another is alive.
+const STRAYS_LIFTED: u8 = 2;
+/// So many looks are made until a channel that was to be closed is gone.
+const TAKEOVER_LOOKS: u8 = 6;
+/// Between them.
+const TAKEOVER_PAUSE: Span = Span::millis(500);
 
 /// Failures in a row beyond these make no difference.
 const FAILURES_COUNTED: u8 = 7;
@@ -61,6 +68,7 @@ pub(crate) enum RequestKind {
     Read,
     Lift(LiftMethod),
     Mark(MarkMethod),
+    Disconnect,
 }
 
 impl RequestKind {
@@ -87,8 +95,14 @@ pub(crate) enum Step {
     Read,
     Lift(LiftMethod),
     Mark(MarkMethod),
+    /// Close the channel that the run before has left.
+    Disconnect,
+    /// It is gone, or does not go.
+    TakenOver {
+        freed: bool,
+    },
     /// Look again after a pause before anything is written.
-    Pause,
+    Pause(Span),
     Settled(Settlement),
 }
 
@@ -103,6 +117,17 @@ pub(crate) enum Settlement {
     Marked,
     /// Not marked, and not to be marked again.
     Lost,
+}
+
+/// The channel that the run before may have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum OldChannel {
+    /// There is none, or it is none of our business.
+    None,
+    /// Our records say that there may be one.
+    Suspected,
+    /// It is being closed; so many looks have shown it still.
+    Closing(u8),
 }
 
 /// Equal refusals in a row.
@@ -155,6 +180,11 @@ pub(crate) struct Node {
     pub(crate) lifting: Option<String>,
     /// Marks of others that were lifted after the agent's start.
     pub(crate) lifts_after_start: u8,
+    /// Marks of other runs that have appeared on the free node.
+    strays: u8,
+    /// The one that is there now has been counted.
+    stray_counted: bool,
+    old_channel: OldChannel,
     read_refusals: Option<Refusals>,
     write_refusals: Option<Refusals>,
     /// Those of what an agent needs to be started with.
@@ -178,6 +208,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(policy: NodePolicy) -> Self {
         let marked_by_us = policy.marked_before;
+        let old_channel = if policy.connected_before { OldChannel::Suspected } else { OldChannel::None };
         Self {
             policy,
             desired: Desired::Online(Scope::Start),
@@ -197,6 +228,9 @@ impl Node {
             reassertion_limit: REASSERTIONS,
             lifting: None,
             lifts_after_start: 0,
+            strays: 0,
+            stray_counted: false,
+            old_channel,
             read_refusals: None,
             write_refusals: None,
             agent_refusals: None,
@@ -239,6 +273,9 @@ impl Node {
             Knowledge::Stale => return Step::Read,
             Knowledge::Fresh => {}
         }
+        if let Some(step) = self.take_over() {
+            return step;
+        }
         let mark = self.view.as_ref().and_then(|view| view.mark.clone());
         match (self.desired.clone(), mark) {
             (Desired::AsItIs, _) => Step::Nothing,
@@ -266,6 +303,40 @@ impl Node {
         }
     }
 
+    /// What is to be done about the channel that the run before may have left, before anything else is: builds land on
+    /// a node that is free and seems connected.
+    fn take_over(&mut self) -> Option<Step> {
+        let connected = self.view.as_ref().and_then(|view| view.connected);
+        match (self.old_channel, connected) {
+            (OldChannel::None, _) | (OldChannel::Suspected, None) => None,
+            (OldChannel::Suspected, _) if self.policy.takeover == TakeOver::Never => None,
+            (OldChannel::Suspected, Some(true)) => Some(Step::Disconnect),
+            (OldChannel::Suspected, Some(false)) => {
+                self.old_channel = OldChannel::None;
+                None
+            }
+            (OldChannel::Closing(looks), Some(true)) if looks < TAKEOVER_LOOKS => {
+                self.old_channel = OldChannel::Closing(looks + 1);
+                self.knowledge = Knowledge::Stale;
+                Some(Step::Pause(TAKEOVER_PAUSE))
+            }
+            (OldChannel::Closing(_), _) => {
+                self.old_channel = OldChannel::None;
+                Some(Step::TakenOver { freed: connected != Some(true) })
+            }
+        }
+    }
+
+    /// A channel that is there from now on is none of the run before.
+    pub(crate) fn forget_old_channel(&mut self) {
+        self.old_channel = OldChannel::None;
+    }
+
+    /// The request to close it has certainly not been carried out.
+    pub(crate) fn suspect_old_channel(&mut self) {
+        self.old_channel = OldChannel::Suspected;
+    }
+
     fn settle(&mut self, settlement: Settlement) -> Step {
         self.knowledge = Knowledge::Handled;
         self.doubt = 0;
@@ -281,12 +352,12 @@ impl Node {
         if is_toggle && self.doubt > 0 {
             self.doubt -= 1;
             self.knowledge = Knowledge::Stale;
-            return Step::Pause;
+            return Step::Pause(self.write_pause());
         }
         if self.writes >= UNPACED_WRITES && !self.paused {
             self.paused = true;
             self.knowledge = Knowledge::Stale;
-            return Step::Pause;
+            return Step::Pause(self.write_pause());
         }
         self.paused = false;
         step
@@ -329,7 +400,7 @@ impl Node {
     pub(crate) fn may_lift(&self, mark: &Mark, scope: Scope) -> bool {
         match mark.owner {
             Owner::ThisRun => true,
-            Owner::EarlierRun => self.policy.online != OnlinePolicy::Never,
+            Owner::EarlierRun => self.policy.online != OnlinePolicy::Never && self.strays <= STRAYS_LIFTED,
             Owner::Monitor => false,
             Owner::Foreign => {
                 scope == Scope::Start
@@ -344,12 +415,30 @@ impl Node {
         }
     }
 
+    /// Counts a mark of another run that has appeared on a node that was free, once each time.
+    fn count_stray(&mut self, view: &NodeView) {
+        let is_anothers = view.mark.as_ref().is_some_and(|mark| mark.owner == Owner::EarlierRun);
+        if is_anothers && self.was_free && !self.stray_counted {
+            self.strays = (self.strays + 1).min(STRAYS_LIFTED + 1);
+        }
+        self.stray_counted = is_anothers && (self.stray_counted || self.was_free);
+    }
+
+    /// Somebody wants the node online whatever it was before. True if another's mark was left.
+    pub(crate) fn forget_strays(&mut self) -> bool {
+        core::mem::take(&mut self.strays) > STRAYS_LIFTED
+    }
+
     /// Numbers a request and takes note that it is under way.
     pub(crate) fn send(&mut self, kind: RequestKind) -> RequestNumber {
         self.last_number = Aside(RequestNumber(self.last_number.0.0.wrapping_add(1)));
         self.in_flight = Some((self.last_number, kind));
         if kind != RequestKind::Read {
             self.knowledge = Knowledge::Stale;
+            if kind == RequestKind::Disconnect {
+                self.old_channel = OldChannel::Closing(0);
+                return self.last_number.0;
+            }
             self.writes = (self.writes + 1).min(UNPACED_WRITES + PAUSE_DOUBLINGS);
             if let RequestKind::Mark(_) = kind {
                 self.marked_by_us = true;
@@ -379,6 +468,7 @@ impl Node {
     pub(crate) fn seen(&mut self, view: NodeView) {
         self.read_refusals = None;
         self.failures = 0;
+        self.count_stray(&view);
         match &view.mark {
             None => self.marked_by_us = false,
             Some(mark) if mark.owner.is_ours() => self.marked_by_us = true,
@@ -439,7 +529,10 @@ impl Node {
                 self.cause_missing = true;
                 true
             }
-            RequestKind::Read | RequestKind::Lift(LiftMethod::Toggle) | RequestKind::Mark(MarkMethod::Toggle) => false,
+            RequestKind::Read
+            | RequestKind::Disconnect
+            | RequestKind::Lift(LiftMethod::Toggle)
+            | RequestKind::Mark(MarkMethod::Toggle) => false,
         }
     }
 
@@ -454,7 +547,7 @@ impl Node {
             }
             // A proxy that buffers requests starves the CLI; the toggle gets through.
             RequestKind::Lift(LiftMethod::Cli) => self.cli_broken = true,
-            RequestKind::Read | RequestKind::Mark(MarkMethod::ChangeCause) => {}
+            RequestKind::Read | RequestKind::Disconnect | RequestKind::Mark(MarkMethod::ChangeCause) => {}
         }
     }
 
@@ -502,7 +595,7 @@ impl Node {
     }
 
     /// The pause before the next attempt at a write that has not done what it should.
-    pub(crate) fn write_pause(&self) -> Span {
+    fn write_pause(&self) -> Span {
         Span(500 << self.writes.saturating_sub(UNPACED_WRITES))
     }
 }

@@ -76,6 +76,22 @@ pub enum Note {
     AgentDisconnected,
     /// The controller reports it connected again.
     AgentReconnected,
+    /// It connects and is lost over and over, although it runs. The single turns are not told any more.
+    Flapping {
+        /// How often it was lost.
+        losses: u8,
+    },
+    /// It stays connected.
+    FlappingOver,
+    /// The agent lives and was not connected for the whole `--disconnect-timeout`.
+    StaysDisconnected {
+        /// That time.
+        after: Span,
+        /// Whether it is started anew; not if it is never started again.
+        restarted: bool,
+        /// Whether it had ever been seen connected.
+        connected: bool,
+    },
     /// The agent ended.
     AgentExited {
         /// Which run.
@@ -98,6 +114,30 @@ pub enum Note {
     },
     /// The controller still holds the channel of the agent that is gone.
     OldChannelHeld,
+    /// It does so for longer than it holds a dead one: an agent elsewhere bears the node's name.
+    NameTaken,
+    /// Before the first start the controller calls the node connected: a dead channel, or an agent elsewhere. It is not
+    /// touched.
+    ChannelFound {
+        /// We have closed one already, and it is back.
+        returned: bool,
+    },
+    /// The channel that the run before has left is being closed.
+    TakingOver,
+    /// It is gone.
+    TakenOver,
+    /// It cannot be closed; the agent is started all the same.
+    TakeOverFailed {
+        /// What came back.
+        words: String,
+    },
+    /// An operator's hold file keeps the node offline.
+    HoldSet {
+        /// What it says.
+        words: String,
+    },
+    /// It is gone.
+    HoldLifted,
     /// The agent keeps failing: the node is marked and the pace slows down.
     Slowing {
         /// Failures in a row.
@@ -115,6 +155,8 @@ pub enum Note {
     ForeignMark(Mark),
     /// The foreign mark is gone.
     ForeignMarkGone,
+    /// The mark of another wrapper comes back whenever it is lifted: two keep one node. It is theirs.
+    RivalMark(Mark),
     /// A mark of ours was found behind a running agent; it is lifted.
     StrayMark(Mark),
     /// A stop begins.
@@ -221,6 +263,8 @@ pub enum Effect {
     Meaningless,
     /// The drain is taken back.
     TakenBack,
+    /// A hold file keeps the node offline.
+    Held,
     /// It is done.
     Done,
 }

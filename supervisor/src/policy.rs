@@ -1,5 +1,7 @@
 //! What the settings decide. The shells read settings; the core reads this.
 
+use alloc::string::String;
+
 use crate::Span;
 
 /// Everything the decisions depend on besides events.
@@ -45,7 +47,8 @@ pub struct NodePolicy {
     /// How often the node is looked at in quiet times; never more seldom than `disconnect_timeout`. Zero means as
     /// seldom as allowed.
     pub poll: Span,
-    /// The longest time between two looks.
+    /// The longest time between two looks, and how long an agent may be alive and not connected before it is started
+    /// anew.
     pub disconnect_timeout: Span,
     /// So many looks at a node whose agent does not connect are made soon after one another; an agent that comes later
     /// is no part of the start any more.
@@ -54,6 +57,13 @@ pub struct NodePolicy {
     pub unclean: bool,
     /// A mark of ours was on the node when the previous run on this machine ended.
     pub marked_before: bool,
+    /// The previous run on this machine ended without a stop while the node was connected: the controller may still hold
+    /// the dead channel.
+    pub connected_before: bool,
+    /// Whether such a channel is closed.
+    pub takeover: TakeOver,
+    /// What an operator's hold file says when it begins, if there is one.
+    pub hold: Option<String>,
 }
 
 /// `--online`: which marks are lifted at the first start. At an agent's restart it is only ever ours.
@@ -87,6 +97,15 @@ pub enum OnlineMethod {
     Cli,
     /// Only the toggle.
     Toggle,
+}
+
+/// `--takeover`: whether a dead channel of an earlier run is closed at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TakeOver {
+    /// Where our own records say that it is ours.
+    Auto,
+    /// Never.
+    Never,
 }
 
 /// `--if-refused`.
@@ -169,6 +188,9 @@ impl Default for NodePolicy {
             patient_after: 60,
             unclean: false,
             marked_before: false,
+            connected_before: false,
+            takeover: TakeOver::Auto,
+            hold: None,
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct Status<'a> {
     pub agent: AgentState,
     /// The controller has reported this run of the agent connected.
     pub connected: bool,
+    /// It connects and is lost over and over.
+    pub flaps: bool,
     /// Ends of the agent in a row without a healthy run between them.
     pub failures: u32,
     /// What we want of the node; `None` without one.
@@ -23,6 +25,8 @@ pub struct Status<'a> {
     pub in_flight: Option<RequestNumber>,
     /// What the errand under way ends in.
     pub goal: Option<Goal>,
+    /// What an operator's hold file says, while it keeps the node offline.
+    pub hold: Option<&'a str>,
     /// What is awaited next, and until when.
     pub awaiting: Option<(Moment, Deadline)>,
 }

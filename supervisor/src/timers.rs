@@ -27,6 +27,8 @@ pub enum Deadline {
     RestartDelay,
     /// The run of health after which earlier failures are forgotten.
     FailuresForgotten,
+    /// `--disconnect-timeout`: how long an agent that lives may be seen not connected.
+    DisconnectTimeout,
     /// The next attempt after a request that brought no usable answer.
     RetryRequest,
     /// The next look at the node.

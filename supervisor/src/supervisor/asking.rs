@@ -3,16 +3,19 @@
 use alloc::string::String;
 
 use super::{Phase, Supervisor};
-use crate::agent::jittered;
+use crate::agent::{Absence, jittered};
 use crate::errand::Landing;
-use crate::node::{Knowledge, RequestKind, Settlement, Step, Verdict};
+use crate::node::{Knowledge, Node, RequestKind, Settlement, Step, Verdict};
 use crate::{
-    Action, Deadline, Desired, Failure, FailureKind, Goal, IfRefused, LiftMethod, NodeView, Note, Owner, RequestNumber,
-    Scope, Span, WriteOutcome,
+    Action, Deadline, Desired, Failure, FailureKind, Goal, IfRefused, LiftMethod, NodeView, Note, OnlinePolicy, Owner,
+    RequestNumber, Scope, Span, WriteOutcome,
 };
 
 /// The setter over the CLI answers at once or not at all.
 const CLI_TIME: Span = Span::seconds(3);
+/// The ends in a row, each followed by a growing delay, after which a channel that the controller still holds is not that
+/// of an agent that is dead.
+const ENDS_OF_A_DEAD_CHANNEL: u8 = 16;
 
 impl Supervisor {
     /// Takes the node's next steps until a request is under way, a pause is being made, or nothing is left to do.
@@ -39,10 +42,18 @@ impl Supervisor {
                     self.tell(Note::Marking { method });
                     self.act(Action::MarkOffline { request, method, reason, within });
                 }
-                Step::Pause => {
-                    let pause = node.write_pause();
-                    self.timers.set(Deadline::NextLook, pause);
+                Step::Disconnect => {
+                    let request = node.send(RequestKind::Disconnect);
+                    let within = self.request_time();
+                    self.tell(Note::TakingOver);
+                    self.act(Action::Disconnect { request, within });
                 }
+                Step::TakenOver { freed: true } => self.tell(Note::TakenOver),
+                Step::TakenOver { freed: false } => {
+                    self.told_channel = true;
+                    self.tell(Note::ChannelFound { returned: true });
+                }
+                Step::Pause(pause) => self.timers.set(Deadline::NextLook, pause),
                 Step::Settled(settlement) => self.settled(settlement),
             }
         }
@@ -134,6 +145,9 @@ impl Supervisor {
         let Some(node) = &mut self.node else { return };
         let Some(kind) = node.answered(request) else { return };
         self.timers.clear(Deadline::AbandonWrite);
+        if kind == RequestKind::Disconnect {
+            return self.disconnect_answered(outcome);
+        }
         match outcome {
             WriteOutcome::Accepted => node.accepted(),
             WriteOutcome::Unsupported { words } => {
@@ -151,6 +165,24 @@ impl Supervisor {
         }
     }
 
+    /// The channel that the run before has left is closed, or not. Looks will show it.
+    fn disconnect_answered(&mut self, outcome: WriteOutcome) {
+        let Some(node) = &mut self.node else { return };
+        match outcome {
+            WriteOutcome::Accepted => node.accepted(),
+            WriteOutcome::Failed(failure) if failure.kind == FailureKind::Unavailable => {
+                node.suspect_old_channel();
+                self.request_failed(RequestKind::Disconnect, failure);
+            }
+            WriteOutcome::Failed(Failure { words, .. }) | WriteOutcome::Unsupported { words } => {
+                node.forget_old_channel();
+                self.told_channel = true;
+                self.tell(Note::TakeOverFailed { words });
+            }
+            WriteOutcome::Unknown(failure) => self.tell(Note::OutcomeUnknown(failure)),
+        }
+    }
+
     fn request_failed(&mut self, kind: RequestKind, failure: Failure) {
         let Some(node) = &mut self.node else { return };
         let verdict = node.failed(kind, &failure);
@@ -158,6 +190,10 @@ impl Supervisor {
         let news = told.as_ref() != Some(&failure);
         *told = Some(failure.clone());
         let news = core::mem::take(&mut node.retell) || news;
+        if kind == RequestKind::Read {
+            // Only what a healthy controller says counts against the agent.
+            self.present();
+        }
         let retry = self.retry_delay(&failure, verdict);
         self.timers.set(Deadline::RetryRequest, retry);
         if failure.kind == FailureKind::Unavailable && matches!(self.phase, Phase::Enabling | Phase::BackingOff) {
@@ -254,27 +290,29 @@ impl Supervisor {
                 // The channel of the agent before; a new one that it shuts out ends while it is young.
                 Some(true) if self.agent.channel_held && !self.agent.young.is_zero() => {}
                 Some(true) if !self.agent.connected => {
+                    self.present();
                     self.agent.connected = true;
                     self.agent.gone = false;
                     self.memory.connected = true;
                     self.tell(Note::AgentConnected { marked, wished });
                 }
                 Some(true) => {
+                    self.present();
                     self.agent.looks = 0;
-                    if core::mem::take(&mut self.agent.gone) {
+                    if core::mem::take(&mut self.agent.gone) && !self.agent.flaps() {
                         self.tell(Note::AgentReconnected);
                     }
+                    if self.agent.is_steady_again() {
+                        self.tell(Note::FlappingOver);
+                    }
                 }
-                Some(false) if self.agent.connected && !self.agent.gone => {
-                    self.agent.gone = true;
-                    self.tell(Note::AgentDisconnected);
-                }
-                Some(false) => self.agent.channel_held = false,
-                None => {}
+                Some(false) => self.observe_absence(),
+                None => self.present(),
             }
         }
         if self.phase == Phase::Enabling && self.agent.ran && connected == Some(true) && self.agent.excuse_failure() {
-            self.tell(Note::OldChannelHeld);
+            // Their delays add up to more than the nine minutes for which a dead channel is held.
+            self.tell(if self.agent.ends == ENDS_OF_A_DEAD_CHANNEL { Note::NameTaken } else { Note::OldChannelHeld });
         }
         if self.phase == Phase::Enabling && self.gives_up() {
             self.give_up();
@@ -287,16 +325,55 @@ impl Supervisor {
             // Nothing is decided before we go on, but what has been read back has been read back.
             errand.confirmed = true;
         }
-        let vanished = self.node.as_ref().is_some_and(|node| node.mark_vanished());
-        if let Some(errand) = &mut self.errand
-            && vanished
-        {
+        if !self.node.as_ref().is_some_and(|node| node.mark_vanished()) {
+            return;
+        }
+        if let Some(errand) = &mut self.errand {
             errand.confirmed = false;
             errand.told_marked = false;
             errand.idle_reads = 0;
-            if self.node.as_ref().is_some_and(|node| node.will_reassert()) {
-                self.tell(Note::MarkVanished);
+        }
+        let stays = self.errand.is_some() || self.phase == Phase::Landed;
+        if stays && self.node.as_ref().is_some_and(|node| node.will_reassert()) {
+            self.tell(Note::MarkVanished);
+        }
+    }
+
+    /// A look has shown that the agent, which lives, is not connected.
+    fn observe_absence(&mut self) {
+        if !self.agent.connected {
+            self.agent.channel_held = false;
+        } else if !self.agent.gone {
+            let flaps = self.agent.lost();
+            if flaps {
+                self.tell(Note::Flapping { losses: self.agent.losses });
+            } else if !self.agent.flaps() {
+                self.tell(Note::AgentDisconnected);
             }
+        }
+        if self.errand.is_some() || !matches!(self.phase, Phase::Running | Phase::Landed) {
+            return;
+        }
+        match self.agent.absence {
+            Absence::No => {
+                let Some(node) = &self.node else { return };
+                let timeout = node.policy.disconnect_timeout;
+                self.agent.absence = Absence::Counting;
+                self.timers.set(Deadline::DisconnectTimeout, timeout);
+                // A run that is not connected is no run of health.
+                self.timers.clear(Deadline::FailuresForgotten);
+            }
+            Absence::Over => self.replace_agent(),
+            Absence::Counting | Absence::Told => {}
+        }
+    }
+
+    /// The agent is connected, or nobody can tell that it is not.
+    pub(super) fn present(&mut self) {
+        let absence = core::mem::replace(&mut self.agent.absence, Absence::No);
+        self.timers.clear(Deadline::DisconnectTimeout);
+        if absence != Absence::No && self.agent.is_alive() && self.agent.ends > 0 {
+            self.timers.set(Deadline::FailuresForgotten, self.policy.backoff.forget_after);
         }
     }
 
@@ -325,6 +402,10 @@ impl Supervisor {
             self.tell_marked();
         }
         self.tell_free_or_left(settlement);
+        if !self.started_before && self.node.as_ref().is_some_and(Node::is_connected) && !self.told_channel {
+            self.told_channel = true;
+            self.tell(Note::ChannelFound { returned: false });
+        }
         self.start_agent();
     }
 
@@ -346,6 +427,8 @@ impl Supervisor {
     fn settled_landed(&mut self, settlement: Settlement) {
         if settlement == Settlement::Lost {
             self.landing = Landing::No;
+            // It holds no longer, until it says something else.
+            self.hold = None;
             self.phase = Phase::Running;
             self.tell(Note::TakenBack);
             self.wish(Desired::Online(Scope::Own));
@@ -375,8 +458,12 @@ impl Supervisor {
             (Settlement::Left, Some(mark)) => {
                 node.told_foreign = Some(mark.reason.clone());
                 if told.as_ref() != Some(&mark.reason) {
-                    let note = if enabling { Note::MarkLeft { mark } } else { Note::ForeignMark(mark) };
-                    self.tell(note);
+                    let rival = mark.owner == Owner::EarlierRun && node.policy.online != OnlinePolicy::Never;
+                    self.tell(match (rival, enabling) {
+                        (true, _) => Note::RivalMark(mark),
+                        (false, true) => Note::MarkLeft { mark },
+                        (false, false) => Note::ForeignMark(mark),
+                    });
                 }
             }
             (Settlement::Free, _) if lifted => self.tell(Note::Lifted),

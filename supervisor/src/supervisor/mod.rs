@@ -7,13 +7,14 @@ mod starting;
 mod stopping;
 
 use alloc::collections::VecDeque;
+use alloc::string::String;
 
 use crate::agent::Agent;
 use crate::aside::Aside;
 use crate::errand::{Errand, Landing};
 use crate::node::Node;
 use crate::timers::Timers;
-use crate::{Action, AgentState, Deadline, Event, Failure, Memory, Moment, Note, Policy, Status};
+use crate::{Action, AgentState, Deadline, Event, Failure, Memory, Moment, Note, OfflineReason, Policy, Status};
 
 /// Where the wrapper stands. The module documentation of the crate has the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +68,10 @@ pub struct Supervisor {
     refusal: Option<Failure>,
     /// The node is to stay marked although the agent runs.
     landing: Landing,
+    /// What an operator's hold file says: the node stays marked.
+    hold: Option<String>,
+    /// People were told of the channel that was there before the first start.
+    told_channel: bool,
     /// The agent has been started before: only our own marks are lifted now.
     started_before: bool,
     /// The verdict on the run before, as it was before the agent's start that is under way.
@@ -85,9 +90,10 @@ impl Supervisor {
         // Until an agent is started the verdict on the run before this one stays as it was.
         let memory = Memory {
             marked: node.as_ref().is_some_and(|node| node.marked_by_us),
-            connected: false,
+            connected: node.as_ref().is_some_and(|node| node.policy.connected_before),
             stopped: node.as_ref().is_some_and(|node| !node.policy.unclean),
         };
+        let hold = node.as_ref().and_then(|node| node.policy.hold.clone());
         let agent = Agent::new(policy.survivor);
         let mut supervisor = Self {
             policy,
@@ -100,6 +106,8 @@ impl Supervisor {
             errand: None,
             refusal: None,
             landing: Landing::No,
+            hold,
+            told_channel: false,
             started_before: false,
             stopped_before: memory.stopped,
             suspended: false,
@@ -127,6 +135,7 @@ impl Supervisor {
             Event::NodeRead { request, outcome } => self.node_read(request, outcome),
             Event::NodeWritten { request, outcome } => self.node_written(request, outcome),
             Event::Requested(request) => self.requested(request),
+            Event::HoldChanged(words) => self.hold_changed(words),
             Event::Resumed => self.resumed(),
             Event::PolicyChanged(policy) => self.policy_changed(*policy),
         }
@@ -169,11 +178,13 @@ impl Supervisor {
             generation: self.agent.generation,
             agent: self.agent.state,
             connected: self.agent.connected,
+            flaps: self.agent.flaps(),
             failures: self.agent.failures,
             desired: self.node.as_ref().map(|node| &node.desired),
             believed: self.node.as_ref().and_then(|node| node.view.as_ref()),
             in_flight: self.node.as_ref().and_then(|node| node.in_flight).map(|(number, _)| number.0),
             goal: self.errand.as_ref().map(|errand| errand.goal),
+            hold: self.hold.as_deref(),
             awaiting: self.next_deadline(),
         }
     }
@@ -206,12 +217,23 @@ impl Supervisor {
             Deadline::StartTimeout => self.start_timeout(),
             Deadline::RestartDelay => self.enable(),
             Deadline::FailuresForgotten => self.agent.forget_failures(),
+            Deadline::DisconnectTimeout => self.disconnect_timeout(),
             Deadline::RetryRequest | Deadline::NextLook => {
                 if let Some(node) = &mut self.node {
                     node.knowledge = crate::node::Knowledge::Stale;
                 }
             }
         }
+    }
+
+    /// Why the node is to stay marked while the agent runs, if it is: by request, or because of an operator's hold file.
+    fn grounded(&self) -> Option<OfflineReason> {
+        let landed = || self.landing.holds().then_some(OfflineReason::Landed);
+        self.hold.clone().map(OfflineReason::Held).or_else(landed)
+    }
+
+    fn is_grounded(&self) -> bool {
+        self.hold.is_some() || self.landing.holds()
     }
 
     fn act(&mut self, action: Action) {

@@ -1,11 +1,12 @@
 //! What people, signals and service managers ask for: admitted, taken as done already, or refused.
 
+use alloc::string::String;
+
 use super::{Phase, Supervisor};
 use crate::errand::{Cause, Errand, Goal, INTERRUPT_GAP, Interrupts, Landing};
-use crate::node::Knowledge;
+use crate::node::{Knowledge, Node};
 use crate::{
-    Action, AgentSignal, AgentState, Deadline, Desired, Effect, Note, OfflineReason, Policy, Request, Scope, Span,
-    StopSource,
+    Action, AgentSignal, AgentState, Deadline, Desired, Effect, Note, Policy, Request, Scope, Span, StopSource,
 };
 
 impl Supervisor {
@@ -53,6 +54,7 @@ impl Supervisor {
     fn begin_stop(&mut self) {
         let goal = Goal::Exit(Cause::Stopped);
         if let Some(errand) = &mut self.errand
+            && errand.goal != Goal::Replace
             && matches!(self.phase, Phase::Terminating | Phase::Killing)
         {
             // The agent was being ended for its restart: only what comes then is another, and how long it may take if the
@@ -151,26 +153,26 @@ impl Supervisor {
         }
         match self.errand.as_ref().map(|errand| errand.goal) {
             Some(Goal::Exit(_)) => return self.taken(request, Effect::TooLate),
-            Some(Goal::Land) => return self.taken(request, Effect::Already),
-            Some(Goal::Restart) | None => {}
+            Some(Goal::Land) if self.hold.is_none() => return self.taken(request, Effect::Already),
+            Some(Goal::Land | Goal::Restart | Goal::Replace) | None => {}
         }
         if self.landing.holds() {
             return self.taken(request, Effect::Already);
         }
         self.taken(request, Effect::Done);
         if self.errand.is_some() {
-            // The node is marked for the restart, and stays so for the next agent.
+            // Another agent comes, or the hold file lands this one: the node stays marked after that.
             self.landing = Landing::Wished;
             return;
         }
         match self.phase {
             Phase::Running => self.begin_errand(Goal::Land),
+            Phase::Landed => self.landing = Landing::Told,
             Phase::Evicting | Phase::Enabling | Phase::Starting | Phase::BackingOff => {
                 self.landing = Landing::Wished;
-                self.wish(Desired::Offline(OfflineReason::Landed));
+                self.wish_grounded();
             }
-            Phase::Landed
-            | Phase::Marking
+            Phase::Marking
             | Phase::Draining
             | Phase::Terminating
             | Phase::Killing
@@ -180,27 +182,70 @@ impl Supervisor {
         }
     }
 
+    /// An operator's hold file has appeared, says something else, or is gone.
+    pub(super) fn hold_changed(&mut self, words: Option<String>) {
+        if self.node.is_none() || self.hold == words {
+            return;
+        }
+        match words {
+            Some(words) => self.held(words),
+            None => self.released(),
+        }
+    }
+
+    fn held(&mut self, words: String) {
+        let first = self.hold.is_none();
+        self.tell(Note::HoldSet { words: words.clone() });
+        self.hold = Some(words);
+        match self.errand.as_ref().map(|errand| errand.goal) {
+            Some(Goal::Land) if first => self.landing = Landing::Wished,
+            Some(_) => {}
+            None if self.phase == Phase::Running => self.begin_errand(Goal::Land),
+            None => self.wish_grounded(),
+        }
+    }
+
+    fn released(&mut self) {
+        self.hold = None;
+        self.tell(Note::HoldLifted);
+        match self.errand.as_ref().map(|errand| errand.goal) {
+            Some(Goal::Land) if !self.landing.holds() => self.take_errand_back(),
+            Some(Goal::Exit(_) | Goal::Restart | Goal::Replace) => {}
+            Some(Goal::Land) => self.wish_grounded(),
+            None if self.landing.holds() => self.wish_grounded(),
+            None => self.come_back(),
+        }
+    }
+
     fn take_off(&mut self, request: Request) {
         if self.node.is_none() {
             return self.taken(request, Effect::Meaningless);
         }
         match self.errand.as_ref().map(|errand| errand.goal) {
             Some(Goal::Exit(_)) => return self.taken(request, Effect::TooLate),
+            _ if self.hold.is_some() => {
+                self.landing = Landing::No;
+                return self.taken(request, Effect::Held);
+            }
             Some(Goal::Land | Goal::Restart) if matches!(self.phase, Phase::Marking | Phase::Draining) => {
                 self.taken(request, Effect::TakenBack);
                 return self.take_errand_back();
             }
-            Some(Goal::Restart) if self.landing.holds() => {
+            Some(Goal::Restart | Goal::Replace) if self.landing.holds() => {
                 self.landing = Landing::No;
                 return self.taken(request, Effect::Done);
             }
+            // The node is not marked for it.
+            Some(Goal::Replace) => return self.taken(request, Effect::Already),
             Some(Goal::Land | Goal::Restart) => return self.taken(request, Effect::TooLate),
             None => {}
         }
         let landed = core::mem::take(&mut self.landing).holds();
         let slowed = self.phase == Phase::BackingOff
             && self.node.as_ref().is_some_and(|node| matches!(node.desired, Desired::Offline(_)));
-        let effect = if landed || slowed { Effect::Done } else { Effect::Already };
+        // One that comes back again and again is lifted once more.
+        let left = self.node.as_mut().is_some_and(Node::forget_strays);
+        let effect = if landed || slowed || left { Effect::Done } else { Effect::Already };
         self.taken(request, effect);
         if let Some(node) = &mut self.node {
             // A mark that we leave is told of again.
@@ -210,20 +255,23 @@ impl Supervisor {
             self.enable();
             return;
         }
+        if self.phase == Phase::Running || effect == Effect::Done {
+            self.come_back();
+        }
+    }
+
+    /// The node is to be online from now on.
+    fn come_back(&mut self) {
         if self.phase == Phase::Landed {
             self.phase = Phase::Running;
         }
         match self.phase {
             Phase::Running => self.wish(Desired::Online(Scope::Own)),
-            Phase::Enabling | Phase::Starting | Phase::BackingOff | Phase::Evicting if effect == Effect::Done => {
+            Phase::Enabling | Phase::Starting | Phase::BackingOff | Phase::Evicting => {
                 let scope = if self.started_before { Scope::Own } else { Scope::Start };
                 self.wish(Desired::Online(scope));
             }
-            Phase::Enabling
-            | Phase::Starting
-            | Phase::BackingOff
-            | Phase::Evicting
-            | Phase::Landed
+            Phase::Landed
             | Phase::Marking
             | Phase::Draining
             | Phase::Terminating
@@ -247,7 +295,9 @@ impl Supervisor {
                 if self.errand.as_ref().is_some_and(|errand| errand.goal == Goal::Land) =>
             {
                 self.taken(request, Effect::Done);
-                self.landing = Landing::Wished;
+                if self.hold.is_none() {
+                    self.landing = Landing::Wished;
+                }
                 self.begin_errand(Goal::Restart);
             }
             Phase::BackingOff => {
@@ -299,8 +349,9 @@ impl Supervisor {
         if !core::mem::take(&mut self.suspended) {
             return;
         }
-        // Nobody knows for how long we were away: what was seen before is old.
+        // Nobody knows for how long we were away: what was seen before is old, and the agent was away too.
         self.timers.clear(Deadline::NextLook);
+        self.present();
         if let Some(node) = &mut self.node {
             node.knowledge = Knowledge::Stale;
         }
@@ -322,6 +373,7 @@ impl Supervisor {
             let unclean = node.policy.unclean;
             node.policy = crate::NodePolicy { unclean, ..changed.clone() };
             node.forget_refusals();
+            let _ = node.forget_strays();
             if matches!(self.phase, Phase::Enabling | Phase::Running | Phase::Landed) {
                 // Other credentials are tried at once, a shorter time between looks holds at once.
                 self.timers.clear(Deadline::NextLook);
@@ -329,6 +381,8 @@ impl Supervisor {
                 node.knowledge = Knowledge::Stale;
             }
         }
+        // Another time without a connection may be allowed: it is counted anew.
+        self.present();
         self.start_timeout_changed(&policy);
         let (seed, terminal) = (self.policy.seed, self.policy.terminal);
         self.policy = Policy { seed, terminal, ..policy };

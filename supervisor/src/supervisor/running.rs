@@ -1,8 +1,9 @@
 //! The end of an agent that nobody asked to end, and its restart.
 
 use super::{Phase, Supervisor};
-use crate::agent::restart_delay;
-use crate::errand::Landing;
+use crate::agent::{Absence, restart_delay};
+use crate::errand::{Errand, Landing};
+use crate::node::Knowledge;
 use crate::{
     Action, AgentState, Cause, Deadline, Desired, Exit, Generation, Goal, Note, OfflinePolicy, OfflineReason,
     RestartMode, Span,
@@ -16,6 +17,7 @@ impl Supervisor {
         self.agent.state = AgentState::Exited(exit);
         self.agent.exit = Some(exit);
         self.timers.clear(Deadline::FailuresForgotten);
+        self.timers.clear(Deadline::DisconnectTimeout);
         self.timers.clear(Deadline::GraceTimeout);
         self.timers.clear(Deadline::KillTimeout);
         if generation == Generation(0) || self.phase == Phase::Evicting {
@@ -46,7 +48,7 @@ impl Supervisor {
             // The node is marked first: nothing else is left to be done for the stop.
             Some(Goal::Exit(_)) => {}
             Some(Goal::Restart) => self.after_agent(),
-            Some(Goal::Land) | None => self.agent_gone(exit),
+            Some(Goal::Land | Goal::Replace) | None => self.agent_gone(exit),
         }
     }
 
@@ -56,7 +58,9 @@ impl Supervisor {
             && errand.goal == Goal::Land
         {
             self.errand = None;
-            self.landing = Landing::Wished;
+            if self.hold.is_none() {
+                self.landing = Landing::Wished;
+            }
             self.agent_ended(exit);
         } else {
             self.after_agent();
@@ -116,9 +120,34 @@ impl Supervisor {
             self.tell(Note::Slowing { failures });
         }
         let marks = self.node.as_ref().is_some_and(|node| node.policy.offline == OfflinePolicy::Always);
-        if marks && !self.landing.holds() {
+        if marks && !self.is_grounded() {
             let last = self.agent.exit;
             self.wish(Desired::Offline(OfflineReason::AgentFailing { failures, last }));
+        }
+    }
+
+    /// The agent has been seen not connected for as long as it may be: another look decides.
+    pub(super) fn disconnect_timeout(&mut self) {
+        self.agent.absence = Absence::Over;
+        self.timers.clear(Deadline::NextLook);
+        if let Some(node) = &mut self.node {
+            node.knowledge = Knowledge::Stale;
+        }
+    }
+
+    /// Ends an agent that lives and is not connected, and starts another. The node is not marked for it: nothing runs
+    /// there, and nothing can.
+    pub(super) fn replace_agent(&mut self) {
+        let Some(node) = &self.node else { return };
+        let after = node.policy.disconnect_timeout;
+        let restarted = self.policy.restart != RestartMode::No;
+        self.agent.absence = Absence::Told;
+        self.tell(Note::StaysDisconnected { after, restarted, connected: self.agent.connected });
+        if restarted {
+            let told_marked = self.is_grounded();
+            self.errand = Some(Errand { told_marked, ..Errand::new(Goal::Replace) });
+            self.timers.clear(Deadline::RetryRequest);
+            self.terminate();
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Phase, Supervisor};
 use crate::node::{FINAL_AFTER, Verdict};
 use crate::{
     Action, AgentSignal, AgentState, Cause, Deadline, Desired, Ending, Failure, FailureKind, Generation, Goal,
-    IfRefused, Note, OfflineReason, RestartMode, Scope, Span, SpawnFailure,
+    IfRefused, Note, RestartMode, Scope, Span, SpawnFailure,
 };
 
 /// The first look after the agent's start.
@@ -43,8 +43,8 @@ impl Supervisor {
         if !self.started_before && !start_timeout.is_zero() {
             self.timers.set(Deadline::StartTimeout, start_timeout);
         }
-        let desired = if self.landing.holds() {
-            Desired::Offline(OfflineReason::Landed)
+        let desired = if let Some(reason) = self.grounded() {
+            Desired::Offline(reason)
         } else if self.started_before {
             Desired::Online(Scope::Own)
         } else {
@@ -76,6 +76,9 @@ impl Supervisor {
         self.timers.clear(Deadline::NextLook);
         self.timers.clear(Deadline::RetryRequest);
         self.reap();
+        if let Some(node) = &mut self.node {
+            node.forget_old_channel();
+        }
         let channel_held = self.node.as_ref().is_some_and(|node| node.is_connected());
         let generation = self.agent.begin(channel_held);
         self.phase = Phase::Starting;
@@ -157,14 +160,14 @@ impl Supervisor {
     }
 
     fn agent_runs(&mut self) {
-        self.phase = if self.landing.holds() { Phase::Landed } else { Phase::Running };
+        self.phase = if self.is_grounded() { Phase::Landed } else { Phase::Running };
         self.agent.young = self.policy.backoff.quick;
         if self.agent.ends > 0 {
             self.timers.set(Deadline::FailuresForgotten, self.policy.backoff.forget_after);
         }
         if let Some(node) = &mut self.node {
             node.knowledge = crate::node::Knowledge::Stale;
-            if self.landing.holds() {
+            if self.landing.holds() && self.hold.is_none() {
                 node.reassertion_limit = 0;
             }
             if !self.timers.is_set(Deadline::RetryRequest) {

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Phase, Supervisor};
+use crate::agent::Absence;
 use crate::errand::{Cause, Errand, Goal, Landing};
 use crate::node::{Knowledge, Node, RequestKind, Settlement};
 use crate::{
@@ -32,7 +33,7 @@ impl Supervisor {
             errand.interrupts = earlier.interrupts;
             errand.gap = earlier.gap;
         }
-        let reason = errand.reason(&self.agent);
+        let reason = errand.reason(&self.agent, self.hold.as_ref());
         let exits = errand.exits();
         self.errand = Some(errand);
         for deadline in [
@@ -40,10 +41,16 @@ impl Supervisor {
             Deadline::RestartDelay,
             Deadline::DrainTimeout,
             Deadline::GraceTimeout,
+            Deadline::KillTimeout,
             Deadline::OfflineTimeout,
             Deadline::AbandonWrite,
+            Deadline::DisconnectTimeout,
         ] {
             self.timers.clear(deadline);
+        }
+        self.agent.absence = Absence::No;
+        if let Some(node) = &mut self.node {
+            node.forget_old_channel();
         }
         if exits && self.agent.state == AgentState::Spawning {
             let generation = self.agent.generation;
@@ -176,14 +183,33 @@ impl Supervisor {
             return;
         }
         self.errand = None;
-        self.landing = Landing::Told;
         self.phase = Phase::Landed;
+        if self.hold.is_none() || self.landing.holds() {
+            self.landing = Landing::Told;
+        }
+        self.tell(Note::Landed);
+        if self.hold.is_some() {
+            // What it says may have changed meanwhile.
+            self.wish_grounded();
+            return;
+        }
         if let Some(node) = &mut self.node {
             node.reassertion_limit = 0;
         }
         let interval = self.look_interval();
         self.timers.set(Deadline::NextLook, interval);
-        self.tell(Note::Landed);
+    }
+
+    /// Wants the node marked for the reason for which it is to be now.
+    pub(super) fn wish_grounded(&mut self) {
+        let Some(reason) = self.grounded() else { return };
+        self.wish(Desired::Offline(reason));
+        if self.phase == Phase::Landed
+            && self.hold.is_none()
+            && let Some(node) = &mut self.node
+        {
+            node.reassertion_limit = 0;
+        }
     }
 
     /// Waits for builds no longer: time is over, or somebody asked.
@@ -197,7 +223,7 @@ impl Supervisor {
     }
 
     /// Asks the agent to end, or goes on if there is none.
-    fn terminate(&mut self) {
+    pub(super) fn terminate(&mut self) {
         for deadline in [Deadline::DrainTimeout, Deadline::OfflineTimeout, Deadline::AbandonWrite, Deadline::NextLook] {
             self.timers.clear(deadline);
         }
@@ -258,6 +284,10 @@ impl Supervisor {
                 self.sweep(LeftoverSignal::Count, SWEEP_COUNT_TIME);
             }
             Some(Goal::Exit(_)) => self.close(),
+            Some(Goal::Replace) => {
+                self.errand = None;
+                self.count_and_back_off();
+            }
             Some(Goal::Restart | Goal::Land) | None => {
                 self.reap();
                 self.errand = None;
@@ -333,6 +363,9 @@ impl Supervisor {
         self.refusal = Some(failure);
         self.errand = Some(Errand::new(Goal::Exit(Cause::Refused)));
         self.wish(Desired::AsItIs);
+        if let Some(node) = &mut self.node {
+            node.forget_old_channel();
+        }
         self.timers.clear_all();
         self.after_agent();
     }

@@ -3,14 +3,14 @@
 //! `SIM_LIVES=n` sets their number, `SIM_SEED=n` replays one and prints its trace.
 
 use agent_wrap_supervisor::{
-    Backoff, FailureKind, IfRefused, Leftovers, Mark, Moment, NodePolicy, OfflinePolicy, OnlineMethod, OnlinePolicy,
-    Owner, Policy, Request, RestartMode, Span, StopSource,
+    Backoff, FailureKind, Generation, IfRefused, Leftovers, Mark, Moment, NodePolicy, OfflinePolicy, OnlineMethod,
+    OnlinePolicy, Owner, Policy, Request, RestartMode, Span, StopSource, TakeOver,
 };
 
 use crate::world::agent::AgentPlan;
 use crate::world::controller::{Controller, mark_of};
 use crate::world::random::Random;
-use crate::world::{Chaos, Happening, World};
+use crate::world::{Chaos, ELSEWHERE, Happening, World};
 
 const LIVES: u64 = 20_000;
 
@@ -34,6 +34,9 @@ fn policy(random: &mut Random) -> Policy {
         patient_after: NodePolicy::default().patient_after,
         unclean: random.percent(10),
         marked_before: random.percent(20),
+        connected_before: random.percent(30),
+        takeover: random.pick(&[TakeOver::Auto, TakeOver::Auto, TakeOver::Never]),
+        hold: random.percent(10).then(|| "a new disk".into()),
     };
     Policy {
         node: random.percent(95).then_some(node),
@@ -110,7 +113,10 @@ fn stop(random: &mut Random) -> Request {
 }
 
 fn disturbance(random: &mut Random, before: &Policy) -> Happening {
-    match random.below(11) {
+    match random.below(14) {
+        11 => Happening::Hold(random.percent(50).then(|| random.pick(&["a new disk", "a new room"]).into())),
+        12 => Happening::Hold(None),
+        13 => Happening::ElsewhereConnects,
         10 => Happening::Reload(Box::new(reloaded(random, before))),
         0 | 1 => Happening::Interferes(any_mark(random)),
         2 => Happening::GoesDown,
@@ -130,6 +136,7 @@ fn mends(happening: &Happening) -> Option<Happening> {
         Happening::RefusesWrites(_) => Some(Happening::RefusesWrites(None)),
         Happening::Ask(Request::Suspend) => Some(Happening::Continue),
         Happening::BuildBegins => Some(Happening::BuildEnds),
+        Happening::ElsewhereConnects => Some(Happening::ChannelFreed(ELSEWHERE)),
         _ => None,
     }
 }
@@ -143,6 +150,11 @@ fn live(seed: u64, tracing: bool) -> World {
     let (bad_requests, bad_agents) = (random.pick(&[0, 10, 40, 90]), random.pick(&[0, 20, 60]));
     if let Some(process) = &mut world.process {
         process.plan = AgentPlan::random(&mut random);
+    }
+    if random.percent(20) {
+        // A dead channel that is freed some time, or a living one.
+        world.controller.channel = Some(Generation(0));
+        world.plan(random.span(Span::seconds(540)), Happening::ChannelFreed(Generation(0)));
     }
     let stop_at = Moment(random.span(Span::seconds(1500)).0);
     for _ in 0..random.below(12) {

@@ -62,6 +62,29 @@ fn stubborn() -> World {
     world
 }
 
+fn held() -> World {
+    let mut world = running();
+    world.happens(Happening::Hold(Some("a new room".into())));
+    after(world, Span::seconds(2))
+}
+
+/// An agent that lives and is not connected any more, and ignores TERM.
+fn hanging() -> World {
+    let mut world = fresh();
+    world.plans.push_back(AgentPlan { term_takes: None, ..AgentPlan::default() });
+    world.run(Span::seconds(10));
+    world.happens(Happening::LosesChannel(Generation(1)));
+    after(world, Span::seconds(60))
+}
+
+/// The run before was killed, and the controller has not noticed.
+fn dead_channel() -> World {
+    let node = NodePolicy { connected_before: true, unclean: true, ..NodePolicy::default() };
+    let mut world = World::new(Policy { node: Some(node), ..policy() });
+    world.controller.channel = Some(Generation(0));
+    world
+}
+
 fn failing(slow_after: u32) -> World {
     let mut world = World::new(Policy { backoff: Backoff { slow_after, ..Backoff::default() }, ..policy() });
     world.plans.push_back(AgentPlan { ends: Some((Span(100), Exit::Code(1))), ..AgentPlan::default() });
@@ -91,6 +114,10 @@ fn states() -> Vec<(&'static str, World)> {
         ("Running, standalone", after(standalone, Span(100))),
         ("Running, --offline never", after(offline_never, Span::seconds(10))),
         ("Landed", asked(running(), Request::Land, Span::seconds(2))),
+        ("Landed by a hold file", held()),
+        ("Running, seen not connected", hanging()),
+        ("Terminating to replace", after(hanging(), Span::seconds(301))),
+        ("Enabling, a dead channel", after(dead_channel(), Span(25))),
         ("BackingOff", after(failing(10), Span(200))),
         ("BackingOff at the slow pace", after(failing(1), Span(200))),
         ("Marking, reading", asked(stubborn(), TERM, now)),
@@ -143,6 +170,8 @@ fn events(generation: Generation) -> Vec<Event> {
         written(WriteOutcome::Unsupported { words: String::new() }),
         written(WriteOutcome::Failed(failure(FailureKind::Forbidden))),
         written(WriteOutcome::Unknown(failure(FailureKind::Unavailable))),
+        Event::HoldChanged(Some("a new disk".into())),
+        Event::HoldChanged(None),
         Event::Resumed,
     ];
     events.extend(REQUESTS.map(Event::Requested));

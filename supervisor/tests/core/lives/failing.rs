@@ -284,7 +284,7 @@ fn a_secret_that_is_refused_for_good_ends_us_and_no_agent_is_excused_that_never_
     world.plans.extend(vec![unprepared(FailureKind::Forbidden); 3]);
     assert_snapshot!(end(world), @r#"
     0.000 Enabling | begin: READ 1
-    0.020 Starting | read 1 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    0.020 Starting | read 1 says free, connected: "NodeFree"; "ChannelFound { returned: false }"; remember []; "AgentStarting"; SPAWN 1
     0.030 BackingOff | agent 1 unprepared: Forbidden: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
     2.530 Enabling | (RestartDelay): READ 2
     2.550 Starting | read 2 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
@@ -303,27 +303,27 @@ fn a_secret_that_is_refused_for_good_is_a_failure_where_the_agent_is_to_be_start
     let mut world = World::with(policy, taken());
     world.plans.extend(vec![unprepared(FailureKind::Unauthenticated); 4]);
     assert_snapshot!(end(world), @r#"
-     0.000 Enabling | begin: READ 1
-     0.020 Starting | read 1 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-     0.030 BackingOff | agent 1 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
-     2.530 Enabling | (RestartDelay): READ 2
-     2.550 Starting | read 2 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
-     2.560 BackingOff | agent 2 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
-     5.060 Enabling | (RestartDelay): READ 3
-     5.080 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 3
-     5.090 BackingOff | agent 3 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 3975 ms, 1 failures"; remember [stopped]
-     9.065 Enabling | (RestartDelay): READ 4
-     9.085 Starting | read 4 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 4
-     9.095 BackingOff | agent 4 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; remember [stopped]
-    10.095 Enabling | (RestartDelay): READ 5
-    10.115 Marking | read 5 says free, connected: "GivingUp { failures: 2 }"; READ 6
-    10.135 Marking | read 6 says free, connected: "Marking { method: ChangeCause }"; MARK 7 by ChangeCause for AgentFailing { failures: 2, last: None }; remember [marked stopped]
-    10.145 ... write 7 is carried out
-    10.155 Marking | write 7 accepted: READ 8
-    10.175 Sweeping | read 8 says marked by ThisRun "nonce 7", connected: "Marked"; leftovers Count
-    10.185 Closing | 0 left over: READ 9
-    10.205 Finished | read 9 says marked by ThisRun "nonce 7", connected: FINISH GaveUp
-    "#);
+      0.000 Enabling | begin: READ 1
+      0.020 Starting | read 1 says free, connected: "NodeFree"; "ChannelFound { returned: false }"; remember []; "AgentStarting"; SPAWN 1
+      0.030 BackingOff | agent 1 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+      2.530 Enabling | (RestartDelay): READ 2
+      2.550 Starting | read 2 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
+      2.560 BackingOff | agent 2 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+      5.060 Enabling | (RestartDelay): READ 3
+      5.080 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 3
+      5.090 BackingOff | agent 3 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 3975 ms, 1 failures"; remember [stopped]
+      9.065 Enabling | (RestartDelay): READ 4
+      9.085 Starting | read 4 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 4
+      9.095 BackingOff | agent 4 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; remember [stopped]
+     10.095 Enabling | (RestartDelay): READ 5
+     10.115 Marking | read 5 says free, connected: "GivingUp { failures: 2 }"; READ 6
+     10.135 Marking | read 6 says free, connected: "Marking { method: ChangeCause }"; MARK 7 by ChangeCause for AgentFailing { failures: 2, last: None }; remember [marked stopped]
+     10.145 ... write 7 is carried out
+     10.155 Marking | write 7 accepted: READ 8
+     10.175 Sweeping | read 8 says marked by ThisRun "nonce 7", connected: "Marked"; leftovers Count
+     10.185 Closing | 0 left over: READ 9
+     10.205 Finished | read 9 says marked by ThisRun "nonce 7", connected: FINISH GaveUp
+     "#);
 }
 
 /// A start that the controller holds up is no start that failed; one that it refuses for good is.

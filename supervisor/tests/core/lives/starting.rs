@@ -413,12 +413,10 @@ fn a_mark_that_comes_long_after_the_start_of_an_agent_that_never_connects_is_lef
     world.run(Span::seconds(120));
     assert_snapshot!(world.honest_story(), @r#"
     600.000 ... somebody makes the node marked by Foreign "maintenance"
-    607.498 Running | (NextLook): READ 70
-    607.518 Running | read 70 says marked by Foreign "maintenance": "ForeignMark marked by Foreign "maintenance""
-    655.344 Running | (NextLook): READ 71
-    655.364 Running | read 71 says marked by Foreign "maintenance"
-    703.190 Running | (NextLook): READ 72
-    703.210 Running | read 72 says marked by Foreign "maintenance"
+    637.231 Running | (NextLook): READ 76
+    637.251 Running | read 76 says marked by Foreign "maintenance", connected: "ForeignMark marked by Foreign "maintenance""
+    692.391 Running | (NextLook): READ 77
+    692.411 Running | read 77 says marked by Foreign "maintenance", connected
     "#);
 }
 

@@ -15,6 +15,10 @@ pub struct AgentPlan {
     pub cancellable: bool,
     /// From the spawn to the connection; `None` for never.
     pub connects_after: Option<Span>,
+    /// So long after that its channel is lost, and it goes on living.
+    pub hangs: Option<Span>,
+    /// From there to the next connection; `None` for never.
+    pub returns: Option<Span>,
     /// Ends by itself.
     pub ends: Option<(Span, Exit)>,
     /// From TERM to its end; `None` when it ignores TERM.
@@ -41,6 +45,8 @@ impl Default for AgentPlan {
             spawn_fails: None,
             unprepared: None,
             connects_after: Some(Span(2000)),
+            hangs: None,
+            returns: None,
             ends: None,
             term_takes: Some(Span(300)),
             unkillable: false,
@@ -99,6 +105,8 @@ impl AgentPlan {
             }),
             cancellable: random.percent(50),
             connects_after: random.percent(80).then(|| random.span(Span::seconds(20))),
+            hangs: random.percent(30).then(|| random.span(Span::seconds(600))),
+            returns: random.percent(60).then(|| random.span(Span::seconds(400))),
             ends: random.percent(50).then(|| (random.span(Span::seconds(2000)), exit)),
             term_takes: random.percent(60).then(|| random.span(Span::seconds(60))),
             unkillable: random.percent(20),

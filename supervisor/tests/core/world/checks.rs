@@ -3,7 +3,7 @@
 
 use agent_wrap_supervisor::{
     Action, AgentSignal, Desired, Effect, Ending, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Moment, Note,
-    OfflinePolicy, OfflineReason, OnlinePolicy, Owner, Policy, RequestNumber, Span,
+    OfflinePolicy, OfflineReason, OnlinePolicy, Owner, Phase, Policy, RequestNumber, RestartMode, Span, TakeOver,
 };
 
 use super::World;
@@ -23,6 +23,9 @@ pub struct Checks {
     hurried: bool,
     /// The refusal that lets the agent start unmarked has been told.
     start_anyway: bool,
+    /// Until when a look may show the channel of an agent before the first one: no read tells them apart, and an agent that
+    /// is shut out ends before that.
+    pub shadowed_until: Option<Span>,
     /// Reads of the first agent as connected and left alone.
     connected_looks: u32,
     /// How often the mark has changed.
@@ -35,6 +38,18 @@ pub struct Checks {
     lift_lost: Option<Span>,
     /// A mark of ours is behind a running agent since.
     stray_since: Option<Moment>,
+    /// An agent that lives is not connected since.
+    absent_since: Option<Moment>,
+    /// Healthy reads have shown an agent that lives as not connected since; in time during which we were not suspended.
+    seen_absent_since: Option<Span>,
+    /// What the last read has told of the channel, unless something was written since.
+    channel: Option<bool>,
+    /// Channels that were closed, or may have been.
+    closed: u32,
+    /// The request that closes one.
+    pub closing: Option<RequestNumber>,
+    /// Marks of other runs that were set behind an agent of ours.
+    pub rival: u32,
     /// The last request that failed, or any other disturbance.
     pub disturbed: Moment,
 }
@@ -44,17 +59,41 @@ pub struct Checks {
 const SETTLING: Span = Span::seconds(40);
 
 impl Checks {
-    pub fn read(&mut self, view_mark: Option<Mark>, connected: bool, world_policy: &Policy, first_agent: bool) {
+    pub fn read(
+        &mut self,
+        view_mark: Option<Mark>,
+        connected: bool,
+        world_policy: &Policy,
+        first_agent: bool,
+        active: Span,
+    ) {
         if self.errand_since.is_some() && view_mark.is_some() {
             self.marked_since_errand = true;
         }
         if view_mark.as_ref().is_none_or(|mark| mark.owner == Owner::ThisRun) {
             self.lift_lost = None;
         }
-        if first_agent && connected && !self.may_lift(view_mark.as_ref(), world_policy, true) {
+        let shadowed = self.shadowed_until.is_some_and(|until| active < until);
+        if first_agent && connected && !shadowed && !self.may_lift(view_mark.as_ref(), world_policy, true) {
             self.connected_looks += 1;
         }
         self.known = Some(view_mark);
+    }
+
+    /// A read has told this of the channel, or nothing.
+    pub fn channel_seen(&mut self, connected: Option<bool>, active: Span) {
+        self.channel = connected;
+        if connected == Some(false) {
+            self.seen_absent_since.get_or_insert(active);
+            self.shadowed_until = None;
+        } else {
+            self.seen_absent_since = None;
+        }
+    }
+
+    /// The request that was to close a channel was certainly not carried out.
+    pub fn not_closed(&mut self) {
+        self.closed -= 1;
     }
 
     pub fn answered(&mut self, request: RequestNumber) {
@@ -110,6 +149,13 @@ impl World {
                 self.check_mark(*method);
                 self.checks.known = None;
             }
+            Action::Disconnect { request, .. } => {
+                self.check_request(*request);
+                self.check_disconnect();
+                self.checks.closing = Some(*request);
+                self.checks.known = None;
+                self.checks.channel = None;
+            }
             Action::CancelRequest { request } => {
                 self.checks.answered(*request);
                 self.checks.lost(*request, self.active, &self.policy);
@@ -138,7 +184,21 @@ impl World {
         }
     }
 
+    fn check_disconnect(&mut self) {
+        let evidence =
+            self.policy.node.as_ref().is_some_and(|node| node.connected_before && node.takeover == TakeOver::Auto);
+        if !evidence || self.generations > 0 || self.checks.stop_since.is_some() || self.checks.closed > 0 {
+            self.violated("a channel is closed that need not be of the run before");
+        }
+        if self.checks.channel != Some(true) {
+            self.violated("a channel is closed that no read has shown");
+        }
+        self.checks.closed += 1;
+    }
+
     fn check_spawn(&mut self) {
+        self.checks.seen_absent_since = None;
+        self.checks.shadowed_until = (self.checks.channel == Some(true)).then_some(Span(u64::MAX));
         if self.process.is_some() {
             self.violated("Spawn while an agent is alive or unreaped");
         }
@@ -146,7 +206,10 @@ impl World {
             self.violated("Spawn after a stop began");
         }
         let first = self.generations == 0;
-        let landed = matches!(self.core.status().desired, Some(Desired::Offline(OfflineReason::Landed)));
+        let grounded = matches!(
+            self.core.status().desired,
+            Some(Desired::Offline(OfflineReason::Landed | OfflineReason::Held(_)))
+        );
         let Some(node) = self.policy.node.clone() else { return };
         let anyway = std::mem::take(&mut self.checks.start_anyway) && node.if_refused == IfRefused::Start;
         let allowed = match &self.checks.known {
@@ -154,7 +217,9 @@ impl World {
             Some(None) => true,
             Some(mark) => !self.checks.may_lift(mark.as_ref(), &self.policy, first),
         };
-        if !allowed && !landed && !anyway {
+        // Those that another wrapper sets again and again are left.
+        let rival = self.checks.rival > 1;
+        if !allowed && !grounded && !anyway && !rival {
             let known = self.checks.known.clone();
             self.violated(&format!("Spawn although the last read since the last write shows {known:?}"));
         }
@@ -195,7 +260,10 @@ impl World {
     }
 
     fn check_terminate(&mut self) {
-        let Some((_, since)) = self.checks.errand_since else { return };
+        let Some((goal, since)) = self.checks.errand_since else { return };
+        if goal == Goal::Replace {
+            return self.check_replace();
+        }
         let first = self.process.as_ref().is_some_and(|process| !process.termed);
         let waited = Span(self.active.0 - since.0) >= self.checks.errand_timeout;
         if first && self.marks_at_stop() && !self.checks.hurried && !self.checks.marked_since_errand && !waited {
@@ -203,10 +271,19 @@ impl World {
         }
     }
 
+    /// An agent is ended because it is not connected.
+    fn check_replace(&mut self) {
+        let timeout = self.policy.node.as_ref().map_or(Span::ZERO, |node| node.disconnect_timeout);
+        let absent = self.checks.seen_absent_since.is_some_and(|since| Span(self.active.0 - since.0) >= timeout);
+        if !absent || self.checks.stop_since.is_some() || self.policy.restart == RestartMode::No {
+            self.violated("an agent is replaced that was not seen not connected for the disconnect timeout");
+        }
+    }
+
     fn check_ending(&mut self, ending: &Ending) {
         if let Some(process) = &self.process {
             // A fork that hangs for longer than the last seconds of a stop is left to the parent-death signal.
-            let hangs = process.state == ProcessState::Spawning && process.plan.spawn_takes > Span(1500);
+            let hangs = process.state == ProcessState::Spawning && process.plan.spawn_takes > Span(1000);
             let killed = process.killed && (process.plan.unkillable || process.plan.spawn_takes > Span(1500));
             if !hangs && !killed {
                 let state = process.state;
@@ -261,11 +338,11 @@ impl World {
             self.violated("nothing is awaited and nothing is under way");
         }
         self.check_stray();
+        self.check_absent();
     }
 
     /// Nothing will ever happen again by itself, in a phase in which something should.
     fn is_stuck(&self) -> bool {
-        use agent_wrap_supervisor::Phase;
         let status = self.core.status();
         let working = self.process.as_ref().is_some_and(|process| process.state != ProcessState::Dead);
         let standing = match status.phase {
@@ -287,17 +364,14 @@ impl World {
         let Some(node) = self.policy.node.clone() else { return };
         let ours = self.controller.mark.as_ref().is_some_and(|mark| match mark.owner {
             Owner::ThisRun => true,
-            Owner::EarlierRun => node.online != OnlinePolicy::Never,
+            Owner::EarlierRun => node.online != OnlinePolicy::Never && self.checks.rival <= 1,
             Owner::Monitor | Owner::Foreign => false,
         });
         let online = matches!(self.core.status().desired, Some(Desired::Online(_)));
         // A survivor that cannot be killed is no agent of this run.
         let runs = |process: &Process| process.state == ProcessState::Alive && !process.plan.remains;
         let running = self.generations > 0 && self.process.as_ref().is_some_and(runs);
-        let healthy = !self.controller.down
-            && self.controller.refuses_reads.is_none()
-            && self.controller.refuses_writes.is_none()
-            && !self.suspended;
+        let healthy = self.is_healthy() && self.controller.refuses_writes.is_none();
         if !(ours && online && running && healthy && self.core.status().goal.is_none()) {
             self.checks.stray_since = None;
             return;
@@ -306,6 +380,29 @@ impl World {
         let quiet = self.now.since(since.max(self.checks.disturbed));
         if quiet > node.disconnect_timeout.plus(Span(4 * node.request_timeout.0)).plus(SETTLING) {
             self.violated("a mark of ours stays behind a running agent");
+        }
+    }
+
+    fn is_healthy(&self) -> bool {
+        !self.controller.down && self.controller.refuses_reads.is_none() && !self.suspended
+    }
+
+    /// An agent that lives and is not connected does not stay.
+    fn check_absent(&mut self) {
+        let Some(node) = self.policy.node.clone() else { return };
+        let status = self.core.status();
+        let told = !(self.controller.hides_channel && self.controller.mark.is_some());
+        let lives =
+            self.process.as_ref().is_some_and(|process| process.state == ProcessState::Alive && !process.plan.remains);
+        let watched = matches!(status.phase, Phase::Running | Phase::Landed) && self.policy.restart != RestartMode::No;
+        if !(watched && lives && told && self.controller.channel.is_none() && self.is_healthy()) {
+            self.checks.absent_since = None;
+            return;
+        }
+        let since = *self.checks.absent_since.get_or_insert(self.now);
+        let quiet = self.now.since(since.max(self.checks.disturbed));
+        if quiet > Span(2 * node.disconnect_timeout.0 + 4 * node.request_timeout.0).plus(SETTLING) {
+            self.violated("an agent that lives and is not connected is left so");
         }
     }
 }

@@ -10,6 +10,7 @@ pub enum Wish {
     Read,
     Lift(LiftMethod),
     Mark(MarkMethod),
+    Disconnect,
 }
 
 /// What the controller answers once it has looked at a request.
@@ -82,9 +83,14 @@ impl Controller {
         if self.is_deaf && !matches!(wish, Wish::Read) {
             return Reply::Done;
         }
+        if let Wish::Disconnect = wish {
+            self.channel = None;
+            self.builds = 0;
+            return Reply::Done;
+        }
         let nonce = mark_of(Owner::ThisRun, &format!("nonce {}", request.0));
         match wish {
-            Wish::Read => return Reply::View(self.view()),
+            Wish::Read | Wish::Disconnect => return Reply::View(self.view()),
             Wish::Lift(LiftMethod::Cli) if !self.has_cli => return Reply::Unsupported,
             Wish::Mark(MarkMethod::ChangeCause) if !self.has_change_cause => return Reply::Unsupported,
             Wish::Lift(LiftMethod::Cli) => self.set(None),

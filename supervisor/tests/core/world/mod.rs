@@ -10,8 +10,8 @@ mod render;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use agent_wrap_supervisor::{
-    Ending, Event, Exit, FailureKind, Generation, Goal, Mark, Moment, Policy, Request, RequestNumber, Span, Supervisor,
-    WriteOutcome,
+    Ending, Event, Exit, FailureKind, Generation, Goal, Mark, Moment, Owner, Policy, Request, RequestNumber, Span,
+    Supervisor, WriteOutcome,
 };
 
 use agent::{AgentPlan, Process, ProcessState};
@@ -51,6 +51,12 @@ pub enum Happening {
     Connects(Generation),
     Ends(Generation, Exit),
     ChannelFreed(Generation),
+    /// The agent's channel is lost although it lives.
+    LosesChannel(Generation),
+    /// An agent that lives elsewhere connects, if it can.
+    ElsewhereConnects,
+    /// The operator's hold file says something else.
+    Hold(Option<String>),
     Counted(Generation, u32),
     /// A fact that was told already is told again.
     Again(Event),
@@ -73,6 +79,9 @@ pub struct Chaos {
     /// Of a hundred agents so many do not do well.
     pub bad_agents: u64,
 }
+
+/// An agent of this node's name that is none of ours.
+pub const ELSEWHERE: Generation = Generation(u32::MAX);
 
 #[derive(Clone)]
 pub struct World {
@@ -332,6 +341,7 @@ impl World {
                 let mut changed = Policy { survivor: self.policy.survivor, ..(*policy).clone() };
                 if let (Some(changed), Some(node)) = (&mut changed.node, &self.policy.node) {
                     (changed.unclean, changed.marked_before) = (node.unclean, node.marked_before);
+                    changed.connected_before = node.connected_before;
                 }
                 // Other times between two looks hold from now on.
                 self.checks.disturbed = self.now;
@@ -364,9 +374,17 @@ impl World {
             Happening::Connects(generation) => self.connects(generation),
             Happening::Ends(generation, exit) => self.ends(generation, exit),
             Happening::ChannelFreed(generation) => self.controller.disconnect(generation),
+            Happening::LosesChannel(generation) => self.loses_channel(generation),
+            Happening::ElsewhereConnects => {
+                self.controller.connect(ELSEWHERE);
+            }
+            Happening::Hold(words) => self.tell(Event::HoldChanged(words)),
             Happening::Counted(generation, alive) => self.tell(Event::LeftoversCounted { generation, alive }),
             Happening::Again(event) => self.changes_nothing(event, "a fact told twice changes something"),
             Happening::Interferes(mark) => {
+                if self.generations > 0 && mark.as_ref().is_some_and(|mark| mark.owner == Owner::EarlierRun) {
+                    self.checks.rival += 1;
+                }
                 self.controller.set(mark);
                 self.checks.touches += 1;
                 self.checks.disturbed = self.now;

@@ -45,14 +45,24 @@ impl World {
             Event::NodeRead { outcome: Ok(view), .. } => {
                 self.checks.seen_touches = self.carried[&request];
                 let first = self.generations <= 1 && self.process.is_some();
-                self.checks.read(view.mark.clone(), view.connected == Some(true), &self.policy, first);
+                self.checks.read(view.mark.clone(), view.connected == Some(true), &self.policy, first, self.active);
+                self.checks.channel_seen(view.connected, self.active);
             }
             Event::NodeWritten { outcome: WriteOutcome::Accepted | WriteOutcome::Unsupported { .. }, .. } => {}
             Event::NodeWritten { request, outcome: WriteOutcome::Unknown(_) } => {
                 self.checks.lost(*request, self.active, &self.policy);
                 self.checks.disturbed = self.now;
             }
+            Event::NodeRead { .. } => {
+                self.checks.channel_seen(None, self.active);
+                self.checks.disturbed = self.now;
+            }
             _ => self.checks.disturbed = self.now,
+        }
+        if let (true, Event::NodeWritten { outcome: WriteOutcome::Failed(_), .. }) =
+            (self.checks.closing == Some(request), &event)
+        {
+            self.checks.not_closed();
         }
         self.tell(event);
     }
@@ -69,7 +79,11 @@ impl World {
             | Event::NodeRead { .. }
             | Event::NodeWritten { .. } => true,
             // Zero is told each time that it is reached, and whoever asks twice means it.
-            Event::LeftoversCounted { .. } | Event::Requested(_) | Event::Resumed | Event::PolicyChanged(_) => false,
+            Event::LeftoversCounted { .. }
+            | Event::Requested(_)
+            | Event::HoldChanged(_)
+            | Event::Resumed
+            | Event::PolicyChanged(_) => false,
         };
         if is_told_once && chaos.random.percent(4) {
             let after = chaos.random.span(Span::seconds(40));
@@ -108,6 +122,7 @@ impl World {
             Action::MarkOffline { request, method, within, .. } => {
                 self.request(request, Wish::Mark(method), within);
             }
+            Action::Disconnect { request, within } => self.request(request, Wish::Disconnect, within),
             Action::CancelRequest { request } => {
                 self.open.remove(&request);
             }
@@ -212,6 +227,9 @@ impl World {
             return;
         }
         let termed = process.termed;
+        if let Some(until) = &mut self.checks.shadowed_until {
+            *until = self.active.plus(self.policy.backoff.quick);
+        }
         self.leftovers = plan.leaves;
         if let Some(after) = plan.connects_after {
             self.plan(after, Happening::Connects(generation));
@@ -233,12 +251,28 @@ impl World {
         if self.controller.down {
             self.ends(generation, Exit::Code(1));
         } else if self.controller.connect(generation) {
+            let hangs = self.process.as_mut().and_then(|process| process.plan.hangs.take());
+            if let Some(after) = hangs {
+                self.plan(after, Happening::LosesChannel(generation));
+            }
             if self.controller.old_persistence {
                 self.checks.touches += 1;
                 self.checks.disturbed = self.now;
             }
         } else {
             self.ends(generation, Exit::Code(1));
+        }
+    }
+
+    pub(super) fn loses_channel(&mut self, generation: Generation) {
+        let Some(process) = self.process.as_ref().filter(|process| process.generation == generation) else { return };
+        if process.state != ProcessState::Alive {
+            return;
+        }
+        let returns = process.plan.returns;
+        self.controller.disconnect(generation);
+        if let Some(after) = returns {
+            self.plan(after, Happening::Connects(generation));
         }
     }
 

@@ -50,6 +50,8 @@ pub fn render_event(event: &Event) -> String {
             format!("write {} {outcome}", request.0)
         }
         Event::Requested(request) => format!("asked for {request:?}"),
+        Event::HoldChanged(Some(words)) => format!("held: {words}"),
+        Event::HoldChanged(None) => "the hold file is gone".into(),
         Event::Resumed => "resumed".into(),
         Event::PolicyChanged(_) => "policy changed".into(),
     }
@@ -76,6 +78,7 @@ pub fn render_action(action: &Action) -> String {
         Action::MarkOffline { request, method, reason, .. } => {
             format!("MARK {} by {method:?} for {reason:?}", request.0)
         }
+        Action::Disconnect { request, .. } => format!("DISCONNECT {}", request.0),
         Action::CancelRequest { request } => format!("CANCEL {}", request.0),
         Action::Remember(memory) => {
             let words = [(memory.marked, "marked"), (memory.connected, "connected"), (memory.stopped, "stopped")];
@@ -106,6 +109,8 @@ fn render_note(note: &Note) -> String {
         }
         Note::MarkLeft { mark: left } => format!("MarkLeft {}", mark(Some(left))),
         Note::ForeignMark(left) => format!("ForeignMark {}", mark(Some(left))),
+        Note::RivalMark(left) => format!("RivalMark {}", mark(Some(left))),
+        Note::TakeOverFailed { .. } => "TakeOverFailed".into(),
         Note::StrayMark(left) => format!("StrayMark {}", mark(Some(left))),
         Note::MarkedAlready(left) => format!("MarkedAlready {}", mark(Some(left))),
         Note::OutcomeUnknown(_) => "OutcomeUnknown".into(),
@@ -130,6 +135,8 @@ impl World {
             Happening::ComesUp => "the controller comes up".into(),
             Happening::RefusesReads(kind) => format!("the controller refuses reads: {kind:?}"),
             Happening::RefusesWrites(kind) => format!("the controller refuses writes: {kind:?}"),
+            Happening::LosesChannel(generation) => format!("agent {} loses its channel", generation.0),
+            Happening::ElsewhereConnects => "an agent elsewhere connects".into(),
             Happening::BuildBegins => "a build begins".into(),
             Happening::BuildEnds => "a build ends".into(),
             _ => return,
