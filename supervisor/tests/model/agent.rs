@@ -25,6 +25,8 @@ pub struct Process {
     pub slow: bool,
     /// It is what an agent has left in the background.
     pub is_remains: bool,
+    /// It lives and will never be connected again.
+    pub hung: bool,
     /// Time has gone by while it could have connected.
     pub dawdling: bool,
     /// Time has gone by after its KILL.
@@ -47,6 +49,7 @@ impl Process {
             killed: false,
             slow: false,
             is_remains: false,
+            hung: false,
             dawdling: false,
             unkillable: false,
             late: false,

@@ -3,11 +3,11 @@
 
 use agent_wrap_supervisor::{
     Action, AgentSignal, Effect, Ending, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Note, OfflinePolicy,
-    OnlinePolicy, Owner, Phase, Policy, Span,
+    OnlinePolicy, Owner, Phase, Policy, Span, TakeOver,
 };
 
 use super::agent::Life;
-use super::controller::Reply;
+use super::controller::{Reply, Wish};
 use super::network::{Message, Stage};
 use super::state::{Keeper, World};
 
@@ -28,6 +28,8 @@ pub enum Broken {
     OnlineWhileStopping,
     LiftedBeyondPolicy,
     MarkedOver,
+    ReplacedEarly,
+    Disconnected,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,6 +52,12 @@ pub struct Book {
     /// For so long yet, from when the first agent is there, a look may show the channel of one before it: no read tells
     /// them apart, and an agent that is shut out ends before that.
     old_channel: Span,
+    /// For so long healthy reads have called the agent, which lives, not connected.
+    absent: Option<Span>,
+    /// The last read has shown a channel, and nothing was written since.
+    channel_known: bool,
+    /// A request that closes it was sent, and need not have failed.
+    disconnected: bool,
     /// The mark has changed since the last read that was answered was carried out.
     touched: bool,
     /// The same since the read under way was carried out.
@@ -71,6 +79,17 @@ impl Book {
         self.started_anyway
     }
 
+    pub fn was_disconnected(&self) -> bool {
+        self.disconnected
+    }
+
+    /// No answer has come to this.
+    pub fn unanswered(&mut self, message: &Message) {
+        if message.wish.is_read() {
+            self.absent = None;
+        }
+    }
+
     pub fn touch(&mut self) {
         self.touched = true;
         self.touched_since_carried = true;
@@ -85,7 +104,10 @@ impl Book {
         self.stop_left.get_or_insert(policy.longest_stop());
     }
 
-    pub fn elapse(&mut self, span: Span, agent_runs: bool) {
+    pub fn elapse(&mut self, span: Span, agent_runs: bool, timeout: Span) {
+        if let Some(absent) = &mut self.absent {
+            *absent = absent.plus(span).min(timeout);
+        }
         if agent_runs {
             self.old_channel = self.old_channel.less(span);
         }
@@ -138,12 +160,22 @@ fn marks(policy: &Policy) -> bool {
 
 impl<K: Keeper> World<K> {
     pub fn check_answer(&mut self, message: &Message) {
-        if !message.wish.is_read() {
+        if message.wish == Wish::Disconnect {
+            // What was certainly not carried out may be tried again.
+            self.book.disconnected &= !matches!(message.stage, Stage::CarriedOut(Reply::Refused(_)));
+        } else if !message.wish.is_read() {
             self.book.lift_open = self.book.lift_lost;
         }
         let Stage::CarriedOut(Reply::View(view)) = &message.stage else {
+            self.book.unanswered(message);
             return;
         };
+        self.book.channel_known = view.connected == Some(true);
+        if self.running().is_none() || view.connected != Some(false) {
+            self.book.absent = None;
+        } else {
+            self.book.absent.get_or_insert(Span::ZERO);
+        }
         if view.mark.as_ref().is_none_or(|mark| mark.owner == Owner::ThisRun) {
             self.book.lift_open = false;
             self.book.lift_lost = false;
@@ -199,6 +231,10 @@ impl<K: Keeper> World<K> {
             Action::Tell(Note::StartedUnmarked(_)) => self.book.start_anyway = true,
             Action::Tell(Note::RequestTaken { effect: Effect::Killed, .. }) => self.book.hurried = true,
             Action::Finish(ending) => self.check_ending(ending),
+            Action::Disconnect { .. } => {
+                self.check_request();
+                self.check_disconnect();
+            }
             Action::CancelSpawn { .. }
             | Action::CancelRequest { .. }
             | Action::Reap { .. }
@@ -211,7 +247,20 @@ impl<K: Keeper> World<K> {
         }
     }
 
+    fn check_disconnect(&mut self) {
+        let node = self.policy.0.node.as_ref();
+        let ours = node.is_some_and(|node| node.connected_before && node.takeover == TakeOver::Auto);
+        let early = self.book.generations == 0 && self.book.stop_left.is_none();
+        if !ours || !early || !self.book.channel_known || self.book.disconnected {
+            self.book.violated(Broken::Disconnected);
+        }
+        self.book.disconnected = true;
+        self.book.known = None;
+        self.book.channel_known = false;
+    }
+
     fn check_spawn(&mut self) {
+        self.book.absent = None;
         if self.process.is_some() || self.book.stop_left.is_some() {
             self.book.violated(Broken::SecondAgent);
         }
@@ -255,12 +304,22 @@ impl<K: Keeper> World<K> {
     }
 
     fn check_terminate(&mut self) {
-        let Some((_, age)) = self.book.errand else { return };
+        let Some((goal, age)) = self.book.errand else { return };
+        if goal == Goal::Replace {
+            return self.check_replace();
+        }
         let first = self.process.as_ref().is_some_and(|process| !process.termed);
         let Some(node) = &self.policy.0.node else { return };
         let waited = age >= node.offline_timeout;
         if first && marks(&self.policy.0) && !self.book.hurried && !self.book.marked_since_errand && !waited {
             self.book.violated(Broken::TouchedEarly);
+        }
+    }
+
+    fn check_replace(&mut self) {
+        let timeout = self.policy.0.node.as_ref().map_or(Span::ZERO, |node| node.disconnect_timeout);
+        if self.book.absent != Some(timeout) || self.book.stop_left.is_some() || !self.is_watched() {
+            self.book.violated(Broken::ReplacedEarly);
         }
     }
 
@@ -338,8 +397,10 @@ impl<K: Keeper> World<K> {
 
     /// Nothing presses: the agent is connected, and the keeper has seen the node as it is.
     pub fn is_home(&self) -> bool {
+        // Nobody tells that an agent hangs behind a mark that hides its channel.
+        let hidden = self.controller.mark.is_some() && !self.controller.version.tells_channel;
         matches!(self.keeper.stage(), (Phase::Running | Phase::Landed, None))
-            && self.running().is_some_and(|process| process.connected)
+            && self.running().is_some_and(|process| process.connected || hidden && process.hung)
             && self.awaited().is_none()
             && (self.policy.0.node.is_none() || self.book.known.is_some() && !self.book.touched)
             && !self.has_stray_mark()

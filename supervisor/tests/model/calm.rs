@@ -47,7 +47,9 @@ impl<K: Keeper> World<K> {
                 Life::Alive if process.connected && !self.controller.channel => {
                     return Some(Step::Ends(Exit::Code(0)));
                 }
-                Life::Alive if !process.connected && !process.is_remains => return Some(Step::Connect),
+                Life::Alive if !process.connected && !process.is_remains && !process.hung => {
+                    return Some(Step::Connect);
+                }
                 Life::Alive | Life::Ended => {}
             }
         }

@@ -8,6 +8,7 @@ pub enum Wish {
     Read,
     Lift(LiftMethod),
     Mark(MarkMethod),
+    Disconnect,
 }
 
 impl Wish {
@@ -78,9 +79,9 @@ pub fn mark_of(owner: Owner) -> Mark {
 }
 
 impl Controller {
-    pub fn new(version: Version, mark: Option<Owner>) -> Self {
+    pub fn new(version: Version, mark: Option<Owner>, channel: bool) -> Self {
         let mark = mark.map(mark_of);
-        Self { version, persisted: mark.clone(), mark, channel: false, down: false, refuses: None, builds: false }
+        Self { version, persisted: mark.clone(), mark, channel, down: false, refuses: None, builds: false }
     }
 
     pub fn set(&mut self, mark: Option<Mark>) {
@@ -99,6 +100,7 @@ impl Controller {
         }
         match wish {
             Wish::Read => return Reply::View(self.view()),
+            Wish::Disconnect => self.disconnect(),
             Wish::Lift(LiftMethod::Cli) if !self.version.has_cli => return Reply::Unsupported,
             Wish::Mark(MarkMethod::ChangeCause) if !self.version.has_change_cause => return Reply::Unsupported,
             Wish::Lift(LiftMethod::Cli) => self.set(None),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_wrap_supervisor::{
     Backoff, Generation, IfRefused, Moment, NodePolicy, OfflinePolicy, OnlinePolicy, Owner, Policy, Request,
-    RestartMode, Span, StopSource, Supervisor,
+    RestartMode, Span, StopSource, Supervisor, TakeOver,
 };
 
 use super::agent::Process;
@@ -19,6 +19,8 @@ pub struct Lot {
     pub policy: Policy,
     pub version: Version,
     pub mark: Option<Owner>,
+    /// A channel is there before the first agent is.
+    pub channel: bool,
 }
 
 /// Spans short enough that few moments lie between two that matter, in the proportions of the real ones.
@@ -57,10 +59,15 @@ fn with(change: impl FnOnce(&mut Policy, &mut NodePolicy)) -> Policy {
     policy
 }
 
+fn after_kill(takeover: TakeOver) -> Policy {
+    with(|_, node| (node.unclean, node.connected_before, node.takeover) = (true, true, takeover))
+}
+
 pub fn lots() -> Vec<Lot> {
     use Owner::{EarlierRun, Foreign, Monitor};
     let (jenkins, old, hudson) = (Version::JENKINS, Version::OLD_JENKINS, Version::HUDSON);
-    let lot = |name, policy, version, mark| Lot { name, policy, version, mark };
+    let lot = |name, policy, version, mark| Lot { name, policy, version, mark, channel: false };
+    let killed = |policy, version, mark| Lot { channel: true, ..lot("", policy, version, mark) };
     vec![
         lot("Jenkins, a free node", policy(), jenkins, None),
         lot("Jenkins, somebody's mark", policy(), jenkins, Some(Foreign)),
@@ -86,14 +93,25 @@ pub fn lots() -> Vec<Lot> {
             old,
             Some(Foreign),
         ),
+        Lot { name: "a dead channel", ..killed(after_kill(TakeOver::Auto), jenkins, Some(EarlierRun)) },
+        Lot { name: "a dead channel behind a mark", ..killed(after_kill(TakeOver::Auto), hudson, Some(EarlierRun)) },
+        Lot { name: "--takeover never", ..killed(after_kill(TakeOver::Never), jenkins, None) },
+        lot("a hold file", with(|_, node| node.hold = Some("held".into())), jenkins, None),
         lot("a survivor", with(|policy, _| policy.survivor = true), jenkins, Some(EarlierRun)),
         lot("--standalone", Policy { node: None, ..policy() }, jenkins, None),
     ]
 }
 
 /// Enough lots to meet every sight, for a check that takes seconds.
-pub const FEW: [&str; 5] =
-    ["Jenkins, a free node", "Hudson, somebody's mark", "--if-refused start", "--restart no", "--restart-limit 1"];
+pub const FEW: [&str; 7] = [
+    "Jenkins, a free node",
+    "Hudson, somebody's mark",
+    "--if-refused start",
+    "--restart no",
+    "--restart-limit 1",
+    "a dead channel",
+    "a hold file",
+];
 
 /// The lot of this name.
 pub fn named(name: &str) -> Lot {
@@ -117,12 +135,13 @@ impl Lot {
             now: Aside(Moment(0)),
             untold: Span::ZERO,
             policy: Aside(Arc::new(self.policy.clone())),
-            controller: Controller::new(self.version, self.mark),
+            controller: Controller::new(self.version, self.mark, self.channel),
             network: Vec::new(),
             process: self.policy.survivor.then(|| Process::alive(Generation(0))),
             counting: None,
             stale: None,
             ending: None,
+            held: self.policy.node.as_ref().is_some_and(|node| node.hold.is_some()),
             requests,
             disturbances,
             book: Book::default(),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use agent_wrap_supervisor::{Ending, Request};
+use agent_wrap_supervisor::{Ending, Goal, Request};
 use stateright::{Model, Property};
 
 use super::book::Broken;
@@ -102,6 +102,10 @@ pub const ONLINE_WHILE_STOPPING: &str = "never online once stopping";
 pub const LIFTED_BEYOND_POLICY: &str = "nobody else's mark is lifted beyond the policy";
 /// All of them.
 pub const WHOLE: &str = "every property";
+pub const REPLACED_EARLY: &str =
+    "an agent is replaced only after healthy reads have called it not connected for --disconnect-timeout";
+pub const DISCONNECTED: &str =
+    "a channel is closed once at the most, before the first start, and only by our own records";
 pub const MARKED_OVER: &str = "nobody's mark is written over";
 
 macro_rules! promise {
@@ -175,6 +179,8 @@ fn rules<K: Keeper>() -> Vec<Property<Exploration<K>>> {
         ONLINE_WHILE_STOPPING => OnlineWhileStopping,
         LIFTED_BEYOND_POLICY => LiftedBeyondPolicy,
         MARKED_OVER => MarkedOver,
+        REPLACED_EARLY => ReplacedEarly,
+        DISCONNECTED => Disconnected,
     };
     properties.push(Property::always(ENDS_WELL, |model: &Exploration<K>, world: &World<K>| {
         world.calm_leads_to(&model.ends_well, |world| world.ending.is_some() || world.is_home())
@@ -215,6 +221,15 @@ fn sights<K: Keeper>() -> Vec<Property<Exploration<K>>> {
             world.running().is_some_and(|process| process.is_remains)
         }),
         Property::sometimes("seen: an agent that is started again", |_, world: &World<K>| world.book.generations > 1),
+        Property::sometimes("seen: an agent that lives without its channel is ended", |_, world: &World<K>| {
+            world.keeper.stage().1 == Some(Goal::Replace)
+        }),
+        Property::sometimes("seen: a dead channel that was closed", |_, world: &World<K>| {
+            world.book.was_disconnected()
+        }),
+        Property::sometimes("seen: an agent behind an operator's hold", |_, world: &World<K>| {
+            world.held && world.is_home() && world.controller.mark.is_some()
+        }),
         Property::sometimes("seen: given up because the agent keeps failing", |_, world: &World<K>| {
             matches!(world.ending, Some(Ending::GaveUp))
         }),

@@ -92,7 +92,9 @@ pub struct World<K> {
     /// The answer to a request that was closed in the moment in which it came: the driver may still hand it over.
     pub stale: Option<Message>,
     pub ending: Option<Ending>,
-    /// Which of the lots' requests an operator may still make, and how many.
+    /// An operator's hold file is there.
+    pub held: bool,
+    /// How often an operator may still ask for something.
     pub requests: u8,
     pub disturbances: u8,
     pub book: Book,
@@ -150,6 +152,7 @@ impl<K: Keeper> World<K> {
             Action::ReadNode { request, within } => self.send(*request, Wish::Read, *within),
             Action::LiftMark { request, method, within } => self.send(*request, Wish::Lift(*method), *within),
             Action::MarkOffline { request, method, within, .. } => self.send(*request, Wish::Mark(*method), *within),
+            Action::Disconnect { request, within } => self.send(*request, Wish::Disconnect, *within),
             Action::CancelRequest { request } => self.close(*request),
             Action::Finish(ending) => self.ending = Some(ending.clone()),
             Action::SignalGroup { .. } | Action::StopSelf | Action::Remember(_) | Action::Tell(_) => {}
@@ -183,7 +186,7 @@ impl<K: Keeper> World<K> {
     }
 
     pub fn may_connect(&self) -> bool {
-        self.running().is_some_and(|process| !process.connected && !process.is_remains)
+        self.running().is_some_and(|process| !process.connected && !process.is_remains && !process.hung)
             && !self.controller.channel
             && !self.controller.down
     }
@@ -220,7 +223,8 @@ impl<K: Keeper> World<K> {
             counting.slow = true;
         }
         let agent_runs = self.running().is_some();
-        self.book.elapse(span, agent_runs);
+        let timeout = self.policy.0.node.as_ref().map_or(Span::ZERO, |node| node.disconnect_timeout);
+        self.book.elapse(span, agent_runs, timeout);
         // What is not due yet may be told of the time: it makes no difference but to how many states look different.
         if self.keeper.next_deadline().is_none_or(|moment| moment > self.now.0) {
             self.fire();

@@ -1,6 +1,8 @@
 //! What can happen next, and what becomes of it.
 
-use agent_wrap_supervisor::{Action, Event, Exit, FailureKind, LeftoverSignal, Owner, Request, SpawnFailure};
+use agent_wrap_supervisor::{
+    Action, Event, Exit, FailureKind, LeftoverSignal, Owner, Request, RestartMode, SpawnFailure,
+};
 
 use super::agent::Life;
 use super::controller::{Refusal, mark_of};
@@ -33,12 +35,22 @@ pub enum Step {
     /// The spawn that was given up has not happened.
     GivenUp,
     Connect,
+    /// It loses its channel, and lives.
+    Drops,
+    /// The same for good.
+    Hangs,
+    /// An agent of this name connects that is none of ours.
+    ElsewhereConnects,
     Ends(Exit),
     /// Ends while the controller goes on holding its channel.
     EndsUnnoticed,
     ChannelFreed,
     Counted(u32),
     Ask(Request),
+    /// An operator's hold file appears.
+    Hold,
+    /// It is gone.
+    Release,
     SetMark,
     ClearMark,
     GoDown,
@@ -59,6 +71,9 @@ impl Step {
             Self::Reset
             | Self::SpawnFails(_)
             | Self::EndsUnnoticed
+            | Self::Drops
+            | Self::Hangs
+            | Self::ElsewhereConnects
             | Self::Counted(1..)
             | Self::SetMark
             | Self::ClearMark
@@ -82,6 +97,8 @@ impl Step {
             | Self::ChannelFreed
             | Self::Counted(0)
             | Self::Ask(_)
+            | Self::Hold
+            | Self::Release
             | Self::ComeUp
             | Self::Accept
             | Self::BuildEnds => false,
@@ -94,6 +111,16 @@ impl<K: Keeper> World<K> {
     fn end_is_due(&self) -> bool {
         let held = self.controller.channel;
         self.running().is_some_and(|process| process.termed || process.killed || process.connected != held)
+    }
+
+    /// Whether somebody looks after an agent that lives and is not connected.
+    pub fn is_watched(&self) -> bool {
+        self.policy.0.node.is_some() && self.policy.0.restart != RestartMode::No
+    }
+
+    /// Whether our records say that the channel at the start may be ours.
+    pub fn knows_of_old_channel(&self) -> bool {
+        self.policy.0.node.as_ref().is_some_and(|node| node.connected_before)
     }
 
     /// Everything that can happen now, when an operator may ask for `asks`.
@@ -111,6 +138,10 @@ impl<K: Keeper> World<K> {
         }
         if self.requests > 0 {
             steps.extend(asks.iter().copied().map(Step::Ask));
+            // Who only stops asks for nothing else.
+            if asks.contains(&Request::Land) && self.policy.0.node.is_some() {
+                steps.push(if self.held { Step::Release } else { Step::Hold });
+            }
         }
     }
 
@@ -157,6 +188,8 @@ impl<K: Keeper> World<K> {
         let Some(process) = &self.process else {
             if self.controller.channel {
                 steps.push(Step::ChannelFreed);
+            } else if self.knows_of_old_channel() && !self.controller.down {
+                steps.push(Step::ElsewhereConnects);
             }
             return;
         };
@@ -190,6 +223,10 @@ impl<K: Keeper> World<K> {
                 }
                 if process.connected && self.controller.channel {
                     steps.push(Step::EndsUnnoticed);
+                    steps.push(Step::Drops);
+                    if self.is_watched() {
+                        steps.push(Step::Hangs);
+                    }
                 }
             }
             Life::Ended => {}
@@ -256,6 +293,7 @@ impl<K: Keeper> World<K> {
             }
             Step::TimeOut | Step::Reset => {
                 let message = self.network[self.awaited().unwrap()].clone();
+                self.book.unanswered(&message);
                 self.close(message.number.0);
                 self.book.hinder();
                 self.tell(message.unanswered())
@@ -281,6 +319,17 @@ impl<K: Keeper> World<K> {
                 }
                 self.ends(exit)
             }
+            Step::Drops | Step::Hangs => {
+                let process = self.process.as_mut().unwrap();
+                process.connected = false;
+                process.hung = step == Step::Hangs;
+                self.controller.disconnect();
+                Vec::new()
+            }
+            Step::ElsewhereConnects => {
+                self.controller.connect();
+                Vec::new()
+            }
             Step::EndsUnnoticed => self.ends(Exit::Code(1)),
             Step::ChannelFreed => {
                 self.controller.disconnect();
@@ -296,6 +345,11 @@ impl<K: Keeper> World<K> {
                     self.book.stop_asked(&self.policy.0);
                 }
                 self.tell(Event::Requested(request))
+            }
+            Step::Hold | Step::Release => {
+                self.requests -= 1;
+                self.held = step == Step::Hold;
+                self.tell(Event::HoldChanged(self.held.then(|| "held".into())))
             }
             Step::SetMark | Step::ClearMark | Step::GoDown | Step::ComeUp => {
                 self.interfere(step);

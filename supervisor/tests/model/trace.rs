@@ -47,6 +47,10 @@ fn happening(world: &World<impl Keeper>, step: Step) -> String {
         Step::Fork => "the agent is there".into(),
         Step::Connect => "the agent connects".into(),
         Step::Ask(request) => format!("somebody asks: {request:?}"),
+        Step::Hangs => "the agent loses its channel for good and lives".into(),
+        Step::Drops => "the agent loses its channel".into(),
+        Step::Hold => "an operator holds the node".into(),
+        Step::Release => "the hold file is gone".into(),
         Step::SetMark => "somebody else marks the node".into(),
         Step::ClearMark => "somebody else lifts the mark".into(),
         other => format!("{other:?}"),
@@ -56,6 +60,7 @@ fn happening(world: &World<impl Keeper>, step: Step) -> String {
 fn request(message: &Message) -> &'static str {
     match message.wish {
         Wish::Read => "the read",
+        Wish::Disconnect => "doDisconnect",
         Wish::Lift(LiftMethod::Cli) => "online-node",
         Wish::Mark(MarkMethod::ChangeCause) => "changeOfflineCause",
         Wish::Lift(LiftMethod::Toggle) | Wish::Mark(MarkMethod::Toggle) => "the toggle",
@@ -81,6 +86,7 @@ fn deed(action: &Action) -> Option<String> {
         Action::ReadNode { .. } => "reads the node".into(),
         Action::LiftMark { method: LiftMethod::Cli, .. } => "sends online-node".into(),
         Action::MarkOffline { method: MarkMethod::ChangeCause, .. } => "sends changeOfflineCause".into(),
+        Action::Disconnect { .. } => "sends doDisconnect".into(),
         Action::LiftMark { .. } | Action::MarkOffline { .. } => "sends a toggle".into(),
         Action::Spawn { .. } => "starts the agent".into(),
         Action::SignalAgent { signal: AgentSignal::Terminate, .. } => "TERM to the agent".into(),

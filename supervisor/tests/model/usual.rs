@@ -101,6 +101,7 @@ impl Keeper for Usual {
             | Event::RemainsFound { .. }
             | Event::LeftoversCounted { .. }
             | Event::Requested(_)
+            | Event::HoldChanged(_)
             | Event::Resumed
             | Event::PolicyChanged(_) => {}
         }
