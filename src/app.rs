@@ -264,7 +264,7 @@ fn live(
             return Ok(code);
         }
     };
-    let Prepared { run, host, launch, state, previous, survivor, mut policy, controller } = prepared;
+    let Prepared { run, host, launch, state, previous, survivor, mut policy, controller, hold } = prepared;
     policy.terminal = signals.terminal().is_present();
     announce(settings, &policy, stopper(policy.terminal, manager.is_some()));
     if builds_are_root(settings) {
@@ -288,7 +288,8 @@ fn live(
     let mut processes = Processes::new(told, &run).map_err(system("cannot watch over processes"))?;
     let mut record = Record { run, earlier: Vec::new(), agent: None, memory: Memory::default() };
     if let Some(previous) = previous {
-        record.memory = Memory { marked: previous.marked, connected: false, stopped: !previous.unclean };
+        let connected = previous.connected && previous.unclean;
+        record.memory = Memory { marked: previous.marked, connected, stopped: !previous.unclean };
         if survivor.is_some() {
             // Until it has ended, in case we do not see that.
             record.earlier = previous.runs().map(str::to_owned).collect();
@@ -330,6 +331,7 @@ fn live(
         settings: settings.clone(),
         beside: Arc::clone(&beside),
         announcer: manager.take(),
+        hold,
         display: screen.map(Display::new),
     };
     drop(entered);

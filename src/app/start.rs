@@ -20,6 +20,7 @@ use crate::config::Settings;
 use crate::controller::Controller;
 use crate::driver::Launch;
 use crate::exit::ExitCode;
+use crate::hold::{HoldFiles, HoldWatch};
 use crate::process::Survivor;
 use crate::signals::{EarlySignals, Meaning, Received, SignalTable};
 use crate::state::{Previous, StateFile};
@@ -121,6 +122,8 @@ pub(super) struct Prepared {
     pub(super) survivor: Option<Survivor>,
     pub(super) policy: Policy,
     pub(super) controller: Option<Arc<Controller>>,
+    /// Tells of an operator's hold file.
+    pub(super) hold: Option<HoldWatch>,
 }
 
 /// Looks at everything that the settings name.
@@ -140,10 +143,17 @@ pub(super) fn prepare(settings: &Settings) -> Result<Prepared, StartError> {
     policy.seed = random_number()?;
     let survivor = previous.as_ref().and_then(|previous| Survivor::find(previous.runs(), previous.agent.clone()));
     policy.survivor = survivor.is_some();
+    let hold = settings
+        .controller
+        .as_ref()
+        .map(|controller| HoldWatch::new(HoldFiles::of(settings.hold_file.as_deref(), &controller.node)));
     if let Some(node) = &mut policy.node {
         node.unclean = previous.as_ref().is_some_and(|previous| previous.unclean);
         node.marked_before = previous.as_ref().is_some_and(|previous| previous.marked);
+        node.connected_before = previous.as_ref().is_some_and(|previous| previous.unclean && previous.connected);
+        // Watched before it is looked at, so that no change between the two is missed.
+        node.hold = hold.as_ref().and_then(|watch| watch.files().look());
     }
     let controller = controller(settings, &host, &run, policy.node.as_ref().is_some_and(|node| node.marked_before))?;
-    Ok(Prepared { run, host, launch, state, previous, survivor, policy, controller })
+    Ok(Prepared { run, host, launch, state, previous, survivor, policy, controller, hold })
 }

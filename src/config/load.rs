@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use agent_wrap_supervisor::{Backoff, IfRefused, Leftovers, OfflinePolicy, OnlineMethod, OnlinePolicy, RestartMode};
+use agent_wrap_supervisor::{
+    Backoff, IfRefused, Leftovers, OfflinePolicy, OnlineMethod, OnlinePolicy, RestartMode, TakeOver,
+};
 use secrecy::SecretString;
 
 use super::agent_command::{AgentCommand, lines_of};
@@ -252,6 +254,10 @@ impl Resolver {
         let if_refused = self.required(Key::IfRefused, |text| {
             parse::choice(text, &[("exit", IfRefused::Exit), ("start", IfRefused::Start)])
         });
+        let takeover = self.required(Key::TakeOver, |text| {
+            parse::choice(text, &[("auto", TakeOver::Auto), ("never", TakeOver::Never)])
+        });
+        let hold_file = self.path(Key::HoldFile);
         let offline = self.required(Key::Offline, |text| {
             parse::choice(text, &[("always", OfflinePolicy::Always), ("never", OfflinePolicy::Never)])
         });
@@ -301,6 +307,8 @@ impl Resolver {
             online_method: online_method?,
             start_timeout: start_timeout?,
             if_refused: if_refused?,
+            takeover: takeover?,
+            hold_file,
             offline: offline?,
             offline_reason: offline_reason?,
             offline_timeout: offline_timeout?,

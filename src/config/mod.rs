@@ -38,6 +38,7 @@ use std::path::PathBuf;
 
 use agent_wrap_supervisor::{
     Backoff, IfRefused, Leftovers, NodePolicy, OfflinePolicy, OnlineMethod, OnlinePolicy, Policy, RestartMode, Span,
+    TakeOver,
 };
 
 pub use completion::{
@@ -74,6 +75,10 @@ pub struct Settings {
     pub start_timeout: Span,
     /// What happens when the controller refuses us at the start.
     pub if_refused: IfRefused,
+    /// Whether the connection that a killed run has left on the controller is closed.
+    pub takeover: TakeOver,
+    /// The file that holds the node while it is there; `None` for the usual ones.
+    pub hold_file: Option<PathBuf>,
     /// Whether the node is marked at a stop.
     pub offline: OfflinePolicy,
     /// The reason for it.
@@ -100,7 +105,7 @@ pub struct Settings {
     pub stdio: bool,
     /// How often the node is looked at.
     pub poll: Span,
-    /// The longest time between two looks.
+    /// How long an agent may be without a connection, and the longest time between two looks.
     pub disconnect_timeout: Span,
     /// Form of the log.
     pub log_format: LogFormat,
@@ -189,7 +194,7 @@ pub enum LogLevel {
 }
 
 impl Settings {
-    /// The part that decisions depend on. What is a fact of this run and no setting (terminal, survivor, seed, unclean)
+    /// The part that decisions depend on. What is a fact of this run and no setting (terminal, survivor, seed, unclean, hold)
     /// has its default; the driver fills it in.
     #[must_use]
     pub fn policy(&self) -> Policy {
@@ -204,8 +209,11 @@ impl Settings {
             poll: self.poll,
             disconnect_timeout: self.disconnect_timeout,
             patient_after: NodePolicy::default().patient_after,
+            takeover: self.takeover,
             unclean: false,
             marked_before: false,
+            connected_before: false,
+            hold: None,
         });
         Policy {
             node,

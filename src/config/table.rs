@@ -15,6 +15,8 @@ pub(crate) enum Key {
     OnlineMethod,
     StartTimeout,
     IfRefused,
+    TakeOver,
+    HoldFile,
     Offline,
     OfflineReason,
     OfflineTimeout,
@@ -206,6 +208,11 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         "How long to wait for the controller; 0 is for ever"),
     row(Key::IfRefused, "if-refused", Group::Start, Kind::Text, "WHAT",
         "If the controller refuses us: exit or start"),
+    row(Key::TakeOver, "takeover", Group::Start, Kind::Text, "WHEN",
+        "Close the connection that a killed run has left: auto or never"),
+    row(Key::HoldFile, "hold-file", Group::Start, Kind::Path, "FILE",
+        "While it is there the node stays marked, with its text as the reason")
+        .holds(Holds::Restart),
 
     row(Key::Offline, "offline", Group::Stop, Kind::Text, "WHEN",
         "Mark the node and drain it: always or never"),
@@ -254,7 +261,7 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::Poll, "poll", Group::Watch, Kind::Time, "TIME",
         "How often to look at the node"),
     row(Key::DisconnectTimeout, "disconnect-timeout", Group::Watch, Kind::Time, "TIME",
-        "Longest time between two looks"),
+        "Longest time without a connection, and between two looks"),
 
     row(Key::LogFormat, "log-format", Group::Running, Kind::Text, "FORM",
         "Log as text, json or journal; auto is text, or the journal where stderr is its")

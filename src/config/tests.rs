@@ -71,6 +71,7 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         (Key::Online, _) => ["own", "never", "match=x", "match=y"],
         (Key::OnlineMethod, _) => ["cli", "toggle", "cli", "toggle"],
         (Key::IfRefused, _) => ["start", "exit", "start", "exit"],
+        (Key::TakeOver, _) => ["never", "auto", "never", "auto"],
         (Key::Offline, _) => ["never", "always", "never", "always"],
         (Key::Leftovers, _) => ["leave", "kill", "leave", "kill"],
         (Key::Restart, _) => ["no", "on-failure", "no", "on-failure"],
@@ -581,6 +582,8 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     online-method = "auto"                           # default
     start-timeout = "5m"                             # default
     if-refused = "exit"                              # default
+    takeover = "auto"                                # default
+    #hold-file is not set
 
     # --- At a stop ---
     offline = "always"                               # default

@@ -16,11 +16,12 @@ use super::url::percent_encode;
 /// The longest reason that is sent, in characters; the marker comes on top.
 const REASON_LIMIT: usize = 1000;
 
-/// The two pages that change the mark.
+/// The pages that change something about the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Page {
     Toggle,
     ChangeCause,
+    Disconnect,
 }
 
 impl Page {
@@ -28,6 +29,7 @@ impl Page {
         match self {
             Self::Toggle => "toggleOffline",
             Self::ChangeCause => "changeOfflineCause",
+            Self::Disconnect => "doDisconnect",
         }
     }
 }
@@ -69,6 +71,13 @@ impl Controller {
             MarkMethod::Toggle => Page::Toggle,
         };
         self.post(page, &self.message(reason, request), within).await
+    }
+
+    /// Closes the channel that the controller holds for the node. The marker goes with it: an old controller shows this
+    /// reason in place of that of a mark which the node has.
+    pub async fn disconnect(&self, request: RequestNumber, within: Duration) -> WriteOutcome {
+        let message = self.message("closing the connection of an agent that was killed", request);
+        self.post(Page::Disconnect, &message, within).await
     }
 
     fn message(&self, reason: &str, request: RequestNumber) -> String {

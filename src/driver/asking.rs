@@ -41,6 +41,13 @@ impl<S: Shells> Turn<S> {
         });
     }
 
+    pub(super) fn disconnect(&mut self, request: RequestNumber, within: Span) {
+        self.ask(request, async move |controller| Event::NodeWritten {
+            request,
+            outcome: controller.disconnect(request, duration(within)).await,
+        });
+    }
+
     /// Closes the request's connection: dropping the task drops it.
     pub(super) fn cancel(&mut self, request: RequestNumber) {
         if let Some((_, handle)) = self.in_flight.take_if(|(number, _)| *number == request) {

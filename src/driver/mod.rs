@@ -6,6 +6,7 @@
 mod announcer;
 mod asking;
 mod display;
+mod held;
 mod launch;
 mod reload;
 mod requests;
@@ -21,19 +22,21 @@ use agent_wrap_supervisor::{Action, Ending, Event, Generation, Note, Policy, Req
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::beside::Late;
 use crate::clock::Clock;
 use crate::config::{ReasonTemplate, Settings};
 use crate::signals::{SignalTable, Terminal};
 use crate::state::Record;
 use crate::telemetry::Story;
 
+use held::{Looking, changed};
 use reload::Reloading;
 
 pub use announcer::Announcer;
 pub use display::Display;
 pub use launch::{Launch, Launched, NotReady};
 pub use reload::{Reload, Reloaded};
-pub use shells::{Agents, Hear, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells, Show};
+pub use shells::{Agents, Hear, Hold, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells, Show};
 pub use unprepared::Unprepared;
 
 /// After so many signals in a row everything else has a turn, so that nobody holds up a stop by sending more and more.
@@ -73,6 +76,8 @@ pub struct Driver<S: Shells> {
     pub beside: Arc<S::Beside>,
     /// Who tells the service manager how things stand; `None` where nobody wants to know.
     pub announcer: Option<Announcer<S::Manager>>,
+    /// An operator's hold file; `None` without a controller.
+    pub hold: Option<S::Hold>,
     /// Who shows it to a person at the terminal; `None` where nobody can be shown anything.
     pub display: Option<Display<S::Screen>>,
 }
@@ -93,6 +98,7 @@ enum Answer<Launch, Launched> {
     Event(Event),
     Launched(Generation, Result<Box<Launched>, Unprepared>),
     Reloaded(reload::Outcome<Launch>),
+    Held(Result<Option<String>, Late>),
 }
 
 type AnswerOf<S> = Answer<<S as Shells>::Launch, <S as Shells>::Launched>;
@@ -109,6 +115,7 @@ struct Turn<S: Shells> {
     /// What the agent that was forked last was started with.
     launched: Option<(Generation, Box<S::Launched>)>,
     reloading: Reloading,
+    looking: Looking,
     /// Readings of the settings that have begun.
     reloads: u32,
     /// Signals since anything else has had its turn.
@@ -156,6 +163,7 @@ impl<S: Shells> Turn<S> {
             launching: None,
             launched: None,
             reloading: Reloading::No,
+            looking: Looking::No,
             reloads: 0,
             crowd: 0,
             cause: "end of the agent".to_owned(),
@@ -193,6 +201,7 @@ impl<S: Shells> Turn<S> {
                 self.signal(received);
             }
             Some(answer) = answered.recv() => self.answer(answer),
+            () = changed(&mut self.driver.hold) => self.look_for_hold(),
             () = until(deadline) => self.supervisor.handle_deadline(self.driver.clock.now()),
             () = until(telling) => {}
             // What runs beside the turn gets on; and a deadline that is due moves on with each event, so it is asked for.
@@ -238,6 +247,7 @@ impl<S: Shells> Turn<S> {
             }
             Answer::Launched(generation, launched) => self.agent_prepared(generation, launched),
             Answer::Reloaded(outcome) => self.reloaded(outcome),
+            Answer::Held(seen) => self.hold_seen(seen),
         }
     }
 
@@ -278,6 +288,7 @@ impl<S: Shells> Turn<S> {
             Action::MarkOffline { request, method, reason, within } => {
                 self.mark_offline(request, method, &reason, within);
             }
+            Action::Disconnect { request, within } => self.disconnect(request, within),
             Action::CancelRequest { request } => self.cancel(request),
             Action::Remember(memory) => {
                 self.driver.record.memory = memory;

@@ -58,6 +58,8 @@ impl<S: Shells> Turn<S> {
             self.reloading = Reloading::Again(received);
             return;
         }
+        // Where no folder tells of a change, this is what looks.
+        self.look_for_hold();
         tracing::info!(target: "agent_wrap", event = "reload", "received {received}: reading the settings again");
         self.reloading = Reloading::Yes;
         self.reloads += 1;

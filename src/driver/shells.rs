@@ -14,11 +14,15 @@ use super::launch::{Launch, Launched};
 use super::unprepared::Unprepared;
 use crate::beside::{Beside, Late};
 use crate::controller::{Controller, CredentialError, CredentialSource};
+use crate::hold::HoldWatch;
 use crate::process::{AgentIdentity, Processes};
 use crate::signals::{Received, Signals};
 use crate::state::{Record, StateFile};
 use crate::systemd::ManagerSocket;
 use crate::terminal::Screen;
+
+/// How long looking at a hold file may take; it is on this machine.
+const HOLD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One of each kind.
 pub trait Shells: 'static {
@@ -40,6 +44,8 @@ pub trait Shells: 'static {
     type Manager: Hear;
     /// The terminal, where a person can be shown something.
     type Screen: Show;
+    /// An operator's hold file.
+    type Hold: Hold<Self::Beside>;
 }
 
 /// The signals that come to the wrapper.
@@ -111,6 +117,9 @@ pub trait NodeClient: Send + Sync + 'static {
         within: Duration,
     ) -> impl Future<Output = WriteOutcome> + Send;
 
+    /// Closes the channel that is held for it.
+    fn disconnect(&self, request: RequestNumber, within: Duration) -> impl Future<Output = WriteOutcome> + Send;
+
     /// Takes another source of the credentials, and reads it; `None` asks anonymously from now on.
     ///
     /// # Errors
@@ -173,6 +182,18 @@ pub trait Show {
     fn erase(&self);
 }
 
+/// Tells of an operator's hold file.
+pub trait Hold<Beside> {
+    /// Looks at it, and says what it says.
+    ///
+    /// # Errors
+    /// It cannot be read in time.
+    fn look(&self, beside: Arc<Beside>) -> impl Future<Output = Result<Option<String>, Late>> + Send + 'static;
+
+    /// Comes back when it may have changed. Nothing is lost when this is not awaited to its end.
+    fn changed(&mut self) -> impl Future<Output = ()>;
+}
+
 /// Does what may hang, so that the turn does not.
 pub trait RunBeside: Send + Sync + 'static {
     /// Has something done and waits for it.
@@ -199,6 +220,7 @@ impl Shells for Program {
     type Beside = Beside;
     type Manager = ManagerSocket;
     type Screen = Screen;
+    type Hold = HoldWatch;
 }
 
 impl OwnSignals for Signals {
@@ -269,6 +291,10 @@ impl NodeClient for Controller {
         self.mark_offline(request, method, reason, within)
     }
 
+    fn disconnect(&self, request: RequestNumber, within: Duration) -> impl Future<Output = WriteOutcome> + Send {
+        self.disconnect(request, within)
+    }
+
     fn replace_credentials(
         &self,
         source: Option<CredentialSource>,
@@ -334,5 +360,16 @@ impl RunBeside for Beside {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T, Late>> + Send {
         self.run(patience, work)
+    }
+}
+
+impl<B: RunBeside> Hold<B> for HoldWatch {
+    fn look(&self, beside: Arc<B>) -> impl Future<Output = Result<Option<String>, Late>> + Send + 'static {
+        let files = self.files().clone();
+        async move { beside.run(HOLD_PATIENCE, move || files.look()).await }
+    }
+
+    fn changed(&mut self) -> impl Future<Output = ()> {
+        self.changed()
     }
 }

@@ -112,12 +112,14 @@ mod tests {
             phase,
             generation: Generation(1),
             agent,
+            flaps: false,
             connected: true,
             failures: 0,
             desired: None,
             believed: None,
             in_flight: None,
             goal: Some(Goal::Exit(Cause::Stopped)),
+            hold: None,
             awaiting: None,
         }
     }

@@ -81,7 +81,7 @@ impl Standing {
     fn pending_builds(&self, now: Moment, status: &Status<'_>, hint: &str) -> Words {
         let verb = match status.goal {
             Some(Goal::Exit(_)) | None => "draining".to_owned(),
-            Some(Goal::Land | Goal::Restart) => format!("{}, draining", errand(status)),
+            Some(Goal::Land | Goal::Restart | Goal::Replace) => format!("{}, draining", errand(status)),
         };
         let (builds, idle) = builds_of(status);
         if builds.is_empty() && idle {

@@ -90,7 +90,10 @@ impl Standing {
             Phase::Enabling => self.enabling(status),
             Phase::Starting => "starting the agent".to_owned(),
             Phase::Running => self.running(status),
-            Phase::Landed => "landed: the node is marked offline, the agent stays up".to_owned(),
+            Phase::Landed => match status.hold {
+                Some(words) => format!("held offline by an operator ({}), the agent stays up", quoted(words)),
+                None => "landed: the node is marked offline, the agent stays up".to_owned(),
+            },
             Phase::BackingOff => self.backing_off(status),
             Phase::Marking => match &self.failure {
                 Some(failure) => format!("{}: the node cannot be marked offline yet: {failure}", errand(status)),
@@ -127,6 +130,7 @@ impl Standing {
             };
         };
         let agent = match (view, status.connected) {
+            _ if status.flaps => "the agent runs, but its connection comes and goes",
             (NodeView { connected: Some(false), .. }, true) => {
                 "the agent runs, but the controller reports it disconnected"
             }
@@ -166,7 +170,7 @@ impl Standing {
     fn draining(&self, now: Moment, status: &Status<'_>) -> String {
         let verb = match status.goal {
             Some(Goal::Exit(_)) | None => "draining".to_owned(),
-            Some(Goal::Land | Goal::Restart) => format!("{}, draining", errand(status)),
+            Some(Goal::Land | Goal::Restart | Goal::Replace) => format!("{}, draining", errand(status)),
         };
         let (builds, idle) = builds_of(status);
         let left = self.drain_end.map(|end| left_words(end.since(now))).unwrap_or_default();
@@ -181,6 +185,7 @@ pub(super) fn errand(status: &Status<'_>) -> &'static str {
     match status.goal {
         Some(Goal::Land) => "landing",
         Some(Goal::Restart) => "restarting the agent",
+        Some(Goal::Replace) => "restarting the agent, which is not connected",
         Some(Goal::Exit(_)) | None => "stopping",
     }
 }

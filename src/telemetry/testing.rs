@@ -11,11 +11,13 @@ pub(crate) fn status(phase: Phase) -> Status<'static> {
         generation: Generation(1),
         agent: AgentState::Alive,
         connected: false,
+        flaps: false,
         failures: 0,
         desired: Some(&ONLINE),
         believed: None,
         in_flight: None,
         goal: None,
+        hold: None,
         awaiting: None,
     }
 }

@@ -138,6 +138,7 @@ pub fn offline_reason(reason: &OfflineReason, host: &str, stopping: impl FnOnce(
     let text = match reason {
         OfflineReason::Stopping => stopping(),
         OfflineReason::Landed => format!("landed by request on {host}: no new builds until it takes off again"),
+        OfflineReason::Held(words) => words.clone(),
         OfflineReason::Restarting => format!("the agent on {host} is about to be restarted"),
         OfflineReason::AgentEnded(exit) => {
             format!("the agent on {host} {} and is not to be started again", exit_words(*exit))
@@ -200,11 +201,16 @@ pub(super) fn processes_words(count: u32) -> String {
 /// A reason in quotes, on one line and of a bearable length: it is somebody else's text. Our marker is for programs,
 /// and the words beside the reason say already whose mark it is.
 pub(super) fn quoted(reason: &str) -> String {
-    const LONGEST: usize = 200;
     let reason = match reason.rsplit_once(" [agent-wrap ") {
         Some((words, marker)) if marker.ends_with(']') => words,
         _ => reason,
     };
+    quoted_whole(reason)
+}
+
+/// The same with the marker, which says whose it is.
+pub(super) fn quoted_whole(reason: &str) -> String {
+    const LONGEST: usize = 200;
     let mut text: String =
         reason.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST).collect();
     if reason.chars().count() > LONGEST {

@@ -127,11 +127,8 @@ impl Errand {
 
     /// The reason that the node's page will show.
     pub(crate) fn reason(&self, agent: &Agent, hold: Option<&String>) -> OfflineReason {
-        match (self.goal, hold) {
-            (Goal::Land | Goal::Restart | Goal::Exit(Cause::Stopped), Some(words)) => {
-                return OfflineReason::Held(words.clone());
-            }
-            _ => {}
+        if let (Goal::Land | Goal::Restart | Goal::Exit(Cause::Stopped), Some(words)) = (self.goal, hold) {
+            return OfflineReason::Held(words.clone());
         }
         match self.goal {
             Goal::Land => OfflineReason::Landed,

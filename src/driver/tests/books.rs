@@ -1,8 +1,8 @@
 //! The promise as invariants, looked at by the partners. They believe nothing that the supervisor says of itself.
 
 use agent_wrap_supervisor::{
-    AgentSignal, Ending, FailureKind, Generation, IfRefused, LiftMethod, Mark, MarkMethod, Memory, Moment,
-    OfflinePolicy, OnlinePolicy, Owner, Span,
+    AgentSignal, Ending, FailureKind, Generation, IfRefused, LiftMethod, Mark, MarkMethod, Memory, Moment, NodePolicy,
+    OfflinePolicy, OnlinePolicy, Owner, Span, TakeOver,
 };
 use nix::libc;
 
@@ -47,6 +47,14 @@ pub struct Books {
     stop: Option<Moment>,
     interrupts: u32,
     landing: bool,
+    /// The hold file was there, at any time.
+    held: bool,
+    /// It has changed and was not looked at since then.
+    hold_unseen: Option<Moment>,
+    /// The agent was ended because it is not connected.
+    pub replaces: bool,
+    /// Since when all reads have called the agent not connected.
+    absent: Option<Moment>,
     /// An agent has been wanted before.
     wanted: bool,
     /// What the agent has left behind is being counted.
@@ -80,6 +88,34 @@ impl Books {
         self.known = Some(mark);
     }
 
+    /// The hold file has changed.
+    pub fn hold_made(&mut self, now: Moment) {
+        self.hold_unseen.get_or_insert(now);
+    }
+
+    /// A look at it begins.
+    pub fn hold_looked_at(&mut self) {
+        self.hold_unseen = None;
+    }
+
+    /// It has been looked at.
+    pub fn hold_is_seen(&mut self, now: Moment, there: bool) {
+        self.held |= there;
+        // What has changed meanwhile is to be looked at from now on.
+        if let Some(since) = &mut self.hold_unseen {
+            *since = now;
+        }
+    }
+
+    /// A read has told this of the channel, or nothing.
+    pub fn channel_seen(&mut self, now: Moment, connected: Option<bool>) {
+        if connected == Some(false) {
+            self.absent.get_or_insert(now);
+        } else {
+            self.absent = None;
+        }
+    }
+
     /// Since when a stop has been asked for.
     pub fn stopping_since(&self) -> Option<Moment> {
         self.stop
@@ -98,7 +134,9 @@ impl Books {
     pub fn jumped(&mut self, now: Moment, span: Span) {
         self.reloads.jumped(now);
         self.jumps = self.jumps.plus(span);
-        for waiting in self.facts.iter_mut().chain(&mut self.answers).chain(&mut self.end_unhandled) {
+        for waiting in
+            self.facts.iter_mut().chain(&mut self.answers).chain(&mut self.end_unhandled).chain(&mut self.hold_unseen)
+        {
             *waiting = now;
         }
     }
@@ -118,6 +156,10 @@ impl World {
             if since != now && self.books.paused {
                 self.violated("an answer was not looked at when it came");
             }
+        }
+        // A look that is under way is followed by another one.
+        if self.books.hold_unseen.take_if(|since| *since != now && !self.looking).is_some() && self.books.paused {
+            self.violated("the hold file has changed, and nobody has looked");
         }
         if let Some(unhandled) = self.books.reloads.unhandled(now).filter(|_| self.books.paused) {
             self.violated(unhandled);
@@ -182,13 +224,14 @@ impl World {
             self.violated("an agent is wanted, and the state file calls the run over");
         }
         // Another agent, another errand.
+        self.books.replaces = false;
         self.books.errand = None;
         self.books.marked_since = false;
         let Some(node) = self.policy.node.clone().filter(|_| controller) else { return };
         let first = !std::mem::replace(&mut self.books.wanted, true);
         let allowed = match &self.books.known {
             Some(None) => true,
-            Some(Some(mark)) => self.books.landing || !self.may_lift(mark, first),
+            Some(Some(mark)) => self.books.landing || self.books.held || !self.may_lift(mark, first),
             None => false,
         };
         let anyway = self.books.refused && node.if_refused == IfRefused::Start;
@@ -260,6 +303,7 @@ impl World {
                     self.violated("a mark is lifted after a stop");
                 }
             }
+            (Wish::Disconnect, Some(_)) => self.check_disconnect(),
             (Wish::Mark(_), Some(Some(mark))) if mark.owner != Owner::ThisRun => {
                 self.violated("a mark is set over that of somebody else");
             }
@@ -267,6 +311,14 @@ impl World {
                 self.violated("a toggle of our own mark, to set it");
             }
             (Wish::Mark(_), Some(_)) => {}
+        }
+    }
+
+    /// A channel is closed: only by our own records, before the first start.
+    fn check_disconnect(&mut self) {
+        let ours = |node: &NodePolicy| node.connected_before && node.takeover == TakeOver::Auto;
+        if !self.policy.node.as_ref().is_some_and(ours) || self.generations > 0 || self.books.stop.is_some() {
+            self.violated("a channel is closed that need not be of the run before");
         }
     }
 
@@ -298,13 +350,23 @@ impl World {
     }
 
     fn check_terminate(&mut self) {
-        let Some((since, _)) = self.books.errand else { return self.violated("TERM, and nobody has asked for it") };
+        let Some((since, _)) = self.books.errand else { return self.check_replace() };
         let Some(node) = &self.policy.node else { return };
         let hurried = self.policy.terminal && self.books.interrupts >= 3;
         let waited = self.now().since(since) >= node.offline_timeout;
         if node.offline == OfflinePolicy::Always && !self.books.marked_since && !waited && !hurried {
             self.violated("TERM before the mark was read back or --offline-timeout was over");
         }
+    }
+
+    /// TERM, and nobody has asked for it: the agent was not connected for long enough.
+    fn check_replace(&mut self) {
+        let now = self.now();
+        let timeout = self.policy.node.as_ref().map_or(Span::ZERO, |node| node.disconnect_timeout);
+        if self.books.absent.is_none_or(|since| now.since(since) < timeout) {
+            self.violated("TERM, and nobody has asked for it");
+        }
+        self.books.replaces = true;
     }
 
     /// What follows from the end of an agent that was asked to comes at once.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_wrap_supervisor::{Ending, Memory, Policy, Span};
+use agent_wrap_supervisor::{Ending, Memory, Moment, Policy, Span};
 use nix::libc;
 use tokio::sync::mpsc;
 
@@ -13,7 +13,7 @@ use super::controller::Controller;
 use super::manager::{Heard, Manager};
 use super::node::{Fate, Node};
 use super::paper::{Paper, Sheet};
-use super::partners::{Launch, Partners, Prepared, Signals, State};
+use super::partners::{HoldFile, Launch, Partners, Prepared, Signals, State};
 use super::process::{Machine, identity};
 use super::settings::{Aside, Reading, reloader, settings};
 use super::world::{Chaos, Happening, Preparation, RELOAD, RESTART, STOP_NOW, Shared, World};
@@ -118,6 +118,7 @@ impl Life {
                 Beside = Aside,
                 Manager = Manager,
                 Screen = Paper,
+                Hold = HoldFile,
             >,
     {
         let clock = Clock::start();
@@ -131,10 +132,10 @@ impl Life {
             Process { generation: agent_wrap_supervisor::Generation(0), state, plan, termed: false, killed: false }
         });
         let agent = survivor.as_ref().map(|process| identity(process.generation));
-        let node = policy.node.as_ref();
+        let (node, of_node) = (policy.node.as_ref(), policy.node.clone());
         let memory = Memory {
             marked: node.is_some_and(|node| node.marked_before),
-            connected: false,
+            connected: node.is_some_and(|node| node.connected_before),
             stopped: node.is_some_and(|node| !node.unclean),
         };
         let record = Record { run: "r".to_owned(), earlier: Vec::new(), agent, memory };
@@ -150,6 +151,8 @@ impl Life {
             world.chaos = self.chaos;
             world.at_points = self.at_points;
             world.tracing = self.tracing;
+            world.books.hold_is_seen(Moment(0), of_node.as_ref().is_some_and(|node| node.hold.is_some()));
+            world.hold = of_node.as_ref().and_then(|node| node.hold.clone());
             world.sheet = self.paper.clone().unwrap_or_default();
             world.books.begin(record.clone());
             for (at, happening) in self.happenings {
@@ -179,6 +182,7 @@ impl Life {
             settings,
             beside: Arc::new(Aside(shared.clone())),
             announcer,
+            hold: has_node.then(|| HoldFile(shared.clone())),
             display: self.paper.map(|_| Display::new(Paper(shared.clone()))),
         };
         let (turn, answered) = Turn::new(driver, policy);

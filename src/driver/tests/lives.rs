@@ -4,7 +4,7 @@
 
 use agent_wrap_supervisor::{
     Backoff, Ending, Exit, FailureKind, IfRefused, Leftovers, Mark, NodePolicy, OfflinePolicy, OnlineMethod,
-    OnlinePolicy, Owner, Policy, RestartMode, Span,
+    OnlinePolicy, Owner, Policy, RestartMode, Span, TakeOver,
 };
 use nix::libc;
 
@@ -38,6 +38,9 @@ fn policy(random: &mut Random) -> Policy {
         patient_after: NodePolicy::default().patient_after,
         unclean: random.percent(10),
         marked_before: random.percent(20),
+        connected_before: random.percent(30),
+        takeover: random.pick(&[TakeOver::Auto, TakeOver::Auto, TakeOver::Never]),
+        hold: random.percent(10).then(|| "a new disk".to_owned()),
     };
     Policy {
         node: random.percent(95).then_some(node),
@@ -77,7 +80,9 @@ fn controller(random: &mut Random) -> Controller {
 /// What may happen, and what takes it back.
 fn disturbance(random: &mut Random) -> (Happening, Option<Happening>) {
     let harmless: Vec<i32> = SIGNALS[3..].to_vec();
-    match random.below(15) {
+    match random.below(17) {
+        15 => (Happening::Hold(random.percent(60).then(|| "a new disk".to_owned())), Some(Happening::Hold(None))),
+        16 => (Happening::LosesChannel, None),
         0..=3 => (Happening::Signal(random.pick(&harmless)), None),
         4 => (Happening::Interferes(any_mark(random)), None),
         5 => (Happening::GoesDown, Some(Happening::ComesUp)),

@@ -72,6 +72,10 @@ impl NodeClient for Node {
         write(self.0.clone(), Wish::Mark(method), request, within)
     }
 
+    fn disconnect(&self, request: RequestNumber, within: Duration) -> impl Future<Output = WriteOutcome> + Send {
+        write(self.0.clone(), Wish::Disconnect, request, within)
+    }
+
     fn replace_credentials(
         &self,
         source: Option<CredentialSource>,
@@ -208,6 +212,12 @@ impl World {
         self.books.fresh = matches!(answer, Ok(Reply::View(_)));
         if answer.is_ok() {
             self.lift_answered(id);
+        }
+        let now = self.now();
+        match answer {
+            Ok(Reply::View(view)) => self.books.channel_seen(now, view.connected),
+            Ok(Reply::Done | Reply::Unsupported) => {}
+            Ok(Reply::Refused(_)) | Err(_) => self.books.channel_seen(now, None),
         }
         match answer {
             Ok(Reply::View(view)) => self.books.read(id, view.mark.clone(), carried.unwrap_or_default()),

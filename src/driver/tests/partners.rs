@@ -14,8 +14,9 @@ use super::paper::Paper;
 use super::process::Machine;
 use super::settings::Aside;
 use super::world::Shared;
+use crate::beside::Late;
 use crate::clock::duration;
-use crate::driver::{Keep, NodeClient, OwnSignals, Prepare, RunBeside, Shells, Unprepared};
+use crate::driver::{Hold, Keep, NodeClient, OwnSignals, Prepare, RunBeside, Shells, Unprepared};
 use crate::signals::Received;
 use crate::state::Record;
 
@@ -32,6 +33,7 @@ impl Shells for Partners {
     type Beside = Aside;
     type Manager = Manager;
     type Screen = Paper;
+    type Hold = HoldFile;
 }
 
 pub struct Signals(pub Shared);
@@ -161,6 +163,40 @@ impl<Controller: NodeClient, Beside: RunBeside> Prepare<Controller, Beside> for 
 
     fn connected(launched: &mut Prepared) {
         launched.shared.lock().point(format_args!("its secret has been read"));
+    }
+}
+
+/// The hold file, which the world has and changes.
+pub struct HoldFile(pub Shared);
+
+impl<Beside> Hold<Beside> for HoldFile {
+    fn look(&self, _: Arc<Beside>) -> impl Future<Output = Result<Option<String>, Late>> + Send + 'static {
+        let shared = self.0.clone();
+        async move {
+            let takes = shared.lock().begin_to_look();
+            if !takes.is_zero() {
+                tokio::time::sleep(duration(takes)).await;
+            }
+            let mut world = shared.lock();
+            let seen = world.hold.clone();
+            world.looking = false;
+            world.point(format_args!("the hold file says {seen:?}"));
+            let now = world.now();
+            world.books.answers.push(now);
+            world.books.hold_is_seen(now, seen.is_some());
+            Ok(seen)
+        }
+    }
+
+    fn changed(&mut self) -> impl Future<Output = ()> {
+        poll_fn(|cx| {
+            let mut world = self.0.lock();
+            if std::mem::take(&mut world.hold_changed) {
+                return Poll::Ready(());
+            }
+            world.hold_waker = Some(cx.waker().clone());
+            Poll::Pending
+        })
     }
 }
 

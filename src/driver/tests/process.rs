@@ -189,7 +189,10 @@ impl World {
         self.note(&format!("  ... the agent ends: {exit:?}"));
         self.tell(Event::AgentExited { generation, exit });
         if termed && generation > Generation(0) && !self.books.sweeping {
-            self.books.end_unhandled = Some(self.now());
+            // That of one that hangs may be waited out, when it is the last one, and a stop marks the node first.
+            if !self.books.replaces {
+                self.books.end_unhandled = Some(self.now());
+            }
         }
         self.signal(libc::SIGCHLD);
     }

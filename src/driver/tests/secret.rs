@@ -32,6 +32,7 @@ impl Shells for WithFiles {
     type Beside = AtOnce;
     type Manager = Manager;
     type Screen = super::paper::Paper;
+    type Hold = super::partners::HoldFile;
 }
 
 /// A machine on which the first fork fails; with the second agent's start comes a stop.
@@ -125,6 +126,7 @@ fn the_secret_of_the_next_agent_is_there_when_it_starts() {
             settings: driver.settings,
             beside: Arc::new(AtOnce),
             announcer: driver.announcer,
+            hold: None,
             display: driver.display,
         };
         let ended = crate::driver::run(driver, policy).await;

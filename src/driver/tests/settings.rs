@@ -214,12 +214,18 @@ pub fn settings(policy: &Policy) -> Settings {
             settings.offline_timeout = node.offline_timeout;
             settings.poll = node.poll;
             settings.disconnect_timeout = node.disconnect_timeout;
+            settings.takeover = node.takeover;
         }
         (_, controller) => *controller = None,
     }
     let follows = settings.policy();
-    let same_node =
-        policy.node.as_ref().map(|node| NodePolicy { unclean: false, marked_before: false, ..node.clone() });
+    let same_node = policy.node.as_ref().map(|node| NodePolicy {
+        unclean: false,
+        marked_before: false,
+        connected_before: false,
+        hold: None,
+        ..node.clone()
+    });
     assert_eq!(follows, Policy { node: same_node, terminal: false, survivor: false, seed: 0, ..policy.clone() });
     settings
 }

@@ -33,6 +33,7 @@ impl Shells for Wired {
     type Beside = Aside;
     type Manager = Manager;
     type Screen = super::paper::Paper;
+    type Hold = super::partners::HoldFile;
 }
 
 /// The real client; a stop comes with one of the polls of what it does.
@@ -91,6 +92,10 @@ impl NodeClient for Interrupted {
         within: Duration,
     ) -> WriteOutcome {
         self.interrupted(self.client.mark_offline(request, method, reason, within)).await
+    }
+
+    fn disconnect(&self, request: RequestNumber, within: Duration) -> impl Future<Output = WriteOutcome> + Send {
+        self.interrupted(self.client.disconnect(request, within))
     }
 
     fn replace_credentials(

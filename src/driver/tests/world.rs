@@ -49,6 +49,10 @@ pub enum Happening {
     RefusesReads(Option<FailureKind>),
     RefusesWrites(Option<FailureKind>),
     RefusesSecrets(Option<FailureKind>),
+    /// The hold file says this, or is gone.
+    Hold(Option<String>),
+    /// The agent's channel is lost although it lives.
+    LosesChannel,
     BuildBegins,
     BuildEnds,
 }
@@ -101,6 +105,12 @@ pub struct World {
     pub suspensions: VecDeque<Span>,
     pub points: u64,
     pub at_points: BTreeMap<u64, Happening>,
+    /// What the operator's hold file says.
+    pub hold: Option<String>,
+    pub hold_changed: bool,
+    pub hold_waker: Option<Waker>,
+    /// Somebody looks at it.
+    pub looking: bool,
     pub books: Books,
     pub manager: Heard,
     pub sheet: Sheet,
@@ -151,6 +161,10 @@ impl World {
             suspensions: VecDeque::new(),
             points: 0,
             at_points: BTreeMap::new(),
+            hold: None,
+            hold_changed: false,
+            hold_waker: None,
+            looking: false,
             books: Books::default(),
             manager: Heard::default(),
             sheet: Sheet::default(),
@@ -248,6 +262,24 @@ impl World {
             Happening::RefusesReads(kind) => self.controller.refuses_reads = *kind,
             Happening::RefusesWrites(kind) => self.controller.refuses_writes = *kind,
             Happening::RefusesSecrets(kind) => self.refuses_secrets = *kind,
+            Happening::Hold(words) => {
+                self.hold.clone_from(words);
+                self.hold_changed = true;
+                let now = self.now();
+                // Without a node nobody wants to know.
+                if self.policy.node.is_some() {
+                    self.books.hold_made(now);
+                }
+                if let Some(waker) = self.hold_waker.take() {
+                    waker.wake();
+                }
+            }
+            Happening::LosesChannel => {
+                if let Some(process) = &self.process {
+                    let generation = process.generation;
+                    self.controller.disconnect(generation);
+                }
+            }
             Happening::BuildBegins => {
                 if self.controller.channel.is_some() && self.controller.mark.is_none() {
                     self.controller.builds += 1;
@@ -255,6 +287,15 @@ impl World {
             }
             Happening::BuildEnds => self.controller.builds = self.controller.builds.saturating_sub(1),
         }
+    }
+
+    /// How long a look at the hold file takes.
+    pub fn begin_to_look(&mut self) -> Span {
+        self.point(format_args!("LOOK for the hold file"));
+        self.books.hold_looked_at();
+        self.looking = true;
+        let Some(chaos) = &mut self.chaos else { return Span::ZERO };
+        if chaos.random.percent(50) { Span::ZERO } else { chaos.random.span(Span::seconds(5)) }
     }
 
     pub fn signal(&mut self, number: i32) {

@@ -7,8 +7,8 @@ use agent_wrap_supervisor::{
 use super::{CUTS, Story};
 use crate::telemetry::line::{Line, debug, error, info, warn};
 use crate::telemetry::words::{
-    builds_words, exit_words, lift_words, mark_words, owner_words, processes_words, quoted, signal_name, source_words,
-    span_words, spawn_failure_words, term_of_others_words, times_words,
+    builds_words, exit_words, lift_words, mark_words, owner_words, processes_words, quoted, quoted_whole, signal_name,
+    source_words, span_words, spawn_failure_words, term_of_others_words, times_words,
 };
 
 impl Story {
@@ -94,6 +94,66 @@ impl Story {
             Note::AgentDisconnected => {
                 warn("agent_disconnected", "the agent runs, but the controller reports it disconnected")
             }
+            Note::Flapping { losses } => warn(
+                "flapping",
+                format!(
+                    "the agent runs, but its connection has come and gone {losses} times: a Java too old for the controller \
+                     does that, a second agent with this node's name elsewhere, or the network; its own output says more"
+                ),
+            ),
+            Note::FlappingOver => info("flapping_over", "the agent's connection is steady again"),
+            Note::StaysDisconnected { after, restarted, connected } => {
+                let never = if *connected { "" } else { " and never was" };
+                let then = if *restarted {
+                    "starting it anew"
+                } else {
+                    "it is left alone, because --restart=no never starts it again"
+                };
+                warn(
+                    "stays_disconnected",
+                    format!(
+                        "the agent runs, but the controller has not seen it connected for {}{never} \
+                         (--disconnect-timeout): {then}",
+                        span_words(*after)
+                    ),
+                )
+            }
+            Note::NameTaken => error(
+                "name_taken",
+                "the controller holds a connection of this node for longer than it holds a dead one: an agent elsewhere \
+                 bears the node's name; end it, or give this one a node of its own",
+            ),
+            Note::ChannelFound { returned: false } => warn(
+                "channel_found",
+                "the controller calls the node connected although its agent is not started yet: the connection of one that \
+                 is gone, which the controller notices within some minutes, or an agent elsewhere with this node's name; \
+                 nothing here says that it is ours, so it is left alone",
+            ),
+            Note::ChannelFound { returned: true } => error(
+                "channel_found",
+                "the connection was closed, and the node is connected again although its agent is not started yet: an agent \
+                 elsewhere bears the node's name; end it, or give this one a node of its own",
+            ),
+            Note::TakingOver => info(
+                "taking_over",
+                "the controller still holds the connection of our last run, which was killed; closing it (--takeover)",
+            ),
+            Note::TakenOver => info("taken_over", "that connection is closed"),
+            Note::TakeOverFailed { words } => warn(
+                "takeover_failed",
+                format!(
+                    "the dead connection of our last run cannot be closed, so that the agent may be refused for some minutes: \
+                     {words}"
+                ),
+            ),
+            Note::HoldSet { words } => warn(
+                "hold",
+                format!(
+                    "an operator holds the node offline ({}); no new builds until the hold file is gone",
+                    quoted(words)
+                ),
+            ),
+            Note::HoldLifted => info("hold_lifted", "the hold file is gone"),
             Note::AgentReconnected => info("agent_reconnected", "the controller reports the agent connected again"),
             Note::AgentExited { exit, asked, connected, .. } => {
                 let ran = span_words(now.since(self.agent));
@@ -157,6 +217,18 @@ impl Story {
                 )
             }
             Note::ForeignMarkGone => info("foreign_mark_gone", "the mark that somebody else had set is gone"),
+            Note::RivalMark(mark) => {
+                self.lifting = None;
+                error(
+                    "rival_mark",
+                    format!(
+                        "another agent-wrap marks the node offline again and again ({}): two keep one node, and its mark is \
+                         left to the other from now on; end one of them (the node's page names its host), and take off with \
+                         USR2 if it is not this one",
+                        quoted_whole(&mark.reason)
+                    ),
+                )
+            }
             Note::StrayMark(mark) => {
                 self.lifting.get_or_insert(now);
                 warn(
@@ -309,6 +381,7 @@ impl Story {
             Effect::TooLate => format!("{what}: too late, a stop is under way"),
             Effect::Meaningless => format!("{what}: has no meaning without a controller"),
             Effect::TakenBack => format!("{what}: the drain is taken back"),
+            Effect::Held => format!("{what}: a hold file keeps the node offline; it stays so until the file is gone"),
             Effect::Done => format!("asked to {what}"),
         };
         info("request", text)

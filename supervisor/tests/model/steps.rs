@@ -188,7 +188,7 @@ impl<K: Keeper> World<K> {
         let Some(process) = &self.process else {
             if self.controller.channel {
                 steps.push(Step::ChannelFreed);
-            } else if self.knows_of_old_channel() && !self.controller.down {
+            } else if self.knows_of_old_channel() && self.book.generations == 0 && !self.controller.down {
                 steps.push(Step::ElsewhereConnects);
             }
             return;
