@@ -1,7 +1,7 @@
 //! Words for times, exits and reasons.
 
 use agent_wrap_supervisor::{
-    Build, Exit, LiftMethod, MarkMethod, OfflineReason, Owner, Phase, Span, SpawnFailure, StopSource,
+    Build, Exit, LastEnd, LiftMethod, MarkMethod, OfflineReason, Owner, Phase, Span, SpawnFailure, StopSource,
 };
 use nix::errno::Errno;
 use nix::libc;
@@ -153,13 +153,25 @@ pub fn offline_reason(reason: &OfflineReason, host: &str, stopping: impl FnOnce(
             };
             format!("the agent on {host} could not be started: {}{why}", spawn_failure_words(*failure))
         }
-        OfflineReason::AgentFailing { failures: 1, last } => {
-            let how = last.map_or_else(|| "failed".to_owned(), exit_words);
-            format!("the agent on {host} {how}; see its log there")
-        }
-        OfflineReason::AgentFailing { failures, last } => {
-            let last = last.map(|exit| format!(", last it {}", exit_words(exit))).unwrap_or_default();
-            format!("the agent on {host} keeps failing: {}{last}; see its log there", times_words(*failures))
+        OfflineReason::AgentFailing { failures, last, again } => {
+            let how = match last {
+                LastEnd::NotStarted => "could not be started".to_owned(),
+                LastEnd::Exited { exit, connected: true } => exit_words(*exit),
+                LastEnd::Exited { exit, connected: false } => {
+                    format!("{} without ever having been connected", exit_words(*exit))
+                }
+                LastEnd::Hung => "ran without being connected and had to be ended".to_owned(),
+            };
+            let what = if *failures == 1 {
+                format!("the agent on {host} {how}")
+            } else {
+                format!("the agent on {host} keeps failing: {}, last it {how}", times_words(*failures))
+            };
+            let then = match again {
+                Some(pause) => format!("agent-wrap starts it again every {}", span_words(*pause)),
+                None => "agent-wrap has given up and is to be started again once that is mended".to_owned(),
+            };
+            format!("{what}; {then}; the log on {host} says why")
         }
     };
     text.chars()
@@ -242,13 +254,27 @@ mod tests {
 
     #[test]
     fn a_failing_agent_is_counted_from_two_on() {
-        let reason = |failures, last| {
-            offline_reason(&OfflineReason::AgentFailing { failures, last }, "h", || unreachable!("it does not stop"))
+        let reason = |failures, last, again| {
+            let reason = OfflineReason::AgentFailing { failures, last, again };
+            offline_reason(&reason, "h", || unreachable!("it does not stop"))
         };
-        assert_eq!(reason(1, Some(Exit::Code(7))), "the agent on h exited with code 7; see its log there");
-        assert_eq!(reason(1, None), "the agent on h failed; see its log there");
-        let words = "the agent on h keeps failing: 2 times in a row, last it was killed by SIGKILL; see its log there";
-        assert_eq!(reason(2, Some(Exit::Signal(9))), words);
+        let exited = |exit, connected| LastEnd::Exited { exit, connected };
+        assert_eq!(
+            reason(1, exited(Exit::Code(7), true), None),
+            "the agent on h exited with code 7; agent-wrap has given up and is to be started again once that is mended; the \
+             log on h says why"
+        );
+        assert_eq!(
+            reason(10, exited(Exit::Signal(9), false), Some(Span::seconds(300))),
+            "the agent on h keeps failing: 10 times in a row, last it was killed by SIGKILL without ever having been \
+             connected; agent-wrap starts it again every 5m; the log on h says why"
+        );
+        let hung = reason(2, LastEnd::Hung, None);
+        assert!(
+            hung.contains("last it ran without being connected and had to be ended; agent-wrap has given up"),
+            "{hung}"
+        );
+        assert!(reason(2, LastEnd::NotStarted, None).contains("last it could not be started"));
     }
 
     #[test]

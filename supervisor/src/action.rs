@@ -153,9 +153,27 @@ pub enum OfflineReason {
     AgentFailing {
         /// Failures in a row.
         failures: u32,
-        /// How it ended last, where that is known.
-        last: Option<Exit>,
+        /// What has become of it last.
+        last: LastEnd,
+        /// After how long a pause it is started again, about; `None` when we have given up.
+        again: Option<Span>,
     },
+}
+
+/// What has become of the last run of an agent that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LastEnd {
+    /// It could not be started.
+    NotStarted,
+    /// It ended by itself.
+    Exited {
+        /// How.
+        exit: Exit,
+        /// The controller had reported it connected.
+        connected: bool,
+    },
+    /// It lived without being connected for the whole `--disconnect-timeout`.
+    Hung,
 }
 
 /// What the state file keeps besides the agent's identity, which the shell that spawned it adds.

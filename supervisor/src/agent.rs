@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Backoff, Exit, Generation, Span};
+use crate::{Backoff, Exit, Generation, LastEnd, Span};
 
 /// Ends in a row beyond these make no difference to the delay.
 const ENDS_COUNTED: u8 = 32;
@@ -169,6 +169,15 @@ impl Agent {
         let flapped = self.flaps();
         (self.losses, self.steady) = (0, 0);
         flapped
+    }
+
+    /// What has become of this run, for the person who finds the node marked.
+    pub(crate) fn last_end(&self) -> LastEnd {
+        match self.exit {
+            None => LastEnd::NotStarted,
+            Some(_) if self.asked && self.absence == Absence::Told => LastEnd::Hung,
+            Some(exit) => LastEnd::Exited { exit, connected: self.connected },
+        }
     }
 
     /// Counts an end.

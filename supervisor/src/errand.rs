@@ -136,7 +136,9 @@ impl Errand {
             // Who is refused, or replaces its agent, marks nothing.
             Goal::Exit(Cause::Stopped | Cause::Refused) | Goal::Replace => OfflineReason::Stopping,
             Goal::Exit(Cause::AgentEnded(exit)) => OfflineReason::AgentEnded(exit),
-            Goal::Exit(Cause::GaveUp) => OfflineReason::AgentFailing { failures: agent.failures, last: agent.exit },
+            Goal::Exit(Cause::GaveUp) => {
+                OfflineReason::AgentFailing { failures: agent.failures, last: agent.last_end(), again: None }
+            }
             Goal::Exit(Cause::SpawnFailed(failure)) => OfflineReason::AgentMissing(failure),
         }
     }

@@ -54,7 +54,7 @@ mod time;
 mod timers;
 mod view;
 
-pub use action::{Action, AgentSignal, LeftoverSignal, LiftMethod, MarkMethod, Memory, OfflineReason};
+pub use action::{Action, AgentSignal, LastEnd, LeftoverSignal, LiftMethod, MarkMethod, Memory, OfflineReason};
 pub use agent::AgentState;
 pub use errand::{Cause, Goal};
 pub use event::{Event, Exit, Failure, FailureKind, Request, SpawnFailure, StopSource, WriteOutcome};

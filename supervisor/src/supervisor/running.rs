@@ -121,8 +121,8 @@ impl Supervisor {
         }
         let marks = self.node.as_ref().is_some_and(|node| node.policy.offline == OfflinePolicy::Always);
         if marks && !self.is_grounded() {
-            let last = self.agent.exit;
-            self.wish(Desired::Offline(OfflineReason::AgentFailing { failures, last }));
+            let (last, again) = (self.agent.last_end(), Some(self.policy.backoff.slow));
+            self.wish(Desired::Offline(OfflineReason::AgentFailing { failures, last, again }));
         }
     }
 

@@ -36,7 +36,7 @@ fn a_failing_agent_slows_down_is_marked_and_heals() {
       2.953 Starting | read 3 says free: "NodeFree"; "AgentStarting"; SPAWN 3
       2.963 Running | agent 3 spawned: "AgentStarted"
       3.063 BackingOff | agent 3 ended with code 1: "AgentExited"; REAP 3; "RestartPlanned in 276170 ms, 3 failures"; "Slowing { failures: 3 }"; READ 4
-      3.083 BackingOff | read 4 says free: "Marking { method: ChangeCause }"; MARK 5 by ChangeCause for AgentFailing { failures: 3, last: Some(Code(1)) }; remember [marked]
+      3.083 BackingOff | read 4 says free: "Marking { method: ChangeCause }"; MARK 5 by ChangeCause for AgentFailing { failures: 3, last: Exited { exit: Code(1), connected: false }, again: Some(Span(300000)) }; remember [marked]
       3.093 ... write 5 is carried out
       3.103 BackingOff | write 5 accepted: READ 6
       3.123 BackingOff | read 6 says marked by ThisRun "nonce 5": "Marked"
@@ -47,7 +47,7 @@ fn a_failing_agent_slows_down_is_marked_and_heals() {
     279.293 Starting | read 9 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 4
     279.303 Running | agent 4 spawned: "AgentStarted"
     279.403 BackingOff | agent 4 ended with code 1: "AgentExited"; REAP 4; "RestartPlanned in 244992 ms, 4 failures"; READ 10
-    279.423 BackingOff | read 10 says free: "Marking { method: ChangeCause }"; MARK 11 by ChangeCause for AgentFailing { failures: 4, last: Some(Code(1)) }; remember [marked]
+    279.423 BackingOff | read 10 says free: "Marking { method: ChangeCause }"; MARK 11 by ChangeCause for AgentFailing { failures: 4, last: Exited { exit: Code(1), connected: false }, again: Some(Span(300000)) }; remember [marked]
     279.433 ... write 11 is carried out
     279.443 BackingOff | write 11 accepted: READ 12
     279.463 BackingOff | read 12 says marked by ThisRun "nonce 11": "Marked"
@@ -87,7 +87,7 @@ fn the_restart_limit_gives_up_and_says_why() {
     1.051 BackingOff | agent 2 ended with code 0: "AgentExited"
     2.051 Enabling | (RestartDelay): READ 3
     2.071 Marking | read 3 says free: "GivingUp { failures: 2 }"; READ 4
-    2.091 Marking | read 4 says free: "Marking { method: ChangeCause }"; MARK 5 by ChangeCause for AgentFailing { failures: 2, last: Some(Code(0)) }; remember [marked]
+    2.091 Marking | read 4 says free: "Marking { method: ChangeCause }"; MARK 5 by ChangeCause for AgentFailing { failures: 2, last: Exited { exit: Code(0), connected: false }, again: None }; remember [marked]
     2.101 ... write 5 is carried out
     2.111 Marking | write 5 accepted: READ 6
     2.131 Sweeping | read 6 says marked by ThisRun "nonce 5": "Marked"; leftovers Count
@@ -303,27 +303,27 @@ fn a_secret_that_is_refused_for_good_is_a_failure_where_the_agent_is_to_be_start
     let mut world = World::with(policy, taken());
     world.plans.extend(vec![unprepared(FailureKind::Unauthenticated); 4]);
     assert_snapshot!(end(world), @r#"
-      0.000 Enabling | begin: READ 1
-      0.020 Starting | read 1 says free, connected: "NodeFree"; "ChannelFound { returned: false }"; remember []; "AgentStarting"; SPAWN 1
-      0.030 BackingOff | agent 1 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
-      2.530 Enabling | (RestartDelay): READ 2
-      2.550 Starting | read 2 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
-      2.560 BackingOff | agent 2 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
-      5.060 Enabling | (RestartDelay): READ 3
-      5.080 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 3
-      5.090 BackingOff | agent 3 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 3975 ms, 1 failures"; remember [stopped]
-      9.065 Enabling | (RestartDelay): READ 4
-      9.085 Starting | read 4 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 4
-      9.095 BackingOff | agent 4 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; remember [stopped]
-     10.095 Enabling | (RestartDelay): READ 5
-     10.115 Marking | read 5 says free, connected: "GivingUp { failures: 2 }"; READ 6
-     10.135 Marking | read 6 says free, connected: "Marking { method: ChangeCause }"; MARK 7 by ChangeCause for AgentFailing { failures: 2, last: None }; remember [marked stopped]
-     10.145 ... write 7 is carried out
-     10.155 Marking | write 7 accepted: READ 8
-     10.175 Sweeping | read 8 says marked by ThisRun "nonce 7", connected: "Marked"; leftovers Count
-     10.185 Closing | 0 left over: READ 9
-     10.205 Finished | read 9 says marked by ThisRun "nonce 7", connected: FINISH GaveUp
-     "#);
+     0.000 Enabling | begin: READ 1
+     0.020 Starting | read 1 says free, connected: "NodeFree"; "ChannelFound { returned: false }"; remember []; "AgentStarting"; SPAWN 1
+     0.030 BackingOff | agent 1 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+     2.530 Enabling | (RestartDelay): READ 2
+     2.550 Starting | read 2 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
+     2.560 BackingOff | agent 2 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
+     5.060 Enabling | (RestartDelay): READ 3
+     5.080 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 3
+     5.090 BackingOff | agent 3 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 3975 ms, 1 failures"; remember [stopped]
+     9.065 Enabling | (RestartDelay): READ 4
+     9.085 Starting | read 4 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 4
+     9.095 BackingOff | agent 4 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; remember [stopped]
+    10.095 Enabling | (RestartDelay): READ 5
+    10.115 Marking | read 5 says free, connected: "GivingUp { failures: 2 }"; READ 6
+    10.135 Marking | read 6 says free, connected: "Marking { method: ChangeCause }"; MARK 7 by ChangeCause for AgentFailing { failures: 2, last: NotStarted, again: None }; remember [marked stopped]
+    10.145 ... write 7 is carried out
+    10.155 Marking | write 7 accepted: READ 8
+    10.175 Sweeping | read 8 says marked by ThisRun "nonce 7", connected: "Marked"; leftovers Count
+    10.185 Closing | 0 left over: READ 9
+    10.205 Finished | read 9 says marked by ThisRun "nonce 7", connected: FINISH GaveUp
+    "#);
 }
 
 /// A start that the controller holds up is no start that failed; one that it refuses for good is.

@@ -40,13 +40,13 @@ fn an_agent_that_lives_without_its_channel_is_started_anew() {
     world.happens(Happening::LosesChannel(Generation(1)));
     world.run_until(|world| world.generations == 2 && world.core.status().connected);
     assert_snapshot!(lines_with(&world, &["Disconnect", "TERM", "Exited", "Starting", "AgentConnected"]), @r#"
- 52.476 Running | read 7 says free: "AgentDisconnected"
-352.476 Running | (DisconnectTimeout): READ 69
-352.496 Terminating | read 69 says free: "StaysDisconnected { after: Span(300000), restarted: true, connected: true }"; "Terminating { grace: Span(30000) }"; TERM to 1
-352.796 BackingOff | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
-353.607 Starting | read 70 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
-356.197 Running | read 74 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
-"#);
+     52.476 Running | read 7 says free: "AgentDisconnected"
+    352.476 Running | (DisconnectTimeout): READ 69
+    352.496 Terminating | read 69 says free: "StaysDisconnected { after: Span(300000), restarted: true, connected: true }"; "Terminating { grace: Span(30000) }"; TERM to 1
+    352.796 BackingOff | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    353.607 Starting | read 70 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
+    356.197 Running | read 74 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
+    "#);
 }
 
 #[test]
@@ -55,13 +55,13 @@ fn an_agent_that_never_connects_is_started_anew() {
     world.plans.push_back(AgentPlan { connects_after: None, ..AgentPlan::default() });
     world.run_until(|world| world.generations == 2 && world.core.status().connected);
     assert_snapshot!(lines_with(&world, &["Disconnect", "TERM", "Exited", "Starting", "AgentConnected"]), @r#"
-  0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-300.550 Running | (DisconnectTimeout): READ 64
-300.570 Terminating | read 64 says free: "StaysDisconnected { after: Span(300000), restarted: true, connected: false }"; "Terminating { grace: Span(30000) }"; TERM to 1
-300.870 BackingOff | agent 1 ended with code 143: "AgentExited, asked"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
-301.681 Starting | read 65 says free: "NodeFree"; "AgentStarting"; SPAWN 2
-304.271 Running | read 69 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
-"#);
+      0.020 Starting | read 1 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    300.550 Running | (DisconnectTimeout): READ 64
+    300.570 Terminating | read 64 says free: "StaysDisconnected { after: Span(300000), restarted: true, connected: false }"; "Terminating { grace: Span(30000) }"; TERM to 1
+    300.870 BackingOff | agent 1 ended with code 143: "AgentExited, asked"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    301.681 Starting | read 65 says free: "NodeFree"; "AgentStarting"; SPAWN 2
+    304.271 Running | read 69 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
+    "#);
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn an_agent_that_is_back_in_time_is_left_alone() {
     world.plan(Span::seconds(250), Happening::Connects(Generation(1)));
     world.run(Span::seconds(1000));
     assert_snapshot!(lines_with(&world, &["onnected\"", "TERM"]), @r#"
- 52.476 Running | read 7 says free: "AgentDisconnected"
-260.596 Running | read 63 says free, connected: "AgentReconnected"
-"#);
+     52.476 Running | read 7 says free: "AgentDisconnected"
+    260.596 Running | read 63 says free, connected: "AgentReconnected"
+    "#);
 }
 
 #[test]
@@ -87,12 +87,12 @@ fn what_a_controller_that_is_down_does_not_say_counts_for_nothing() {
     world.controller.down = false;
     world.run_until(|world| world.generations == 2);
     assert_snapshot!(lines_with(&world, &["DisconnectTimeout", "Disconnected", "Waiting", "Answering"]), @r#"
- 52.476 Running | read 7 says free: "AgentDisconnected"
-212.356 Running | read 51 failed: Unavailable: "Waiting 963 ms: Unavailable"
-621.079 Running | read 88 says free: "Answering"
-921.079 Running | (DisconnectTimeout): READ 109
-921.099 Terminating | read 109 says free: "StaysDisconnected { after: Span(300000), restarted: true, connected: true }"; "Terminating { grace: Span(30000) }"; TERM to 1
-"#);
+     52.476 Running | read 7 says free: "AgentDisconnected"
+    212.356 Running | read 51 failed: Unavailable: "Waiting 963 ms: Unavailable"
+    621.079 Running | read 88 says free: "Answering"
+    921.079 Running | (DisconnectTimeout): READ 109
+    921.099 Terminating | read 109 says free: "StaysDisconnected { after: Span(300000), restarted: true, connected: true }"; "Terminating { grace: Span(30000) }"; TERM to 1
+    "#);
 }
 
 #[test]
@@ -102,10 +102,10 @@ fn an_agent_that_is_never_started_again_is_only_told_of() {
     world.happens(Happening::LosesChannel(Generation(1)));
     world.run(Span::seconds(2000));
     assert_snapshot!(lines_with(&world, &["Disconnect", "TERM"]), @r#"
- 52.476 Running | read 7 says free: "AgentDisconnected"
-352.476 Running | (DisconnectTimeout): READ 69
-352.496 Running | read 69 says free: "StaysDisconnected { after: Span(300000), restarted: false, connected: true }"
-"#);
+     52.476 Running | read 7 says free: "AgentDisconnected"
+    352.476 Running | (DisconnectTimeout): READ 69
+    352.496 Running | read 69 says free: "StaysDisconnected { after: Span(300000), restarted: false, connected: true }"
+    "#);
 }
 
 #[test]
@@ -116,12 +116,12 @@ fn a_landed_agent_without_its_channel_is_started_anew_and_stays_landed() {
     world.happens(Happening::LosesChannel(Generation(1)));
     world.run_until(|world| world.generations == 2 && world.core.status().connected);
     assert_snapshot!(lines_with(&world, &["Disconnect", "TERM", "Starting", "AgentConnected", "Lift"]), @r#"
-  58.426 Landed | read 11 says marked by ThisRun "nonce 8": "AgentDisconnected"
- 358.426 Landed | (DisconnectTimeout): READ 73
- 358.446 Terminating | read 73 says marked by ThisRun "nonce 8": "StaysDisconnected { after: Span(300000), restarted: true, connected: true }"; "Terminating { grace: Span(30000) }"; TERM to 1
- 359.557 Starting | read 74 says marked by ThisRun "nonce 8": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
- 362.147 Landed | read 78 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
- "#);
+     58.426 Landed | read 11 says marked by ThisRun "nonce 8": "AgentDisconnected"
+    358.426 Landed | (DisconnectTimeout): READ 73
+    358.446 Terminating | read 73 says marked by ThisRun "nonce 8": "StaysDisconnected { after: Span(300000), restarted: true, connected: true }"; "Terminating { grace: Span(30000) }"; TERM to 1
+    359.557 Starting | read 74 says marked by ThisRun "nonce 8": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
+    362.147 Landed | read 78 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
+    "#);
 }
 
 #[test]
@@ -134,17 +134,17 @@ fn a_stop_while_an_agent_is_being_replaced_marks_the_node_first_and_waits_for_it
     world.trace.clear();
     world.ask(TERM);
     assert_snapshot!(end(world), @r#"
-352.496 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 70
-352.516 Marking | read 70 says free: "Marking { method: ChangeCause }"; MARK 71 by ChangeCause for Stopping; remember [marked connected]
-352.526 ... write 71 is carried out
-352.536 Marking | write 71 accepted: READ 72
-352.556 Draining | read 72 says marked by ThisRun "nonce 71": "Marked"
-353.056 Draining | (NextLook): READ 73
-353.076 Terminating | read 73 says marked by ThisRun "nonce 71": "Terminating { grace: Span(30000) }"; TERM to 1
-372.496 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
-372.506 Closing | 0 left over: REAP 1; READ 74
-372.526 Finished | read 74 says marked by ThisRun "nonce 71": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
-"#);
+    352.496 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 70
+    352.516 Marking | read 70 says free: "Marking { method: ChangeCause }"; MARK 71 by ChangeCause for Stopping; remember [marked connected]
+    352.526 ... write 71 is carried out
+    352.536 Marking | write 71 accepted: READ 72
+    352.556 Draining | read 72 says marked by ThisRun "nonce 71": "Marked"
+    353.056 Draining | (NextLook): READ 73
+    353.076 Terminating | read 73 says marked by ThisRun "nonce 71": "Terminating { grace: Span(30000) }"; TERM to 1
+    372.496 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
+    372.506 Closing | 0 left over: REAP 1; READ 74
+    372.526 Finished | read 74 says marked by ThisRun "nonce 71": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    "#);
 }
 
 #[test]
@@ -155,11 +155,11 @@ fn an_agent_that_keeps_hanging_slows_down_like_one_that_keeps_ending() {
     world.plans.extend(vec![AgentPlan { connects_after: None, ..AgentPlan::default() }; 3]);
     world.run_until(|world| world.generations == 3);
     assert_snapshot!(lines_with(&world, &["Planned", "Slowing", "MARK", "LIFT"]), @r#"
-300.870 BackingOff | agent 1 ended with code 143: "AgentExited, asked"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
-602.531 BackingOff | agent 2 ended with code 143: "AgentExited, asked"; REAP 2; "RestartPlanned in 277627 ms, 2 failures"; "Slowing { failures: 2 }"; READ 129
-602.551 BackingOff | read 129 says free: "Marking { method: ChangeCause }"; MARK 130 by ChangeCause for AgentFailing { failures: 2, last: Some(Code(143)) }; remember [marked]
-880.178 Enabling | read 132 says marked by ThisRun "nonce 130": "Lifting by Cli"; LIFT 133 by Cli
-"#);
+    300.870 BackingOff | agent 1 ended with code 143: "AgentExited, asked"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    602.531 BackingOff | agent 2 ended with code 143: "AgentExited, asked"; REAP 2; "RestartPlanned in 277627 ms, 2 failures"; "Slowing { failures: 2 }"; READ 129
+    602.551 BackingOff | read 129 says free: "Marking { method: ChangeCause }"; MARK 130 by ChangeCause for AgentFailing { failures: 2, last: Hung, again: Some(Span(300000)) }; remember [marked]
+    880.178 Enabling | read 132 says marked by ThisRun "nonce 130": "Lifting by Cli"; LIFT 133 by Cli
+    "#);
 }
 
 #[test]
@@ -175,13 +175,13 @@ fn a_connection_that_comes_and_goes_is_named_once_and_its_end_too() {
     world.run(Span::seconds(300));
     assert!(!world.core.status().flaps);
     assert_snapshot!(lines_with(&world, &[": \""]), @r#"
- 52.476 Running | read 7 says free: "AgentDisconnected"
- 52.996 Running | read 8 says free, connected: "AgentReconnected"
-100.842 Running | read 9 says free: "AgentDisconnected"
-101.362 Running | read 10 says free, connected: "AgentReconnected"
-149.208 Running | read 11 says free: "Flapping { losses: 3 }"
-390.518 Running | read 20 says free, connected: "FlappingOver"
-"#);
+     52.476 Running | read 7 says free: "AgentDisconnected"
+     52.996 Running | read 8 says free, connected: "AgentReconnected"
+    100.842 Running | read 9 says free: "AgentDisconnected"
+    101.362 Running | read 10 says free, connected: "AgentReconnected"
+    149.208 Running | read 11 says free: "Flapping { losses: 3 }"
+    390.518 Running | read 20 says free, connected: "FlappingOver"
+    "#);
 }
 
 #[test]
@@ -190,26 +190,26 @@ fn a_dead_channel_of_our_last_run_is_closed_before_the_mark_is_lifted() {
     world.controller.set(Some(mark_of(Owner::EarlierRun, "stopped")));
     world.run(Span::seconds(10));
     assert_snapshot!(world.honest_story(), @r#"
-0.000 Enabling | begin: READ 1
-0.020 Enabling | read 1 says marked by EarlierRun "stopped", connected: "TakingOver"; DISCONNECT 2; remember [marked connected]
-0.030 ... write 2 is carried out
-0.040 Enabling | write 2 accepted: READ 3
-0.060 Enabling | read 3 says marked by EarlierRun "stopped": "TakenOver"; "Lifting by Cli"; LIFT 4 by Cli
-0.070 ... write 4 is carried out
-0.080 Enabling | write 4 accepted: READ 5
-0.100 Starting | read 5 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 1
-0.110 Running | agent 1 spawned: "AgentStarted"
-0.610 Running | (NextLook): READ 6
-0.630 Running | read 6 says free
-1.130 Running | (NextLook): READ 7
-1.150 Running | read 7 says free
-1.650 Running | (NextLook): READ 8
-1.670 Running | read 8 says free
-2.670 Running | (NextLook): READ 9
-2.690 Running | read 9 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
-4.690 Running | (NextLook): READ 10
-4.710 Running | read 10 says free, connected: "Settled"
-"#);
+    0.000 Enabling | begin: READ 1
+    0.020 Enabling | read 1 says marked by EarlierRun "stopped", connected: "TakingOver"; DISCONNECT 2; remember [marked connected]
+    0.030 ... write 2 is carried out
+    0.040 Enabling | write 2 accepted: READ 3
+    0.060 Enabling | read 3 says marked by EarlierRun "stopped": "TakenOver"; "Lifting by Cli"; LIFT 4 by Cli
+    0.070 ... write 4 is carried out
+    0.080 Enabling | write 4 accepted: READ 5
+    0.100 Starting | read 5 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 1
+    0.110 Running | agent 1 spawned: "AgentStarted"
+    0.610 Running | (NextLook): READ 6
+    0.630 Running | read 6 says free
+    1.130 Running | (NextLook): READ 7
+    1.150 Running | read 7 says free
+    1.650 Running | (NextLook): READ 8
+    1.670 Running | read 8 says free
+    2.670 Running | (NextLook): READ 9
+    2.690 Running | read 9 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
+    4.690 Running | (NextLook): READ 10
+    4.710 Running | read 10 says free, connected: "Settled"
+    "#);
 }
 
 #[test]
@@ -222,24 +222,24 @@ fn a_dead_channel_that_the_mark_hides_is_closed_when_it_shows() {
     };
     world.run(Span::seconds(3));
     assert_snapshot!(world.honest_story(), @r#"
-0.000 Enabling | begin: READ 1
-0.020 Enabling | read 1 says marked by EarlierRun "stopped", channel not told: "Lifting by Toggle"; LIFT 2 by Toggle; remember [marked connected]
-0.030 ... write 2 is carried out
-0.040 Enabling | write 2 accepted: READ 3
-0.060 Enabling | read 3 says free, connected: "TakingOver"; DISCONNECT 4; remember [connected]
-0.070 ... write 4 is carried out
-0.080 Enabling | write 4 accepted: READ 5
-0.100 Starting | read 5 says free: "TakenOver"; "Lifted"; remember []; "AgentStarting"; SPAWN 1
-0.110 Running | agent 1 spawned: "AgentStarted"
-0.610 Running | (NextLook): READ 6
-0.630 Running | read 6 says free
-1.130 Running | (NextLook): READ 7
-1.150 Running | read 7 says free
-1.650 Running | (NextLook): READ 8
-1.670 Running | read 8 says free
-2.670 Running | (NextLook): READ 9
-2.690 Running | read 9 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
-"#);
+    0.000 Enabling | begin: READ 1
+    0.020 Enabling | read 1 says marked by EarlierRun "stopped", channel not told: "Lifting by Toggle"; LIFT 2 by Toggle; remember [marked connected]
+    0.030 ... write 2 is carried out
+    0.040 Enabling | write 2 accepted: READ 3
+    0.060 Enabling | read 3 says free, connected: "TakingOver"; DISCONNECT 4; remember [connected]
+    0.070 ... write 4 is carried out
+    0.080 Enabling | write 4 accepted: READ 5
+    0.100 Starting | read 5 says free: "TakenOver"; "Lifted"; remember []; "AgentStarting"; SPAWN 1
+    0.110 Running | agent 1 spawned: "AgentStarted"
+    0.610 Running | (NextLook): READ 6
+    0.630 Running | read 6 says free
+    1.130 Running | (NextLook): READ 7
+    1.150 Running | read 7 says free
+    1.650 Running | (NextLook): READ 8
+    1.670 Running | read 8 says free
+    2.670 Running | (NextLook): READ 9
+    2.690 Running | read 9 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
+    "#);
 }
 
 #[test]
@@ -258,25 +258,25 @@ fn a_channel_that_is_back_at_once_is_another_agents_and_not_closed_again() {
     world.happens(Happening::ElsewhereConnects);
     world.run_until(|world| world.generations == 1);
     assert_snapshot!(world.honest_story(), @r#"
-0.000 Enabling | begin: READ 1
-0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
-0.030 ... write 2 is carried out
-0.030 ... an agent elsewhere connects
-0.040 Enabling | write 2 accepted: READ 3
-0.060 Enabling | read 3 says free, connected
-0.560 Enabling | (NextLook): READ 4
-0.580 Enabling | read 4 says free, connected
-1.080 Enabling | (NextLook): READ 5
-1.100 Enabling | read 5 says free, connected
-1.600 Enabling | (NextLook): READ 6
-1.620 Enabling | read 6 says free, connected
-2.120 Enabling | (NextLook): READ 7
-2.140 Enabling | read 7 says free, connected
-2.640 Enabling | (NextLook): READ 8
-2.660 Enabling | read 8 says free, connected
-3.160 Enabling | (NextLook): READ 9
-3.180 Starting | read 9 says free, connected: "ChannelFound { returned: true }"; "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-"#);
+    0.000 Enabling | begin: READ 1
+    0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
+    0.030 ... write 2 is carried out
+    0.030 ... an agent elsewhere connects
+    0.040 Enabling | write 2 accepted: READ 3
+    0.060 Enabling | read 3 says free, connected
+    0.560 Enabling | (NextLook): READ 4
+    0.580 Enabling | read 4 says free, connected
+    1.080 Enabling | (NextLook): READ 5
+    1.100 Enabling | read 5 says free, connected
+    1.600 Enabling | (NextLook): READ 6
+    1.620 Enabling | read 6 says free, connected
+    2.120 Enabling | (NextLook): READ 7
+    2.140 Enabling | read 7 says free, connected
+    2.640 Enabling | (NextLook): READ 8
+    2.660 Enabling | read 8 says free, connected
+    3.160 Enabling | (NextLook): READ 9
+    3.180 Starting | read 9 says free, connected: "ChannelFound { returned: true }"; "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    "#);
 }
 
 #[test]
@@ -285,13 +285,13 @@ fn a_takeover_that_is_not_allowed_holds_nothing_up() {
     world.controller.refuses_writes = Some(FailureKind::Forbidden);
     world.run(Span(200));
     assert_snapshot!(world.honest_story(), @r#"
-0.000 Enabling | begin: READ 1
-0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
-0.030 ... write 2 is carried out
-0.040 Enabling | write 2 failed: Forbidden: "TakeOverFailed"; READ 3
-0.060 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-0.070 Running | agent 1 spawned: "AgentStarted"
-"#);
+    0.000 Enabling | begin: READ 1
+    0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
+    0.030 ... write 2 is carried out
+    0.040 Enabling | write 2 failed: Forbidden: "TakeOverFailed"; READ 3
+    0.060 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    0.070 Running | agent 1 spawned: "AgentStarted"
+    "#);
 }
 
 #[test]
@@ -301,23 +301,23 @@ fn a_takeover_whose_answer_is_lost_is_looked_after_and_not_repeated() {
     world.fates.push_back(Fate::Lost(Some(Span(10))));
     world.run(Span::seconds(15));
     assert_snapshot!(world.honest_story(), @r#"
- 0.000 Enabling | begin: READ 1
- 0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
- 0.030 ... write 2 is carried out
-10.020 Enabling | write 2 of unknown outcome: "OutcomeUnknown"; READ 3
-10.040 Starting | read 3 says free: "TakenOver"; "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-10.050 Running | agent 1 spawned: "AgentStarted"
-10.550 Running | (NextLook): READ 4
-10.570 Running | read 4 says free
-11.070 Running | (NextLook): READ 5
-11.090 Running | read 5 says free
-11.590 Running | (NextLook): READ 6
-11.610 Running | read 6 says free
-12.610 Running | (NextLook): READ 7
-12.630 Running | read 7 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
-14.630 Running | (NextLook): READ 8
-14.650 Running | read 8 says free, connected: "Settled"
-"#);
+     0.000 Enabling | begin: READ 1
+     0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
+     0.030 ... write 2 is carried out
+    10.020 Enabling | write 2 of unknown outcome: "OutcomeUnknown"; READ 3
+    10.040 Starting | read 3 says free: "TakenOver"; "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    10.050 Running | agent 1 spawned: "AgentStarted"
+    10.550 Running | (NextLook): READ 4
+    10.570 Running | read 4 says free
+    11.070 Running | (NextLook): READ 5
+    11.090 Running | read 5 says free
+    11.590 Running | (NextLook): READ 6
+    11.610 Running | read 6 says free
+    12.610 Running | (NextLook): READ 7
+    12.630 Running | read 7 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
+    14.630 Running | (NextLook): READ 8
+    14.650 Running | read 8 says free, connected: "Settled"
+    "#);
 }
 
 #[test]
@@ -328,16 +328,16 @@ fn a_stop_does_not_wait_for_a_takeover() {
     world.run(Span(100));
     world.ask(TERM);
     assert_snapshot!(end(world), @r#"
-0.000 Enabling | begin: READ 1
-0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
-0.100 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: false }"
-5.100 Marking | (AbandonWrite): CANCEL 2; "OutcomeUnknown"; READ 3
-5.120 Marking | read 3 says free, connected: "Marking { method: ChangeCause }"; MARK 4 by ChangeCause for Stopping; remember [marked connected]
-5.130 ... write 4 is carried out
-5.140 Marking | write 4 accepted: READ 5
-5.160 Closing | read 5 says marked by ThisRun "nonce 4", connected: "Marked"; READ 6
-5.180 Finished | read 6 says marked by ThisRun "nonce 4", connected: remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
-"#);
+    0.000 Enabling | begin: READ 1
+    0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
+    0.100 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: false }"
+    5.100 Marking | (AbandonWrite): CANCEL 2; "OutcomeUnknown"; READ 3
+    5.120 Marking | read 3 says free, connected: "Marking { method: ChangeCause }"; MARK 4 by ChangeCause for Stopping; remember [marked connected]
+    5.130 ... write 4 is carried out
+    5.140 Marking | write 4 accepted: READ 5
+    5.160 Closing | read 5 says marked by ThisRun "nonce 4", connected: "Marked"; READ 6
+    5.180 Finished | read 6 says marked by ThisRun "nonce 4", connected: remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    "#);
 }
 
 #[test]
@@ -362,20 +362,20 @@ fn the_mark_of_another_wrapper_that_comes_back_again_and_again_is_left_to_it() {
     }
     world.run(Span::seconds(300));
     assert_snapshot!(lines_with(&world, &["Stray", "Rival", "LIFT", "Interferes"]), @r#"
- 52.476 Running | read 7 says marked by EarlierRun "stopping on another host", connected: "StrayMark marked by EarlierRun "stopping on another host""; LIFT 8 by Cli; remember [marked connected]
-100.362 Running | read 10 says marked by EarlierRun "stopping on another host", connected: "StrayMark marked by EarlierRun "stopping on another host""; LIFT 11 by Cli; remember [marked connected]
-196.094 Running | read 14 says marked by EarlierRun "stopping on another host", connected: "RivalMark marked by EarlierRun "stopping on another host""; remember [marked connected]
-"#);
+     52.476 Running | read 7 says marked by EarlierRun "stopping on another host", connected: "StrayMark marked by EarlierRun "stopping on another host""; LIFT 8 by Cli; remember [marked connected]
+    100.362 Running | read 10 says marked by EarlierRun "stopping on another host", connected: "StrayMark marked by EarlierRun "stopping on another host""; LIFT 11 by Cli; remember [marked connected]
+    196.094 Running | read 14 says marked by EarlierRun "stopping on another host", connected: "RivalMark marked by EarlierRun "stopping on another host""; remember [marked connected]
+    "#);
     world.trace.clear();
     world.ask(Request::TakeOff);
     world.run(Span(100));
     assert_snapshot!(world.honest_story(), @r#"
-580.000 Running | asked for TakeOff: "Done"; READ 23
-580.020 Running | read 23 says marked by EarlierRun "stopping on another host", connected: "Lifting by Cli"; LIFT 24 by Cli
-580.030 ... write 24 is carried out
-580.040 Running | write 24 accepted: READ 25
-580.060 Running | read 25 says free, connected: "Lifted"; remember [connected]
-"#);
+    580.000 Running | asked for TakeOff: "Done"; READ 23
+    580.020 Running | read 23 says marked by EarlierRun "stopping on another host", connected: "Lifting by Cli"; LIFT 24 by Cli
+    580.030 ... write 24 is carried out
+    580.040 Running | write 24 accepted: READ 25
+    580.060 Running | read 25 says free, connected: "Lifted"; remember [connected]
+    "#);
 }
 
 #[test]
@@ -383,33 +383,33 @@ fn a_hold_file_keeps_the_node_offline_from_the_start() {
     let mut world = World::new(node(|node| node.hold = Some("new disk".into())));
     world.run(Span::seconds(10));
     assert_snapshot!(world.honest_story(), @r#"
-0.000 Enabling | begin: READ 1
-0.020 Enabling | read 1 says free: "Marking { method: ChangeCause }"; MARK 2 by ChangeCause for Held("new disk"); remember [marked stopped]
-0.030 ... write 2 is carried out
-0.040 Enabling | write 2 accepted: READ 3
-0.060 Starting | read 3 says marked by ThisRun "nonce 2": "Marked"; remember [marked]; "AgentStarting"; SPAWN 1
-0.070 Landed | agent 1 spawned: "AgentStarted"
-0.570 Landed | (NextLook): READ 4
-0.590 Landed | read 4 says marked by ThisRun "nonce 2"
-1.090 Landed | (NextLook): READ 5
-1.110 Landed | read 5 says marked by ThisRun "nonce 2"
-1.610 Landed | (NextLook): READ 6
-1.630 Landed | read 6 says marked by ThisRun "nonce 2"
-2.630 Landed | (NextLook): READ 7
-2.650 Landed | read 7 says marked by ThisRun "nonce 2", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
-"#);
+    0.000 Enabling | begin: READ 1
+    0.020 Enabling | read 1 says free: "Marking { method: ChangeCause }"; MARK 2 by ChangeCause for Held("new disk"); remember [marked stopped]
+    0.030 ... write 2 is carried out
+    0.040 Enabling | write 2 accepted: READ 3
+    0.060 Starting | read 3 says marked by ThisRun "nonce 2": "Marked"; remember [marked]; "AgentStarting"; SPAWN 1
+    0.070 Landed | agent 1 spawned: "AgentStarted"
+    0.570 Landed | (NextLook): READ 4
+    0.590 Landed | read 4 says marked by ThisRun "nonce 2"
+    1.090 Landed | (NextLook): READ 5
+    1.110 Landed | read 5 says marked by ThisRun "nonce 2"
+    1.610 Landed | (NextLook): READ 6
+    1.630 Landed | read 6 says marked by ThisRun "nonce 2"
+    2.630 Landed | (NextLook): READ 7
+    2.650 Landed | read 7 says marked by ThisRun "nonce 2", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
+    "#);
     world.trace.clear();
     world.ask(Request::TakeOff);
     world.happens(Happening::Hold(None));
     world.run(Span::seconds(1));
     assert_snapshot!(world.honest_story(), @r#"
-10.000 Landed | asked for TakeOff: "Held"
-10.000 Running | the hold file is gone: "HoldLifted"; READ 8
-10.020 Running | read 8 says marked by ThisRun "nonce 2", connected: "Lifting by Cli"; LIFT 9 by Cli
-10.030 ... write 9 is carried out
-10.040 Running | write 9 accepted: READ 10
-10.060 Running | read 10 says free, connected: "Lifted"; remember [connected]
-"#);
+    10.000 Landed | asked for TakeOff: "Held"
+    10.000 Running | the hold file is gone: "HoldLifted"; READ 8
+    10.020 Running | read 8 says marked by ThisRun "nonce 2", connected: "Lifting by Cli"; LIFT 9 by Cli
+    10.030 ... write 9 is carried out
+    10.040 Running | write 9 accepted: READ 10
+    10.060 Running | read 10 says free, connected: "Lifted"; remember [connected]
+    "#);
 }
 
 #[test]
@@ -422,13 +422,13 @@ fn a_hold_file_that_appears_waits_for_what_runs() {
     world.happens(Happening::BuildEnds);
     world.run(Span::seconds(20));
     assert_snapshot!(lines_with(&world, &[": \"", "MARK"]), @r#"
-  10.000 Marking | held: new disk: "HoldSet { words: "new disk" }"; READ 7
-  10.020 Marking | read 7 says free, connected, 1 builds: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for Held("new disk"); remember [marked connected]
-  10.060 Draining | read 9 says marked by ThisRun "nonce 8", connected, 1 builds: "Marked"; "Draining 1"
- 410.000 Draining | held: new disk, from Monday: "HoldSet { words: "new disk, from Monday" }"
- 414.780 Landed | read 95 says marked by ThisRun "nonce 8", connected: "Drained"; "Landed"; READ 96
- 414.800 Landed | read 96 says marked by ThisRun "nonce 8", connected: "Marking { method: ChangeCause }"; MARK 97 by ChangeCause for Held("new disk, from Monday")
- "#);
+     10.000 Marking | held: new disk: "HoldSet { words: "new disk" }"; READ 7
+     10.020 Marking | read 7 says free, connected, 1 builds: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for Held("new disk"); remember [marked connected]
+     10.060 Draining | read 9 says marked by ThisRun "nonce 8", connected, 1 builds: "Marked"; "Draining 1"
+    410.000 Draining | held: new disk, from Monday: "HoldSet { words: "new disk, from Monday" }"
+    414.780 Landed | read 95 says marked by ThisRun "nonce 8", connected: "Drained"; "Landed"; READ 96
+    414.800 Landed | read 96 says marked by ThisRun "nonce 8", connected: "Marking { method: ChangeCause }"; MARK 97 by ChangeCause for Held("new disk, from Monday")
+    "#);
 }
 
 #[test]
@@ -441,12 +441,12 @@ fn a_hold_file_that_goes_while_builds_are_waited_for_takes_the_drain_back() {
     world.happens(Happening::Hold(None));
     world.run(Span::seconds(1));
     assert_snapshot!(world.honest_story(), @r#"
-15.000 Running | the hold file is gone: "HoldLifted"; READ 13
-15.020 Running | read 13 says marked by ThisRun "nonce 8", connected, 1 builds: "Lifting by Cli"; LIFT 14 by Cli
-15.030 ... write 14 is carried out
-15.040 Running | write 14 accepted: READ 15
-15.060 Running | read 15 says free, connected, 1 builds: "Lifted"; remember [connected]
-"#);
+    15.000 Running | the hold file is gone: "HoldLifted"; READ 13
+    15.020 Running | read 13 says marked by ThisRun "nonce 8", connected, 1 builds: "Lifting by Cli"; LIFT 14 by Cli
+    15.030 ... write 14 is carried out
+    15.040 Running | write 14 accepted: READ 15
+    15.060 Running | read 15 says free, connected, 1 builds: "Lifted"; remember [connected]
+    "#);
 }
 
 #[test]
@@ -458,14 +458,14 @@ fn what_was_landed_by_request_stays_so_when_the_hold_file_goes() {
     world.happens(Happening::Hold(None));
     world.run(Span::seconds(1));
     assert_snapshot!(lines_with(&world, &[": \"", "MARK", "LIFT"]), @r#"
-10.000 Marking | held: new disk: "HoldSet { words: "new disk" }"; READ 7
-10.020 Marking | read 7 says free, connected: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for Held("new disk"); remember [marked connected]
-10.060 Draining | read 9 says marked by ThisRun "nonce 8", connected: "Marked"
-10.580 Landed | read 10 says marked by ThisRun "nonce 8", connected: "Landed"; READ 11
-15.000 Landed | asked for Land: "Done"
-15.000 Landed | the hold file is gone: "HoldLifted"; READ 12
-15.020 Landed | read 12 says marked by ThisRun "nonce 8", connected: "Marking { method: ChangeCause }"; MARK 13 by ChangeCause for Landed
-"#);
+    10.000 Marking | held: new disk: "HoldSet { words: "new disk" }"; READ 7
+    10.020 Marking | read 7 says free, connected: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for Held("new disk"); remember [marked connected]
+    10.060 Draining | read 9 says marked by ThisRun "nonce 8", connected: "Marked"
+    10.580 Landed | read 10 says marked by ThisRun "nonce 8", connected: "Landed"; READ 11
+    15.000 Landed | asked for Land: "Done"
+    15.000 Landed | the hold file is gone: "HoldLifted"; READ 12
+    15.020 Landed | read 12 says marked by ThisRun "nonce 8", connected: "Marking { method: ChangeCause }"; MARK 13 by ChangeCause for Landed
+    "#);
 }
 
 #[test]
@@ -479,20 +479,20 @@ fn a_held_nodes_mark_that_vanishes_is_set_again_and_then_left_to_whoever_lifts_i
         world.run(Span::seconds(70));
     }
     assert_snapshot!(lines_with(&world, &[": \"", "MARK", "LIFT"]), @r#"
-  58.446 Landed | read 12 says free, connected: "MarkVanished"; "Marking { method: ChangeCause }"; MARK 13 by ChangeCause for Held("new disk")
- 106.332 Landed | read 15 says free, connected: "MarkVanished"; "Marking { method: ChangeCause }"; MARK 16 by ChangeCause for Held("new disk")
- 202.064 Landed | read 19 says free, connected: "MarkVanished"; "Marking { method: ChangeCause }"; MARK 20 by ChangeCause for Held("new disk")
- 249.950 Running | read 22 says free, connected: "TakenBack"; READ 23; remember [connected]
- "#);
+     58.446 Landed | read 12 says free, connected: "MarkVanished"; "Marking { method: ChangeCause }"; MARK 13 by ChangeCause for Held("new disk")
+    106.332 Landed | read 15 says free, connected: "MarkVanished"; "Marking { method: ChangeCause }"; MARK 16 by ChangeCause for Held("new disk")
+    202.064 Landed | read 19 says free, connected: "MarkVanished"; "Marking { method: ChangeCause }"; MARK 20 by ChangeCause for Held("new disk")
+    249.950 Running | read 22 says free, connected: "TakenBack"; READ 23; remember [connected]
+    "#);
     world.trace.clear();
     world.happens(hold("new disk and new room"));
     world.run(Span::seconds(5));
     assert_snapshot!(lines_with(&world, &[": \"", "MARK", "LIFT"]), @r#"
-295.000 Marking | held: new disk and new room: "HoldSet { words: "new disk and new room" }"; READ 24
-295.020 Marking | read 24 says free, connected: "Marking { method: ChangeCause }"; MARK 25 by ChangeCause for Held("new disk and new room"); remember [marked connected]
-295.060 Draining | read 26 says marked by ThisRun "nonce 25", connected: "Marked"
-295.580 Landed | read 27 says marked by ThisRun "nonce 25", connected: "Landed"; READ 28
-"#);
+    295.000 Marking | held: new disk and new room: "HoldSet { words: "new disk and new room" }"; READ 24
+    295.020 Marking | read 24 says free, connected: "Marking { method: ChangeCause }"; MARK 25 by ChangeCause for Held("new disk and new room"); remember [marked connected]
+    295.060 Draining | read 26 says marked by ThisRun "nonce 25", connected: "Marked"
+    295.580 Landed | read 27 says marked by ThisRun "nonce 25", connected: "Landed"; READ 28
+    "#);
 }
 
 #[test]
@@ -504,11 +504,11 @@ fn an_agent_of_a_held_node_is_started_again_and_stays_marked() {
     world.happens(Happening::Ends(Generation(1), Exit::Code(1)));
     world.run(Span::seconds(5));
     assert_snapshot!(lines_with(&world, &[": \"", "MARK", "LIFT"]), @r#"
-15.000 BackingOff | agent 1 ended with code 1: "AgentExited, was connected"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
-15.811 Starting | read 12 says marked by ThisRun "nonce 8": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
-15.821 Landed | agent 2 spawned: "AgentStarted"
-18.401 Landed | read 16 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
-"#);
+    15.000 BackingOff | agent 1 ended with code 1: "AgentExited, was connected"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    15.811 Starting | read 12 says marked by ThisRun "nonce 8": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
+    15.821 Landed | agent 2 spawned: "AgentStarted"
+    18.401 Landed | read 16 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
+    "#);
 }
 
 #[test]
@@ -519,7 +519,8 @@ fn a_stop_of_a_held_node_leaves_what_the_file_says_as_the_reason() {
     world.trace.clear();
     world.ask(TERM);
     world.run_to_the_end();
-    assert_snapshot!(lines_with(&world, &["MARK", "FINISH"]), @r#"
-  15.870 Finished | read 14 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
-"#);
+    assert_snapshot!(lines_with(&world, &["MARK", "Stopping", "FINISH"]), @r#"
+    15.000 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 12
+    15.870 Finished | read 14 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    "#);
 }

@@ -547,7 +547,7 @@ fn taking_off_at_the_slow_pace_tries_again_at_once() {
     world.run(Span::seconds(2));
     assert_snapshot!(world.honest_story(), @r#"
     10.000 BackingOff | agent 1 ended with code 1: "AgentExited, was connected"; REAP 1; "RestartPlanned in 280378 ms, 1 failures"; "Slowing { failures: 1 }"; READ 7
-    10.020 BackingOff | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for AgentFailing { failures: 1, last: Some(Code(1)) }; remember [marked connected]
+    10.020 BackingOff | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for AgentFailing { failures: 1, last: Exited { exit: Code(1), connected: true }, again: Some(Span(300000)) }; remember [marked connected]
     10.030 ... write 8 is carried out
     10.040 BackingOff | write 8 accepted: READ 9
     10.060 BackingOff | read 9 says marked by ThisRun "nonce 8": "Marked"

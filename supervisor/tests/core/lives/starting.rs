@@ -316,18 +316,18 @@ fn if_refused_start_starts_the_agent_unmarked_and_keeps_asking_seldom() {
     world.controller.refuses_reads = Some(FailureKind::Forbidden);
     world.run(Span::seconds(120));
     assert_snapshot!(world.honest_story(), @r#"
-        0.000 Enabling | begin: READ 1
-        0.020 Enabling | read 1 failed: Forbidden: "Waiting 2500 ms: Forbidden"
-        2.520 Enabling | (RetryRequest): READ 2
-        2.540 Enabling | read 2 failed: Forbidden
-        5.040 Enabling | (RetryRequest): READ 3
-        5.060 Starting | read 3 failed: Forbidden: "StartedUnmarked: Forbidden"; remember []; "AgentStarting"; SPAWN 1
-        5.070 Running | agent 1 spawned: "AgentStarted"
-       56.616 Running | (RetryRequest): READ 4
-       56.636 Running | read 4 failed: Forbidden: "Settled"
-      104.462 Running | (RetryRequest): READ 5
-      104.482 Running | read 5 failed: Forbidden
-      "#);
+      0.000 Enabling | begin: READ 1
+      0.020 Enabling | read 1 failed: Forbidden: "Waiting 2500 ms: Forbidden"
+      2.520 Enabling | (RetryRequest): READ 2
+      2.540 Enabling | read 2 failed: Forbidden
+      5.040 Enabling | (RetryRequest): READ 3
+      5.060 Starting | read 3 failed: Forbidden: "StartedUnmarked: Forbidden"; remember []; "AgentStarting"; SPAWN 1
+      5.070 Running | agent 1 spawned: "AgentStarted"
+     56.616 Running | (RetryRequest): READ 4
+     56.636 Running | read 4 failed: Forbidden: "Settled"
+    104.462 Running | (RetryRequest): READ 5
+    104.482 Running | read 5 failed: Forbidden
+    "#);
 }
 
 #[test]
