@@ -181,7 +181,7 @@ pub enum LastEnd {
 pub struct Memory {
     /// We have set a mark and not lifted it.
     pub marked: bool,
-    /// The node was seen connected while our agent ran; until one is started, the same of the run before.
+    /// When it was seen last the node was connected, by our agent; until one is started, by that of the run before.
     pub connected: bool,
     /// The last run that started an agent ended in good order: by a stop, or with the agent.
     pub stopped: bool,

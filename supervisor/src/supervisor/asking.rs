@@ -285,6 +285,10 @@ impl Supervisor {
         let Some(view) = &node.view else { return };
         let (connected, marked) = (view.connected, view.mark.is_some());
         let wished = matches!(node.desired, Desired::Offline(_));
+        if connected == Some(false) {
+            // No channel is there that a next run could find dead.
+            self.memory.connected = false;
+        }
         if self.agent.is_alive() && self.phase != Phase::Evicting {
             match connected {
                 // The channel of the agent before; a new one that it shuts out ends while it is young.
@@ -298,6 +302,7 @@ impl Supervisor {
                 }
                 Some(true) => {
                     self.present();
+                    self.memory.connected = true;
                     self.agent.looks = 0;
                     if core::mem::take(&mut self.agent.gone) && !self.agent.flaps() {
                         self.tell(Note::AgentReconnected);

@@ -223,12 +223,12 @@ fn an_agent_that_ends_well_is_not_started_again_on_failure_only() {
     world.happens(Happening::Ends(Generation(1), Exit::Code(0)));
     assert_snapshot!(end(world), @r#"
     10.000 Marking | agent 1 ended with code 0: "AgentExited, was connected"; READ 7
-    10.020 Marking | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for AgentEnded(Code(0)); remember [marked connected]
+    10.020 Marking | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for AgentEnded(Code(0)); remember [marked]
     10.030 ... write 8 is carried out
     10.040 Marking | write 8 accepted: READ 9
     10.060 Sweeping | read 9 says marked by ThisRun "nonce 8": "Marked"; leftovers Count
     10.070 Closing | 0 left over: REAP 1; READ 10
-    10.090 Finished | read 10 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH AgentEnded { exit: Code(0), confirmed: true }
+    10.090 Finished | read 10 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH AgentEnded { exit: Code(0), confirmed: true }
     "#);
 }
 

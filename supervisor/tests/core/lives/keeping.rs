@@ -40,11 +40,11 @@ fn an_agent_that_lives_without_its_channel_is_started_anew() {
     world.happens(Happening::LosesChannel(Generation(1)));
     world.run_until(|world| world.generations == 2 && world.core.status().connected);
     assert_snapshot!(lines_with(&world, &["Disconnect", "TERM", "Exited", "Starting", "AgentConnected"]), @r#"
-     52.476 Running | read 7 says free: "AgentDisconnected"
+     52.476 Running | read 7 says free: "AgentDisconnected"; remember []
     352.476 Running | (DisconnectTimeout): READ 69
     352.496 Terminating | read 69 says free: "StaysDisconnected { after: Span(300000), restarted: true, connected: true }"; "Terminating { grace: Span(30000) }"; TERM to 1
     352.796 BackingOff | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
-    353.607 Starting | read 70 says free: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
+    353.607 Starting | read 70 says free: "NodeFree"; "AgentStarting"; SPAWN 2
     356.197 Running | read 74 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
     "#);
 }
@@ -71,8 +71,8 @@ fn an_agent_that_is_back_in_time_is_left_alone() {
     world.plan(Span::seconds(250), Happening::Connects(Generation(1)));
     world.run(Span::seconds(1000));
     assert_snapshot!(lines_with(&world, &["onnected\"", "TERM"]), @r#"
-     52.476 Running | read 7 says free: "AgentDisconnected"
-    260.596 Running | read 63 says free, connected: "AgentReconnected"
+     52.476 Running | read 7 says free: "AgentDisconnected"; remember []
+    260.596 Running | read 63 says free, connected: "AgentReconnected"; remember [connected]
     "#);
 }
 
@@ -87,7 +87,7 @@ fn what_a_controller_that_is_down_does_not_say_counts_for_nothing() {
     world.controller.down = false;
     world.run_until(|world| world.generations == 2);
     assert_snapshot!(lines_with(&world, &["DisconnectTimeout", "Disconnected", "Waiting", "Answering"]), @r#"
-     52.476 Running | read 7 says free: "AgentDisconnected"
+     52.476 Running | read 7 says free: "AgentDisconnected"; remember []
     212.356 Running | read 51 failed: Unavailable: "Waiting 963 ms: Unavailable"
     621.079 Running | read 88 says free: "Answering"
     921.079 Running | (DisconnectTimeout): READ 109
@@ -102,7 +102,7 @@ fn an_agent_that_is_never_started_again_is_only_told_of() {
     world.happens(Happening::LosesChannel(Generation(1)));
     world.run(Span::seconds(2000));
     assert_snapshot!(lines_with(&world, &["Disconnect", "TERM"]), @r#"
-     52.476 Running | read 7 says free: "AgentDisconnected"
+     52.476 Running | read 7 says free: "AgentDisconnected"; remember []
     352.476 Running | (DisconnectTimeout): READ 69
     352.496 Running | read 69 says free: "StaysDisconnected { after: Span(300000), restarted: false, connected: true }"
     "#);
@@ -116,10 +116,10 @@ fn a_landed_agent_without_its_channel_is_started_anew_and_stays_landed() {
     world.happens(Happening::LosesChannel(Generation(1)));
     world.run_until(|world| world.generations == 2 && world.core.status().connected);
     assert_snapshot!(lines_with(&world, &["Disconnect", "TERM", "Starting", "AgentConnected", "Lift"]), @r#"
-     58.426 Landed | read 11 says marked by ThisRun "nonce 8": "AgentDisconnected"
+     58.426 Landed | read 11 says marked by ThisRun "nonce 8": "AgentDisconnected"; remember [marked]
     358.426 Landed | (DisconnectTimeout): READ 73
     358.446 Terminating | read 73 says marked by ThisRun "nonce 8": "StaysDisconnected { after: Span(300000), restarted: true, connected: true }"; "Terminating { grace: Span(30000) }"; TERM to 1
-    359.557 Starting | read 74 says marked by ThisRun "nonce 8": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
+    359.557 Starting | read 74 says marked by ThisRun "nonce 8": "Marked"; "AgentStarting"; SPAWN 2
     362.147 Landed | read 78 says marked by ThisRun "nonce 8", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
     "#);
 }
@@ -135,7 +135,7 @@ fn a_stop_while_an_agent_is_being_replaced_marks_the_node_first_and_waits_for_it
     world.ask(TERM);
     assert_snapshot!(end(world), @r#"
     352.496 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 70
-    352.516 Marking | read 70 says free: "Marking { method: ChangeCause }"; MARK 71 by ChangeCause for Stopping; remember [marked connected]
+    352.516 Marking | read 70 says free: "Marking { method: ChangeCause }"; MARK 71 by ChangeCause for Stopping; remember [marked]
     352.526 ... write 71 is carried out
     352.536 Marking | write 71 accepted: READ 72
     352.556 Draining | read 72 says marked by ThisRun "nonce 71": "Marked"
@@ -143,7 +143,7 @@ fn a_stop_while_an_agent_is_being_replaced_marks_the_node_first_and_waits_for_it
     353.076 Terminating | read 73 says marked by ThisRun "nonce 71": "Terminating { grace: Span(30000) }"; TERM to 1
     372.496 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     372.506 Closing | 0 left over: REAP 1; READ 74
-    372.526 Finished | read 74 says marked by ThisRun "nonce 71": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    372.526 Finished | read 74 says marked by ThisRun "nonce 71": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -175,11 +175,11 @@ fn a_connection_that_comes_and_goes_is_named_once_and_its_end_too() {
     world.run(Span::seconds(300));
     assert!(!world.core.status().flaps);
     assert_snapshot!(lines_with(&world, &[": \""]), @r#"
-     52.476 Running | read 7 says free: "AgentDisconnected"
-     52.996 Running | read 8 says free, connected: "AgentReconnected"
-    100.842 Running | read 9 says free: "AgentDisconnected"
-    101.362 Running | read 10 says free, connected: "AgentReconnected"
-    149.208 Running | read 11 says free: "Flapping { losses: 3 }"
+     52.476 Running | read 7 says free: "AgentDisconnected"; remember []
+     52.996 Running | read 8 says free, connected: "AgentReconnected"; remember [connected]
+    100.842 Running | read 9 says free: "AgentDisconnected"; remember []
+    101.362 Running | read 10 says free, connected: "AgentReconnected"; remember [connected]
+    149.208 Running | read 11 says free: "Flapping { losses: 3 }"; remember []
     390.518 Running | read 20 says free, connected: "FlappingOver"
     "#);
 }
@@ -194,7 +194,7 @@ fn a_dead_channel_of_our_last_run_is_closed_before_the_mark_is_lifted() {
     0.020 Enabling | read 1 says marked by EarlierRun "stopped", connected: "TakingOver"; DISCONNECT 2; remember [marked connected]
     0.030 ... write 2 is carried out
     0.040 Enabling | write 2 accepted: READ 3
-    0.060 Enabling | read 3 says marked by EarlierRun "stopped": "TakenOver"; "Lifting by Cli"; LIFT 4 by Cli
+    0.060 Enabling | read 3 says marked by EarlierRun "stopped": "TakenOver"; "Lifting by Cli"; LIFT 4 by Cli; remember [marked]
     0.070 ... write 4 is carried out
     0.080 Enabling | write 4 accepted: READ 5
     0.100 Starting | read 5 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 1
@@ -521,6 +521,6 @@ fn a_stop_of_a_held_node_leaves_what_the_file_says_as_the_reason() {
     world.run_to_the_end();
     assert_snapshot!(lines_with(&world, &["MARK", "Stopping", "FINISH"]), @r#"
     15.000 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: true }"; READ 12
-    15.870 Finished | read 14 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    15.870 Finished | read 14 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }

@@ -93,7 +93,7 @@ fn an_agent_that_dies_while_landed_comes_back_landed() {
     18.580 Terminating | read 19 says marked by ThisRun "nonce 17", connected: "Terminating { grace: Span(30000) }"; TERM to 2
     18.880 Sweeping | agent 2 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     18.890 Closing | 0 left over: REAP 2; READ 20
-    18.910 Finished | read 20 says marked by ThisRun "nonce 17": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    18.910 Finished | read 20 says marked by ThisRun "nonce 17": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -135,7 +135,7 @@ fn a_restart_drains_first() {
     10.560 Draining | (NextLook): READ 10
     10.580 Terminating | read 10 says marked by ThisRun "nonce 8", connected: "Terminating { grace: Span(30000) }"; TERM to 1
     10.880 Enabling | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; READ 11
-    10.900 Enabling | read 11 says marked by ThisRun "nonce 8": "Lifting by Cli"; LIFT 12 by Cli
+    10.900 Enabling | read 11 says marked by ThisRun "nonce 8": "Lifting by Cli"; LIFT 12 by Cli; remember [marked]
     10.910 ... write 12 is carried out
     10.920 Enabling | write 12 accepted: READ 13
     10.940 Starting | read 13 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 2
@@ -182,10 +182,10 @@ fn a_restart_asked_for_while_landing_comes_back_landed() {
     12.700 Draining | (NextLook): READ 16
     12.720 Terminating | read 16 says marked by ThisRun "nonce 12", connected: "Drained"; "Terminating { grace: Span(30000) }"; TERM to 1
     13.020 Enabling | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; READ 17
-    13.040 Enabling | read 17 says marked by ThisRun "nonce 12": "Marking { method: ChangeCause }"; MARK 18 by ChangeCause for Landed
+    13.040 Enabling | read 17 says marked by ThisRun "nonce 12": "Marking { method: ChangeCause }"; MARK 18 by ChangeCause for Landed; remember [marked]
     13.050 ... write 18 is carried out
     13.060 Enabling | write 18 accepted: READ 19
-    13.080 Starting | read 19 says marked by ThisRun "nonce 18": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
+    13.080 Starting | read 19 says marked by ThisRun "nonce 18": "Marked"; "AgentStarting"; SPAWN 2
     13.090 Landed | agent 2 spawned: "AgentStarted"
     13.590 Landed | (NextLook): READ 20
     13.610 Landed | read 20 says marked by ThisRun "nonce 18"
@@ -243,7 +243,7 @@ fn a_stop_during_a_restart_ends_it() {
     11.000 Terminating | asked for TakeOff: "TooLate"
     12.580 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     12.590 Closing | 0 left over: REAP 1; READ 11
-    12.610 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    12.610 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -268,7 +268,7 @@ fn a_restart_waits_for_an_agent_that_cannot_be_killed() {
      40.580 Killing | (GraceTimeout): "Killing"; KILL to 1
      41.580 Killing | (KillTimeout): "Unkillable"
     610.000 Enabling | agent 1 ended with code 0: "AgentExited, asked, was connected"; REAP 1; READ 11
-    610.020 Enabling | read 11 says marked by ThisRun "nonce 8": "Lifting by Cli"; LIFT 12 by Cli
+    610.020 Enabling | read 11 says marked by ThisRun "nonce 8": "Lifting by Cli"; LIFT 12 by Cli; remember [marked]
     610.030 ... write 12 is carried out
     610.040 Enabling | write 12 accepted: READ 13
     610.060 Starting | read 13 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 2
@@ -470,10 +470,10 @@ fn landing_asked_for_while_the_agent_is_being_restarted_holds_for_the_next_one()
     11.080 Draining | (NextLook): READ 11
     11.100 Terminating | read 11 says marked by ThisRun "nonce 8", connected: "Drained"; "Terminating { grace: Span(30000) }"; TERM to 1
     11.400 Enabling | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; READ 12
-    11.420 Enabling | read 12 says marked by ThisRun "nonce 8": "Marking { method: ChangeCause }"; MARK 13 by ChangeCause for Landed
+    11.420 Enabling | read 12 says marked by ThisRun "nonce 8": "Marking { method: ChangeCause }"; MARK 13 by ChangeCause for Landed; remember [marked]
     11.430 ... write 13 is carried out
     11.440 Enabling | write 13 accepted: READ 14
-    11.460 Starting | read 14 says marked by ThisRun "nonce 13": "Marked"; remember [marked]; "AgentStarting"; SPAWN 2
+    11.460 Starting | read 14 says marked by ThisRun "nonce 13": "Marked"; "AgentStarting"; SPAWN 2
     11.470 Landed | agent 2 spawned: "AgentStarted"
     11.970 Landed | (NextLook): READ 15
     11.990 Landed | read 15 says marked by ThisRun "nonce 13"
@@ -506,7 +506,7 @@ fn taking_off_while_the_agent_is_being_restarted_takes_the_landing_back() {
     10.580 Terminating | read 10 says marked by ThisRun "nonce 8", connected: "Terminating { grace: Span(30000) }"; TERM to 1
     10.580 Terminating | asked for TakeOff: "Done"
     10.880 Enabling | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; READ 11
-    10.900 Enabling | read 11 says marked by ThisRun "nonce 8": "Lifting by Cli"; LIFT 12 by Cli
+    10.900 Enabling | read 11 says marked by ThisRun "nonce 8": "Lifting by Cli"; LIFT 12 by Cli; remember [marked]
     10.910 ... write 12 is carried out
     10.920 Enabling | write 12 accepted: READ 13
     10.940 Starting | read 13 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 2
@@ -547,7 +547,7 @@ fn taking_off_at_the_slow_pace_tries_again_at_once() {
     world.run(Span::seconds(2));
     assert_snapshot!(world.honest_story(), @r#"
     10.000 BackingOff | agent 1 ended with code 1: "AgentExited, was connected"; REAP 1; "RestartPlanned in 280378 ms, 1 failures"; "Slowing { failures: 1 }"; READ 7
-    10.020 BackingOff | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for AgentFailing { failures: 1, last: Exited { exit: Code(1), connected: true }, again: Some(Span(300000)) }; remember [marked connected]
+    10.020 BackingOff | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for AgentFailing { failures: 1, last: Exited { exit: Code(1), connected: true }, again: Some(Span(300000)) }; remember [marked]
     10.030 ... write 8 is carried out
     10.040 BackingOff | write 8 accepted: READ 9
     10.060 BackingOff | read 9 says marked by ThisRun "nonce 8": "Marked"

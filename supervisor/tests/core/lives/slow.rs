@@ -28,7 +28,7 @@ fn a_stop_waits_for_the_read_back_of_a_mark_as_long_as_it_may() {
     19.520 Terminating | read 10 says marked by ThisRun "nonce 8", connected: "Terminating { grace: Span(30000) }"; TERM to 1
     19.820 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     19.830 Closing | 0 left over: REAP 1; READ 11
-    19.850 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    19.850 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -54,7 +54,7 @@ fn a_toggle_that_is_only_slow_is_not_repeated_in_a_stop() {
     17.110 Terminating | read 12 says marked by ThisRun "nonce 10", connected: "Terminating { grace: Span(30000) }"; TERM to 1
     17.410 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     17.420 Closing | 0 left over: REAP 1; READ 13
-    17.440 Finished | read 13 says marked by ThisRun "nonce 10": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    17.440 Finished | read 13 says marked by ThisRun "nonce 10": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -137,7 +137,7 @@ fn a_connection_that_comes_back_is_told() {
     world.run(Span::seconds(2));
     assert_snapshot!(world.honest_story(), @r#"
     52.456 Running | (NextLook): READ 7
-    52.476 Running | read 7 says free: "AgentDisconnected"
+    52.476 Running | read 7 says free: "AgentDisconnected"; remember []
     52.976 Running | (NextLook): READ 8
     52.996 Running | read 8 says free
     53.496 Running | (NextLook): READ 9
@@ -145,7 +145,7 @@ fn a_connection_that_comes_back_is_told() {
     54.516 Running | (NextLook): READ 10
     54.536 Running | read 10 says free
     55.536 Running | (NextLook): READ 11
-    55.556 Running | read 11 says free, connected: "AgentReconnected"
+    55.556 Running | read 11 says free, connected: "AgentReconnected"; remember [connected]
     "#);
 }
 
@@ -228,6 +228,6 @@ fn a_reason_that_cannot_be_changed_in_time_does_not_hold_up_the_stop() {
     23.020 Terminating | read 14 says marked by ThisRun "nonce 8", connected: "Answering"; "Marked"; "Terminating { grace: Span(30000) }"; TERM to 1
     23.320 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     23.330 Closing | 0 left over: REAP 1; READ 15
-    23.350 Finished | read 15 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    23.350 Finished | read 15 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }

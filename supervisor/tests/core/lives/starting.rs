@@ -46,7 +46,7 @@ fn an_unmarked_node_costs_one_request_and_is_drained_at_the_stop() {
     13.640 Terminating | read 13 says marked by ThisRun "nonce 8", connected: "Drained"; "Terminating { grace: Span(30000) }"; TERM to 1
     13.940 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     13.950 Closing | 0 left over: REAP 1; READ 14
-    13.970 Finished | read 14 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    13.970 Finished | read 14 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 

@@ -27,7 +27,7 @@ fn a_stop_on_hudson_marks_by_the_toggle() {
     10.620 Terminating | read 12 says marked by ThisRun "nonce 10", connected: "Terminating { grace: Span(30000) }"; TERM to 1
     10.920 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     10.930 Closing | 0 left over: REAP 1; READ 13
-    10.950 Finished | read 13 says marked by ThisRun "nonce 10": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    10.950 Finished | read 13 says marked by ThisRun "nonce 10": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -44,7 +44,7 @@ fn a_stop_leaves_somebody_elses_mark_and_its_reason() {
     10.540 Terminating | read 8 says marked by Foreign "maintenance", connected: "Terminating { grace: Span(30000) }"; TERM to 1
     10.840 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     10.850 Closing | 0 left over: REAP 1; READ 9
-    10.870 Finished | read 9 says marked by Foreign "maintenance": remember [connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    10.870 Finished | read 9 says marked by Foreign "maintenance": remember [stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -157,12 +157,12 @@ fn a_stop_while_the_agent_backs_off_starts_nothing() {
     assert_snapshot!(end(world), @r#"
     10.000 BackingOff | agent 1 ended with code 1: "AgentExited, was connected"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
     10.000 Marking | asked for Stop(Terminate): "Stopping { source: Terminate, agent: false }"; READ 7
-    10.020 Marking | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for Stopping; remember [marked connected]
+    10.020 Marking | read 7 says free: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for Stopping; remember [marked]
     10.030 ... write 8 is carried out
     10.040 Marking | write 8 accepted: READ 9
     10.060 Sweeping | read 9 says marked by ThisRun "nonce 8": "Marked"; leftovers Count
     10.070 Closing | 0 left over: READ 10
-    10.090 Finished | read 10 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    10.090 Finished | read 10 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -228,7 +228,7 @@ fn an_agent_that_dies_by_itself_ends_the_drain() {
     10.580 Draining | read 10 says marked by ThisRun "nonce 8", connected, 1 builds
     10.700 Sweeping | agent 1 ended with signal 9: "AgentExited, was connected"; leftovers Count
     10.710 Closing | 0 left over: REAP 1; READ 11
-    10.730 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    10.730 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -306,7 +306,7 @@ fn a_second_term_changes_nothing_and_stop_now_skips_the_drain() {
     12.000 Terminating | asked for StopNow: "DrainSkipped"; "DrainCut 1"; "Terminating { grace: Span(30000) }"; TERM to 1
     12.300 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     12.310 Closing | 0 left over: REAP 1; READ 12
-    12.330 Finished | read 12 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    12.330 Finished | read 12 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -331,7 +331,7 @@ fn a_drain_ends_with_its_time() {
     14.060 Terminating | (DrainTimeout): "DrainCut 1, timeout"; "Terminating { grace: Span(30000) }"; TERM to 1
     14.360 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     14.370 Closing | 0 left over: REAP 1; READ 13
-    14.390 Finished | read 13 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    14.390 Finished | read 13 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -386,7 +386,7 @@ fn a_mark_that_vanishes_during_the_drain_is_set_again_three_times() {
     40.060 Terminating | (DrainTimeout): "DrainCut 1, timeout"; "Terminating { grace: Span(30000) }"; TERM to 1
     40.360 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     40.370 Closing | 0 left over: REAP 1; READ 26
-    40.390 Finished | read 26 says free: "LastLookUnsettled"; remember [connected stopped]; FINISH Stopped { killed: false, confirmed: false }
+    40.390 Finished | read 26 says free: "LastLookUnsettled"; remember [stopped]; FINISH Stopped { killed: false, confirmed: false }
     "#);
 }
 
@@ -406,7 +406,7 @@ fn an_agent_that_ignores_term_is_killed() {
     40.580 Killing | (GraceTimeout): "Killing"; KILL to 1
     40.600 Sweeping | agent 1 ended with signal 9: "AgentExited, asked, was connected"; leftovers Count
     40.610 Closing | 0 left over: REAP 1; READ 11
-    40.630 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: true, confirmed: true }
+    40.630 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: true, confirmed: true }
     "#);
 }
 
@@ -451,7 +451,7 @@ fn what_is_left_over_is_ended() {
     10.900 Sweeping | 2 left over
     11.890 Sweeping | (SweepTimeout): leftovers Kill
     11.900 Closing | 0 left over: REAP 1; READ 11
-    11.920 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    11.920 Finished | read 11 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -473,10 +473,10 @@ fn a_last_look_that_finds_the_node_free_is_unsettled() {
     10.700 ... somebody makes the node free
     10.880 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     10.890 Closing | 0 left over: REAP 1; READ 11
-    10.910 Closing | read 11 says free: "MarkVanished"; "Marking { method: ChangeCause }"; MARK 12 by ChangeCause for Stopping
+    10.910 Closing | read 11 says free: "MarkVanished"; "Marking { method: ChangeCause }"; MARK 12 by ChangeCause for Stopping; remember [marked]
     10.920 ... write 12 is carried out
-    10.930 Closing | write 12 failed: Forbidden: "Waiting 2500 ms: Forbidden"; remember [connected]
-    12.140 Finished | (LastLookTimeout): "LastLookUnsettled"; remember [connected stopped]; FINISH Stopped { killed: false, confirmed: false }
+    10.930 Closing | write 12 failed: Forbidden: "Waiting 2500 ms: Forbidden"; remember []
+    12.140 Finished | (LastLookTimeout): "LastLookUnsettled"; remember [stopped]; FINISH Stopped { killed: false, confirmed: false }
     "#);
 }
 
@@ -599,7 +599,7 @@ fn timers_pause_while_we_are_suspended() {
     1020.680 Terminating | read 11 says marked by ThisRun "nonce 9", connected: "Terminating { grace: Span(30000) }"; TERM to 1
     1020.980 Sweeping | agent 1 ended with code 143: "AgentExited, asked, was connected"; leftovers Count
     1020.990 Closing | 0 left over: REAP 1; READ 12
-    1021.010 Finished | read 12 says marked by ThisRun "nonce 9": remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    1021.010 Finished | read 12 says marked by ThisRun "nonce 9": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
