@@ -4,7 +4,7 @@
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use reqwest::header::HeaderMap;
@@ -83,6 +83,11 @@ impl Answer {
     /// A header's value, if it is there and readable.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
+    }
+
+    /// The time at which it was given, by the clock of whoever gave it.
+    pub(crate) fn date(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(self.header("date")?).ok()
     }
 
     /// Whether the body has this text in it, whatever its case.

@@ -51,7 +51,7 @@ fn logged(format: Format, notes: &[Note]) -> String {
 
 fn hostile() -> Vec<Note> {
     let evil = "x\x1b[2J\u{9b}2J\u{202e}\u{2028}\nagent-wrap error: forged".to_owned();
-    let build = Build { name: Some(evil.clone()), progress: None };
+    let build = Build { name: Some(evil.clone()), ..Build::default() };
     let failure = Failure { kind: FailureKind::Unavailable, words: format!("the proxy says {evil}") };
     let mark = Mark { owner: Owner::Foreign, reason: evil, matches: false };
     vec![

@@ -1,14 +1,15 @@
 //! The words of each note.
 
 use agent_wrap_supervisor::{
-    Build, Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, StopSource,
+    Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, StopSource,
 };
 
 use super::{CUTS, Story};
+use crate::telemetry::builds::builds_words;
 use crate::telemetry::line::{Line, debug, error, info, warn};
 use crate::telemetry::words::{
-    builds_words, exit_words, lift_words, mark_words, owner_words, processes_words, quoted, signal_name, source_words,
-    span_words, spawn_failure_words, term_of_others_words, times_words,
+    exit_words, lift_words, mark_words, owner_words, processes_words, quoted, signal_name, source_words, span_words,
+    spawn_failure_words, term_of_others_words, times_words,
 };
 
 impl Story {
@@ -240,10 +241,7 @@ impl Story {
                 let text = if builds.is_empty() {
                     why.to_owned()
                 } else {
-                    // Without how far they were when the drain began.
-                    let cut: Vec<Build> =
-                        builds.iter().map(|build| Build { progress: None, ..build.clone() }).collect();
-                    format!("{why}; cut off: {}", builds_words(&cut))
+                    format!("{why}; cut off: {}", builds_words(builds))
                 };
                 warn("drain_cut", text)
             }

@@ -191,9 +191,15 @@ impl Supervisor {
         if self.phase != Phase::Draining {
             return;
         }
-        let builds = self.errand.as_ref().and_then(|errand| errand.told.clone()).unwrap_or_default();
+        let builds = self.running_builds();
         self.tell(Note::DrainCut { builds, timeout });
         self.terminate();
+    }
+
+    /// What the last look has shown to run.
+    fn running_builds(&self) -> Vec<Build> {
+        let view = self.node.as_ref().and_then(|node| node.view.as_ref());
+        view.filter(|view| !view.idle).map(|view| view.builds.clone()).unwrap_or_default()
     }
 
     /// Asks the agent to end, or goes on if there is none.

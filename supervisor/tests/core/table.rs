@@ -108,7 +108,7 @@ fn states() -> Vec<(&'static str, World)> {
 }
 
 fn view(mark: Option<Mark>, idle: bool) -> Event {
-    let builds = if idle { Vec::new() } else { vec![Build { name: None, progress: None }] };
+    let builds = if idle { Vec::new() } else { vec![Build::default()] };
     let view = NodeView { mark, connected: Some(true), idle, builds, has_cli: true };
     Event::NodeRead { request: RequestNumber(0), outcome: Ok(view) }
 }

@@ -115,7 +115,11 @@ impl Controller {
             mark: self.mark.clone(),
             connected: (self.version.tells_channel || self.mark.is_none()).then_some(self.channel),
             idle: !self.builds,
-            builds: if self.builds { vec![Build { name: Some("job #1".into()), progress: None }] } else { Vec::new() },
+            builds: if self.builds {
+                vec![Build { name: Some("job #1".into()), ..Build::default() }]
+            } else {
+                Vec::new()
+            },
             has_cli: self.version.has_cli,
         }
     }
