@@ -176,9 +176,13 @@ impl Controller {
             StatusCode::UNAUTHORIZED => self.unauthenticated(&answer.url, answer.header("www-authenticate")),
             StatusCode::FORBIDDEN => self.forbidden(answer),
             StatusCode::SERVICE_UNAVAILABLE if answer.mentions("getting ready") || answer.mentions("is starting") => {
-                ControllerError::Starting { url }
+                ControllerError::Starting { url, retry_after: answer.retry_after() }
             }
-            code if code.is_server_error() => ControllerError::ServerError { url, status },
+            StatusCode::TOO_MANY_REQUESTS => ControllerError::TooOften { url, retry_after: answer.retry_after() },
+            StatusCode::SERVICE_UNAVAILABLE => {
+                ControllerError::ServerError { url, status, retry_after: answer.retry_after() }
+            }
+            code if code.is_server_error() => ControllerError::ServerError { url, status, retry_after: None },
             code if code.is_redirection() => match answer.location() {
                 Some(to) if self.is_login(&to) => self.sent_to_login(&answer.url),
                 Some(to) => self.astray(&answer.url, &to).unwrap_or_else(|| ControllerError::NotAController {

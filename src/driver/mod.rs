@@ -13,6 +13,7 @@ mod shells;
 #[cfg(test)]
 mod tests;
 mod unprepared;
+mod wall;
 
 use std::io;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::config::{ReasonTemplate, Settings};
 use crate::signals::{SignalTable, Terminal};
 use crate::state::Record;
 use crate::telemetry::Story;
+use crate::wall::Seconds;
 
 use reload::Reloading;
 
@@ -43,6 +45,8 @@ const CROWD: u32 = 100;
 pub struct Driver<S: Shells> {
     /// The clock that the supervisor is told the time by.
     pub clock: Clock,
+    /// The clock on the wall, which may be set.
+    pub wall: Box<dyn Fn() -> Seconds>,
     /// The log lines.
     pub story: Story,
     /// The terminal that the wrapper was started at, if any.
@@ -109,6 +113,8 @@ struct Turn<S: Shells> {
     /// What the agent that was forked last was started with.
     launched: Option<(Generation, Box<S::Launched>)>,
     reloading: Reloading,
+    /// Until when builds are waited for, where that goes by the clock on the wall.
+    limit: Option<wall::Limit>,
     /// Readings of the settings that have begun.
     reloads: u32,
     /// Signals since anything else has had its turn.
@@ -156,6 +162,7 @@ impl<S: Shells> Turn<S> {
             launching: None,
             launched: None,
             reloading: Reloading::No,
+            limit: None,
             reloads: 0,
             crowd: 0,
             cause: "end of the agent".to_owned(),
@@ -167,6 +174,7 @@ impl<S: Shells> Turn<S> {
 
     async fn live(&mut self, answered: &mut Answers<S>) -> Ending {
         loop {
+            self.follow_wall_clock();
             self.perform();
             if let Some(ending) = self.ending.take() {
                 self.leave_terminal();
@@ -293,7 +301,11 @@ impl<S: Shells> Turn<S> {
         self.leave_terminal();
         let before = self.driver.clock.now();
         complain("could not stop with the agent", self.driver.signals.stop_self());
-        self.driver.story.was_away(self.driver.clock.now().since(before));
+        let away = self.driver.clock.now().since(before);
+        self.driver.story.was_away(away);
+        if let Some(limit) = &mut self.limit {
+            limit.was_away(away);
+        }
         self.handle(Event::Resumed);
     }
 

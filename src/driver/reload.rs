@@ -124,5 +124,6 @@ impl<S: Shells> Turn<S> {
         }
         self.driver.settings = settings;
         self.handle(Event::PolicyChanged(Box::new(policy)));
+        self.limit_changed();
     }
 }

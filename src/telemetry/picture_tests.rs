@@ -20,7 +20,7 @@ fn words(standing: &Standing, second: u64, status: &Status<'_>) -> Option<(Strin
 }
 
 fn failing() -> Note {
-    let failure = Failure { kind: FailureKind::Unavailable, words: "http://me:hush@ci/ hangs\n".to_owned() };
+    let failure = Failure::new(FailureKind::Unavailable, "http://me:hush@ci/ hangs\n");
     Note::Waiting { failure, retry: Span(1) }
 }
 

@@ -61,6 +61,7 @@ impl Standing {
                 self.pause_end = now + *delay;
             }
             Note::Draining { left, .. } => self.drain_end = left.map(|left| now + left),
+            Note::DrainEnding { left, .. } => self.drain_end = Some(now + *left),
             Note::Terminating { grace } => {
                 self.grace = *grace;
                 self.grace_end = now + *grace;
@@ -214,7 +215,7 @@ mod tests {
     }
 
     fn failing(words: &str) -> Note {
-        let failure = Failure { kind: FailureKind::Unavailable, words: words.to_owned() };
+        let failure = Failure::new(FailureKind::Unavailable, words.to_owned());
         Note::Waiting { failure, retry: Span(1) }
     }
 

@@ -61,7 +61,9 @@ impl Story {
             ),
             Note::Waiting { failure, retry } => {
                 self.outage.get_or_insert(now);
-                warn("waiting", format!("{} (asking again in {})", failure.words, span_words(*retry)))
+                let asked = failure.retry_after.map(|wait| format!("asked to wait {}; ", span_words(wait)));
+                let asked = asked.unwrap_or_default();
+                warn("waiting", format!("{} ({asked}asking again in {})", failure.words, span_words(*retry)))
             }
             Note::Answering => {
                 let after = self.outage.take().map_or(Span::ZERO, |since| now.since(since));
@@ -229,6 +231,16 @@ impl Story {
                 self.progress.told(now, builds);
                 let left = left.map(|left| format!("up to {} ", span_words(left))).unwrap_or_default();
                 info("draining", format!("draining: waiting {left}for {}{hint}", builds_words(builds)))
+            }
+            Note::DrainEnding { builds, left, revocable } => {
+                self.progress.told(now, builds);
+                let cure = if *revocable {
+                    "USR2 takes the restart back, and lets them go on".to_owned()
+                } else {
+                    format!("nothing prolongs this stop; for the next one {}", self.more_time)
+                };
+                let builds = builds_words(builds);
+                warn("drain_ending", format!("draining: cut off in {}: {builds} ({cure})", span_words(*left)))
             }
             Note::Drained => {
                 self.progress.over();

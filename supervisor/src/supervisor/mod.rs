@@ -128,6 +128,7 @@ impl Supervisor {
             Event::NodeWritten { request, outcome } => self.node_written(request, outcome),
             Event::Requested(request) => self.requested(request),
             Event::Resumed => self.resumed(),
+            Event::DrainBounded { left } => self.drain_bounded(left),
             Event::PolicyChanged(policy) => self.policy_changed(*policy),
         }
         self.pump();
@@ -199,6 +200,7 @@ impl Supervisor {
             Deadline::AbandonWrite => self.abandon_write(),
             Deadline::OfflineTimeout => self.offline_timeout(),
             Deadline::DrainTimeout => self.cut_drain(true),
+            Deadline::DrainWarning => self.drain_warning(),
             Deadline::GraceTimeout => self.kill_agent(),
             Deadline::KillTimeout => self.agent_unkillable(),
             Deadline::SweepTimeout => self.sweep_timeout(),

@@ -114,7 +114,7 @@ fn view(mark: Option<Mark>, idle: bool) -> Event {
 }
 
 fn failure(kind: FailureKind) -> Failure {
-    Failure { kind, words: String::new() }
+    Failure::new(kind, "")
 }
 
 fn written(outcome: WriteOutcome) -> Event {
@@ -144,6 +144,7 @@ fn events(generation: Generation) -> Vec<Event> {
         written(WriteOutcome::Failed(failure(FailureKind::Forbidden))),
         written(WriteOutcome::Unknown(failure(FailureKind::Unavailable))),
         Event::Resumed,
+        Event::DrainBounded { left: Span::seconds(40) },
     ];
     events.extend(REQUESTS.map(Event::Requested));
     events

@@ -85,6 +85,13 @@ impl Book {
         self.stop_left.get_or_insert(policy.longest_stop());
     }
 
+    /// A drain has another limit, and with it a stop that is under way.
+    pub fn drain_bounded(&mut self, policy: &Policy) {
+        if let Some(left) = &mut self.stop_left {
+            *left = policy.longest_stop();
+        }
+    }
+
     pub fn elapse(&mut self, span: Span, agent_runs: bool) {
         if agent_runs {
             self.old_channel = self.old_channel.less(span);

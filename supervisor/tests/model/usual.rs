@@ -102,6 +102,7 @@ impl Keeper for Usual {
             | Event::LeftoversCounted { .. }
             | Event::Requested(_)
             | Event::Resumed
+            | Event::DrainBounded { .. }
             | Event::PolicyChanged(_) => {}
         }
     }

@@ -51,6 +51,7 @@ pub fn render_event(event: &Event) -> String {
         }
         Event::Requested(request) => format!("asked for {request:?}"),
         Event::Resumed => "resumed".into(),
+        Event::DrainBounded { left } => format!("{} ms to drain by the clock", left.0),
         Event::PolicyChanged(_) => "policy changed".into(),
     }
 }
@@ -83,7 +84,7 @@ pub fn render_action(action: &Action) -> String {
             format!("remember [{}]", words.join(" "))
         }
         Action::Tell(note) => format!("\"{}\"", render_note(note)),
-        Action::Finish(ending) => format!("FINISH {ending:?}"),
+        Action::Finish(ending) => format!("FINISH {ending:?}").replace(", retry_after: None", ""),
     }
 }
 
@@ -101,6 +102,10 @@ fn render_note(note: &Note) -> String {
         Note::RestartPlanned { delay, failures } => format!("RestartPlanned in {} ms, {failures} failures", delay.0),
         Note::RequestTaken { effect, .. } => format!("{effect:?}"),
         Note::Draining { builds, .. } => format!("Draining {}", builds.len()),
+        Note::DrainEnding { builds, left, revocable } => {
+            let revocable = if *revocable { ", revocable" } else { "" };
+            format!("DrainEnding {} in {} ms{revocable}", builds.len(), left.0)
+        }
         Note::DrainCut { builds, timeout } => {
             format!("DrainCut {}{}", builds.len(), if *timeout { ", timeout" } else { "" })
         }
