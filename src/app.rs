@@ -266,7 +266,8 @@ fn live(
     };
     let Prepared { run, host, launch, state, previous, survivor, mut policy, controller, hold } = prepared;
     policy.terminal = signals.terminal().is_present();
-    announce(settings, &policy, stopper(policy.terminal, manager.is_some()));
+    let stopper = stopper(policy.terminal, manager.is_some());
+    announce(settings, &policy, stopper);
     if builds_are_root(settings) {
         tracing::warn!(
             target: "agent_wrap",
@@ -309,6 +310,7 @@ fn live(
     let screen = logging.bottom_line().filter(|_| may_draw).and_then(Screen::of_stderr);
     let is_watched = may_draw && logging.is_for_people() && io::stderr().is_terminal();
     let mut story = Story::new(&node, clock.now()).logged_by(logging).watched(is_watched).at_keyboard(may_draw);
+    story = story.advising(stopper.more_time());
     story.interrupt_stops(table.interrupt_stops());
     if let Some(policy) = &policy.node {
         story = story.after_unclean_end(policy.unclean);
@@ -316,6 +318,7 @@ fn live(
     }
     let driver: Driver<Program> = Driver {
         clock,
+        wall: Box::new(crate::clock::wall),
         story,
         terminal,
         signals: signals.into_stream().map_err(system("cannot take the signals over"))?,
@@ -378,7 +381,7 @@ fn announce(settings: &Settings, policy: &Policy, stopper: Stopper) {
             "version {version} runs, without a controller: {command}"
         ),
     }
-    let words = stopper.words(policy);
+    let words = stopper.words(policy, settings.drain);
     if stopper.surely_kills(policy) {
         tracing::warn!(target: "agent_wrap", event = "longest_stop", node, "{words}");
     } else {

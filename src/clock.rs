@@ -1,10 +1,12 @@
 //! The one place that reads a clock.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent_wrap_supervisor::{Moment, Span};
 use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
+
+use crate::wall::Seconds;
 
 /// The monotonic clock, counted from the program's start. It stands still while the machine sleeps, as timers do; it is
 /// the timers' own, so that tests can pause both.
@@ -41,6 +43,13 @@ impl Clock {
 pub fn monotonic_microseconds() -> u64 {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The clock on the wall.
+#[must_use]
+pub fn wall() -> Seconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Seconds::try_from(since.as_secs()).unwrap_or(Seconds::MAX)
 }
 
 /// A span as the standard library's duration.

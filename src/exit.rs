@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn failure(kind: FailureKind) -> Failure {
-        Failure { kind, words: String::new() }
+        Failure::new(kind, "")
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use agent_wrap_supervisor::{OfflinePolicy, Policy, Span};
 
+use crate::config::Drain;
 use crate::telemetry::span_words;
 
 /// Who stops us.
@@ -99,9 +100,16 @@ impl Stopper {
     }
 
     /// How long a stop may take, and what that means to whoever stops us.
-    pub(super) fn words(self, policy: &Policy) -> String {
+    pub(super) fn words(self, policy: &Policy, drain: Drain) -> String {
         let longest = policy.longest_stop();
-        let words = format!("a stop may take up to {}", span_words(longest));
+        let drains = policy.node.as_ref().is_some_and(|node| node.offline == OfflinePolicy::Always);
+        let words = match drain {
+            Drain::Until(until) if drains => {
+                let more = longest.less(policy.drain);
+                format!("a stop may take until {until} and {} more", span_words(more))
+            }
+            Drain::Until(_) | Drain::For(_) => format!("a stop may take up to {}", span_words(longest)),
+        };
         let Some((name, default, cure)) = self.default(longest.0.div_ceil(1_000)) else {
             return match self {
                 Self::Asked => format!("{words}; the service manager is asked for more time as it goes on"),
@@ -119,6 +127,20 @@ impl Stopper {
         }
     }
 
+    /// What gives builds more time at the next stop: the drain, and the patience of whoever stops us where it has to be
+    /// told of that.
+    pub(super) fn more_time(self) -> &'static str {
+        match self {
+            Self::Person | Self::Asked => "raise --drain",
+            Self::Systemd => "raise --drain, and TimeoutStopSec= in the unit",
+            Self::Kubernetes => "raise --drain, and terminationGracePeriodSeconds in the pod",
+            Self::Nomad => "raise --drain, and kill_timeout in the task",
+            Self::Docker => "raise --drain, and --stop-timeout or stop_grace_period of the container",
+            Self::Podman | Self::Container => "raise --drain, and --stop-timeout of the container",
+            Self::Unknown => "raise --drain, and for how long whoever stops us waits",
+        }
+    }
+
     /// Whether a stop that waits for builds as long as the settings want it is surely cut off by the default. One that
     /// only may be, because an agent may need all of its grace, is not worth a warning.
     pub(super) fn surely_kills(self, policy: &Policy) -> bool {
@@ -130,6 +152,7 @@ impl Stopper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Until;
 
     struct Place {
         variables: &'static [&'static str],
@@ -139,6 +162,8 @@ mod tests {
         announced: bool,
         first: bool,
     }
+
+    const LENGTH: Drain = Drain::For(Span::ZERO);
 
     const NOWHERE: Place =
         Place { variables: &[], files: &[], podman: false, terminal: false, announced: false, first: false };
@@ -190,14 +215,16 @@ mod tests {
             (Stopper::Nomad, "Nomad kills after 5 s: set kill_timeout = \"345s\" in the task, and max_kill_timeout"),
             (Stopper::Systemd, "systemd kills after 90 s: set TimeoutStopSec=345 in the unit"),
         ] {
-            let said = stopper.words(&policy);
+            let said = stopper.words(&policy, LENGTH);
             let start = format!("a stop may take up to 5m 45s; unless told otherwise {words}");
             assert!(said.starts_with(&start), "{said}");
             assert!(stopper.surely_kills(&policy));
         }
-        assert_eq!(Stopper::Person.words(&policy), "a stop may take up to 5m 45s");
+        assert_eq!(Stopper::Person.words(&policy, LENGTH), "a stop may take up to 5m 45s");
         for stopper in [Stopper::Person, Stopper::Asked] {
-            assert!(!["docker", "Kubernetes", "kills"].iter().any(|word| stopper.words(&policy).contains(word)));
+            assert!(
+                !["docker", "Kubernetes", "kills"].iter().any(|word| stopper.words(&policy, LENGTH).contains(word))
+            );
         }
         for stopper in [Stopper::Person, Stopper::Asked, Stopper::Unknown] {
             assert!(!stopper.surely_kills(&policy));
@@ -205,21 +232,33 @@ mod tests {
     }
 
     #[test]
+    fn a_moment_is_said_as_one() {
+        let policy = Policy { drain: Span::seconds(90_000), ..Policy::default() };
+        let until = Drain::Until(Until::Daily(2, 0));
+        assert_eq!(Stopper::Person.words(&policy, until), "a stop may take until 02:00 and 45 s more");
+        let words = Stopper::Kubernetes.words(&policy, until);
+        assert!(words.contains("kills after 30 s: set terminationGracePeriodSeconds: 90045 in the pod"), "{words}");
+        assert!(Stopper::Kubernetes.surely_kills(&policy));
+        let alone = Policy { node: None, ..policy };
+        assert_eq!(Stopper::Person.words(&alone, until), "a stop may take up to 35 s");
+    }
+
+    #[test]
     fn what_fits_is_no_warning() {
         let drain = |seconds| Policy { drain: Span::seconds(seconds), ..Policy::default() };
         // Marking and the grace could make it longer, which they seldom do.
         assert!(!Stopper::Kubernetes.surely_kills(&drain(29)));
-        assert!(Stopper::Kubernetes.words(&drain(29)).contains("kills after 30 s"));
+        assert!(Stopper::Kubernetes.words(&drain(29), LENGTH).contains("kills after 30 s"));
         assert!(Stopper::Kubernetes.surely_kills(&drain(30)));
         let brief = Policy { grace: Span::seconds(5), ..drain(10) };
         assert_eq!(
-            Stopper::Kubernetes.words(&brief),
+            Stopper::Kubernetes.words(&brief, LENGTH),
             "a stop may take up to 30 s; unless told otherwise Kubernetes waits for 30 s"
         );
         let alone = Policy { node: None, ..Policy::default() };
         assert!(!Stopper::Nomad.surely_kills(&alone));
         // Kept to the millisecond, and asked for in seconds.
         let odd = Policy { grace: Span(30_001), ..Policy::default() };
-        assert!(Stopper::Kubernetes.words(&odd).contains("terminationGracePeriodSeconds: 346"));
+        assert!(Stopper::Kubernetes.words(&odd, LENGTH).contains("terminationGracePeriodSeconds: 346"));
     }
 }

@@ -14,8 +14,8 @@ use super::print::print;
 use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
-    Connection, ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings,
-    StatusLine, Surroundings, environment, file, missing, parse,
+    Connection, ControllerSettings, Credentials, Drain, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource,
+    Settings, StatusLine, Surroundings, environment, file, missing, parse,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -263,7 +263,8 @@ impl Resolver {
         });
         let offline_reason = self.required(Key::OfflineReason, ReasonTemplate::parse);
         let offline_timeout = self.required(Key::OfflineTimeout, parse::positive_time);
-        let drain = self.required(Key::Drain, parse::time);
+        let drain = self.required(Key::Drain, Drain::parse);
+        let drain_warn = self.required(Key::DrainWarn, parse::time);
         let grace = self.required(Key::Grace, parse::time);
         let leftovers = self.required(Key::Leftovers, |text| {
             parse::choice(text, &[("kill", Leftovers::Kill), ("leave", Leftovers::Leave)])
@@ -313,6 +314,7 @@ impl Resolver {
             offline_reason: offline_reason?,
             offline_timeout: offline_timeout?,
             drain: drain?,
+            drain_warn: drain_warn?,
             grace: grace?,
             leftovers: leftovers?,
             restart: restart?,

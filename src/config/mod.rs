@@ -12,6 +12,7 @@ mod completion_tests;
 mod conceal;
 mod credentials;
 mod docker_agent;
+mod drain;
 mod environment;
 mod error;
 mod file;
@@ -41,11 +42,14 @@ use agent_wrap_supervisor::{
     TakeOver,
 };
 
+use crate::clock;
+
 pub use completion::{
     Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan, runs_agent_jar,
 };
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use docker_agent::{instead_of_an_agent, is_docker_agent, translate_docker_agent};
+pub use drain::{Drain, Until};
 pub use environment::{Surroundings, child_environment};
 pub use error::SettingsError;
 pub use file::{DEFAULT_PATH, DEFAULTS};
@@ -85,8 +89,10 @@ pub struct Settings {
     pub offline_reason: ReasonTemplate,
     /// How long marking may take.
     pub offline_timeout: Span,
-    /// How long running builds may take at a stop; zero does not wait.
-    pub drain: Span,
+    /// How long running builds may take at a stop.
+    pub drain: Drain,
+    /// So long before they are cut off that is said; zero does not say it.
+    pub drain_warn: Span,
     /// From TERM to KILL.
     pub grace: Span,
     /// What becomes of what the agent leaves behind.
@@ -194,7 +200,8 @@ pub enum LogLevel {
 }
 
 impl Settings {
-    /// The part that decisions depend on. What is a fact of this run and no setting (terminal, survivor, seed, unclean, hold)
+    /// The part that decisions depend on. A drain until a moment is as long as it may be; the driver tells the supervisor
+    /// how long that is when one begins. What is a fact of this run and no setting (terminal, survivor, seed, unclean, hold)
     /// has its default; the driver fills it in.
     #[must_use]
     pub fn policy(&self) -> Policy {
@@ -219,7 +226,8 @@ impl Settings {
             node,
             restart: self.restart,
             backoff: self.backoff,
-            drain: self.drain,
+            drain: self.drain.longest(clock::wall()),
+            drain_warn: self.drain_warn,
             grace: self.grace,
             leftovers: self.leftovers,
             terminal: false,

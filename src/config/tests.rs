@@ -590,6 +590,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     offline-reason = "agent stops on {host}: {cause}" # default
     offline-timeout = "10s"                          # default
     drain = "90"                                     # --drain
+    drain-warn = "1m"                                # default
     grace = "5"                                      # DIR/agent-wrap.toml:2
     leftovers = "kill"                               # default
 

@@ -12,7 +12,7 @@ use super::crumb::CrumbJar;
 use super::error::{ControllerError, CredentialError, SetupError};
 use super::http::{Answer, Clients, broken, is_login, shown};
 use super::marker::Marker;
-use super::read::{self, Judge};
+use super::read::{self, Head, Judge};
 use super::settings::Settings;
 use super::url::{NodeName, Root};
 
@@ -106,7 +106,8 @@ impl Controller {
             claimed: self.claimed.load(Ordering::Relaxed),
         };
         let version = answer.header("x-jenkins");
-        read::node_view(&answer.body, version, &judge).map_err(|error| {
+        let head = Head { version, date: answer.date() };
+        read::node_view(&answer.body, head, &judge).map_err(|error| {
             let url = self.shown(&answer.url);
             match (version, looks_like_html(&answer.body)) {
                 (None, true) => ControllerError::NotAController { url, why: "an HTML page instead of JSON".to_owned() },
@@ -175,9 +176,13 @@ impl Controller {
             StatusCode::UNAUTHORIZED => self.unauthenticated(&answer.url, answer.header("www-authenticate")),
             StatusCode::FORBIDDEN => self.forbidden(answer),
             StatusCode::SERVICE_UNAVAILABLE if answer.mentions("getting ready") || answer.mentions("is starting") => {
-                ControllerError::Starting { url }
+                ControllerError::Starting { url, retry_after: answer.retry_after() }
             }
-            code if code.is_server_error() => ControllerError::ServerError { url, status },
+            StatusCode::TOO_MANY_REQUESTS => ControllerError::TooOften { url, retry_after: answer.retry_after() },
+            StatusCode::SERVICE_UNAVAILABLE => {
+                ControllerError::ServerError { url, status, retry_after: answer.retry_after() }
+            }
+            code if code.is_server_error() => ControllerError::ServerError { url, status, retry_after: None },
             code if code.is_redirection() => match answer.location() {
                 Some(to) if self.is_login(&to) => self.sent_to_login(&answer.url),
                 Some(to) => self.astray(&answer.url, &to).unwrap_or_else(|| ControllerError::NotAController {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_wrap_supervisor::{Failure, FailureKind};
+use agent_wrap_supervisor::{Failure, FailureKind, Span};
 
 use crate::quoted::quoted;
 use crate::shortage::cause_of;
@@ -144,6 +144,8 @@ pub enum ControllerError {
     Starting {
         /// The page.
         url: String,
+        /// For how long it wants to be left alone.
+        retry_after: Option<Span>,
     },
     /// A 5xx.
     #[error("{url} answered {status}; the controller or a proxy before it is in trouble, its log says why")]
@@ -152,6 +154,16 @@ pub enum ControllerError {
         url: String,
         /// The status.
         status: u16,
+        /// For how long it wants to be left alone.
+        retry_after: Option<Span>,
+    },
+    /// 429.
+    #[error("{url} answered 429: it has been asked too often; a proxy before the controller limits who asks how often")]
+    TooOften {
+        /// The page.
+        url: String,
+        /// For how long it wants to be left alone.
+        retry_after: Option<Span>,
     },
     /// Any other answer that does not fit.
     #[error("{url} answered {status}, which is no answer to that; look at the proxies before the controller")]
@@ -259,6 +271,7 @@ impl ControllerError {
             | Self::Downgrade { .. }
             | Self::Starting { .. }
             | Self::ServerError { .. }
+            | Self::TooOften { .. }
             | Self::Unexpected { .. }
             | Self::NotInbound { .. }
             | Self::Garbage { .. }
@@ -269,9 +282,22 @@ impl ControllerError {
     }
 }
 
+impl ControllerError {
+    /// For how long whoever answered wants to be left alone.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Span> {
+        match self {
+            Self::Starting { retry_after, .. }
+            | Self::ServerError { retry_after, .. }
+            | Self::TooOften { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
 impl From<ControllerError> for Failure {
     fn from(error: ControllerError) -> Self {
-        Self { kind: error.kind(), words: error.to_string() }
+        Self { kind: error.kind(), words: error.to_string(), retry_after: error.retry_after() }
     }
 }
 

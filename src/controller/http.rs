@@ -4,8 +4,9 @@
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use agent_wrap_supervisor::Span;
 use nix::errno::Errno;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Response, StatusCode, Url, redirect, retry};
@@ -85,6 +86,16 @@ impl Answer {
         header(&self.headers, name)
     }
 
+    /// The time at which it was given, by the clock of whoever gave it.
+    pub(crate) fn date(&self) -> Option<SystemTime> {
+        date(&self.headers, "date")
+    }
+
+    /// For how long whoever gave it wants to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Span> {
+        retry_after(&self.headers)
+    }
+
     /// Whether the body has this text in it, whatever its case.
     pub(crate) fn mentions(&self, text: &str) -> bool {
         self.body.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text.as_bytes()))
@@ -102,6 +113,21 @@ impl Answer {
 /// A header's value, if it is there and readable.
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn date(headers: &HeaderMap, name: &str) -> Option<SystemTime> {
+    httpdate::parse_http_date(header(headers, name)?).ok()
+}
+
+/// `Retry-After`: seconds, or a moment by the clock of whoever names it. Without that clock's own time a moment tells
+/// nothing, because ours may be wrong.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Span> {
+    let value = header(headers, "retry-after")?.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Span::seconds(value.parse().unwrap_or(u64::MAX)));
+    }
+    let (then, now) = (date(headers, "retry-after")?, date(headers, "date")?);
+    Some(Span::seconds(then.duration_since(now).ok()?.as_secs()))
 }
 
 /// Whether this is where a controller sends those who have to log in.
@@ -215,7 +241,37 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderName;
+
     use super::*;
+
+    #[test]
+    fn how_long_to_wait_is_told_in_seconds_or_by_the_answers_own_clock() {
+        const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let after = |value: &str, date: Option<&str>| {
+            let all = [("retry-after", Some(value)), ("date", date)];
+            let given = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
+            let headers = given.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+            retry_after(&headers.collect())
+        };
+        for (value, date, span) in [
+            ("120", None, Some(120)),
+            (" 0 ", None, Some(0)),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", Some(NOW), Some(120)),
+            // The older forms of a date.
+            ("Sunday, 06-Nov-94 08:51:37 GMT", Some(NOW), Some(120)),
+            ("Sun Nov  6 08:51:37 1994", Some(NOW), Some(120)),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", None, None),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", Some(NOW), None),
+            ("-1", Some(NOW), None),
+            ("1.5", Some(NOW), None),
+            ("soon", Some(NOW), None),
+            ("", Some(NOW), None),
+        ] {
+            assert_eq!(after(value, date), span.map(Span::seconds), "{value} {date:?}");
+        }
+        assert!(after("99999999999999999999999", None).unwrap() > Span::seconds(u64::from(u32::MAX)));
+    }
 
     #[test]
     fn what_has_run_out_is_named_with_its_limit() {

@@ -1,6 +1,8 @@
 //! From the controller's JSON to what the core knows of a node.
 
-use agent_wrap_supervisor::{Build, Mark, NodeView, Owner};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use agent_wrap_supervisor::{Build, Mark, NodeView, Owner, Rest, Span};
 use regex_lite::Regex;
 use serde::Deserialize;
 
@@ -10,7 +12,7 @@ use super::marker::Marker;
 pub(crate) const TREE: &str = "displayName,offline,temporarilyOffline,offlineCauseReason,\
 offlineCause[timestamp,description,message],idle,numExecutors,jnlpAgent,absoluteRemotePath,\
 executors[idle,progress,currentExecutable[url,fullDisplayName,number,timestamp,estimatedDuration]],\
-oneOffExecutors[idle,currentExecutable[url,fullDisplayName]]";
+oneOffExecutors[idle,progress,currentExecutable[url,fullDisplayName,number,timestamp,estimatedDuration]]";
 
 /// What a mark's owner and match are decided by.
 pub(crate) struct Judge<'a> {
@@ -57,10 +59,23 @@ struct Executor {
 #[serde(rename_all = "camelCase")]
 struct Executable {
     full_display_name: Option<String>,
+    /// When it began, in milliseconds since 1970 by the controller's clock.
+    timestamp: Option<i64>,
+    /// How long builds of this job have taken, in milliseconds; -1 where there is none to go by.
+    estimated_duration: Option<i64>,
 }
 
-/// Reads one answer. `version` is what `X-Jenkins` said.
-pub(crate) fn node_view(body: &[u8], version: Option<&str>, judge: &Judge<'_>) -> Result<NodeView, serde_json::Error> {
+/// What the head of an answer says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Head<'a> {
+    /// `X-Jenkins`.
+    pub(crate) version: Option<&'a str>,
+    /// `Date`: the clock of the controller, or of a proxy before it.
+    pub(crate) date: Option<SystemTime>,
+}
+
+/// Reads one answer.
+pub(crate) fn node_view(body: &[u8], head: Head<'_>, judge: &Judge<'_>) -> Result<NodeView, serde_json::Error> {
     let computer: Computer = serde_json::from_slice(body)?;
     let executors = || computer.executors.iter().chain(&computer.one_off_executors);
     let connected = if !computer.offline || computer.absolute_remote_path.is_some() {
@@ -75,17 +90,50 @@ pub(crate) fn node_view(body: &[u8], version: Option<&str>, judge: &Judge<'_>) -
         mark: computer.temporarily_offline.then(|| mark(&computer, judge)),
         connected,
         idle: computer.idle.unwrap_or_else(|| executors().all(|executor| executor.idle == Some(true))),
-        builds: executors().filter_map(build).collect(),
-        has_cli: version.is_some_and(has_cli),
+        builds: executors().filter_map(|executor| build(executor, head.date)).collect(),
+        has_cli: head.version.is_some_and(has_cli),
     })
 }
 
-fn build(executor: &Executor) -> Option<Build> {
+fn build(executor: &Executor, date: Option<SystemTime>) -> Option<Build> {
     let progress = executor.progress.and_then(|percent| u8::try_from(percent).ok()).filter(|percent| *percent <= 100);
     match &executor.current_executable {
-        Some(executable) => Some(Build { name: executable.full_display_name.clone(), progress }),
-        None if executor.idle == Some(false) => Some(Build { name: None, progress }),
+        Some(executable) => {
+            let running_for = executable.running_for(date).or_else(|| executable.gone(progress));
+            Some(Build {
+                name: executable.full_display_name.clone(),
+                progress,
+                running_for,
+                rest: executable.rest(running_for),
+            })
+        }
+        None if executor.idle == Some(false) => Some(Build { progress, ..Build::default() }),
         None => None,
+    }
+}
+
+impl Executable {
+    /// By the clock of the answer. Ours may be wrong, and which time it was at the build's begin is theirs to say.
+    fn running_for(&self, date: Option<SystemTime>) -> Option<Span> {
+        let begin = UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(self.timestamp?).ok()?))?;
+        // The head's time is in whole seconds: a build that has just begun may seem to begin a moment later.
+        let gone = date?.duration_since(begin).unwrap_or_default();
+        Some(Span(u64::try_from(gone.as_millis()).ok()?))
+    }
+
+    /// By the percents that are done of the estimate, for an answer without a time. They stop at 99, however long it takes.
+    fn gone(&self, progress: Option<u8>) -> Option<Span> {
+        let percents = progress.filter(|percent| *percent < 99)?;
+        Some(Span(self.estimate()?.checked_mul(u64::from(percents))? / 100))
+    }
+
+    fn estimate(&self) -> Option<u64> {
+        self.estimated_duration.and_then(|millis| u64::try_from(millis).ok()).filter(|millis| *millis > 0)
+    }
+
+    fn rest(&self, running_for: Option<Span>) -> Option<Rest> {
+        let (estimate, gone) = (Span(self.estimate()?), running_for?);
+        Some(if gone > estimate { Rest::Overdue(gone.less(estimate)) } else { Rest::Left(estimate.less(gone)) })
     }
 }
 
@@ -213,7 +261,7 @@ mod tests {
         let marker = Marker::new("h", run);
         let pattern = Regex::new("^second").unwrap();
         let judge = Judge { marker: &marker, online_match: Some(&pattern), claimed };
-        node_view(body.as_bytes(), Some("2.578"), &judge).unwrap()
+        node_view(body.as_bytes(), Head { version: Some("2.578"), date: None }, &judge).unwrap()
     }
 
     fn recorded(what: &str) -> NodeView {
@@ -267,7 +315,7 @@ mod tests {
                 continue;
             };
             let is_node = body.contains("\"temporarilyOffline\":");
-            let read = node_view(body.as_bytes(), None, &judge);
+            let read = node_view(body.as_bytes(), Head::default(), &judge);
             assert_eq!(read.is_ok(), is_node, "{}", exchange["what"]);
             nodes += u32::from(is_node);
             if let Ok(view) = read {
@@ -290,13 +338,54 @@ mod tests {
         assert_eq!(
             view.builds,
             [
-                Build { name: name("job #12"), progress: Some(42) },
-                Build { name: None, progress: None },
-                Build { name: None, progress: None },
-                Build { name: name("flow #3"), progress: None },
+                Build { name: name("job #12"), progress: Some(42), ..Build::default() },
+                Build::default(),
+                Build::default(),
+                Build { name: name("flow #3"), ..Build::default() },
             ]
         );
         assert!(!view.idle);
+    }
+
+    #[test]
+    fn the_times_of_a_build_are_the_controllers() {
+        const BEGIN: u64 = 1_700_000_000_000;
+        let marker = Marker::new("h", "r");
+        let judge = Judge { marker: &marker, online_match: None, claimed: false };
+        let times = |timestamp: i64, estimate: i64, progress: i64, seconds: Option<i64>| {
+            let body = format!(
+                r#"{{"offline":false,"temporarilyOffline":false,"executors":[{{"idle":false,"progress":{progress},
+                "currentExecutable":{{"timestamp":{timestamp},"estimatedDuration":{estimate}}}}}]}}"#
+            );
+            let date =
+                seconds.map(|seconds| UNIX_EPOCH + Duration::from_millis(BEGIN.saturating_add_signed(seconds * 1000)));
+            let view = node_view(body.as_bytes(), Head { version: None, date }, &judge).unwrap();
+            (view.builds[0].running_for, view.builds[0].rest)
+        };
+        let begin = i64::try_from(BEGIN).unwrap();
+        let (span, left, overdue) =
+            (Span::seconds, |s| Some(Rest::Left(Span::seconds(s))), |s| Some(Rest::Overdue(Span::seconds(s))));
+        for (timestamp, estimate, progress, now, expected) in [
+            (begin, 720_000, 41, Some(300), (Some(span(300)), left(420))),
+            (begin, 720_000, 99, Some(720), (Some(span(720)), left(0))),
+            (begin, 720_000, 99, Some(900), (Some(span(900)), overdue(180))),
+            (begin, -1, -1, Some(300), (Some(span(300)), None)),
+            (begin, 0, -1, Some(300), (Some(span(300)), None)),
+            // The head's seconds are cut off.
+            (begin + 900, 60_000, 0, Some(0), (Some(Span::ZERO), left(60))),
+            // No clock in the answer.
+            (begin, 600_000, 50, None, (Some(span(300)), left(300))),
+            (begin, 600_000, 99, None, (None, None)),
+            (begin, -1, -1, None, (None, None)),
+            (-5, i64::MIN, 7, Some(300), (None, None)),
+            (i64::MAX, i64::MAX, 98, Some(300), (Some(Span::ZERO), Some(Rest::Left(Span(i64::MAX.unsigned_abs()))))),
+        ] {
+            assert_eq!(
+                times(timestamp, estimate, progress, now),
+                expected,
+                "{timestamp} {estimate} {progress} {now:?}"
+            );
+        }
     }
 
     #[test]

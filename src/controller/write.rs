@@ -206,10 +206,10 @@ impl Controller {
         } else if target.path().trim_end_matches('/').ends_with(page.name()) {
             // The same page at another address: what answered has not passed it on.
             self.adopt(answer);
-            WriteOutcome::Failed(Failure {
-                kind: FailureKind::Unavailable,
-                words: format!("{} has moved to {}; correct the controller's URL", shown(&answer.url), shown(&target)),
-            })
+            WriteOutcome::Failed(Failure::new(
+                FailureKind::Unavailable,
+                format!("{} has moved to {}; correct the controller's URL", shown(&answer.url), shown(&target)),
+            ))
         } else {
             WriteOutcome::Unknown(self.refusal(answer).into())
         };

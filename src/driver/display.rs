@@ -63,7 +63,7 @@ impl<S: Shells> Turn<S> {
         };
         if let Some(display) = &mut self.driver.display {
             let picture = match settings.status_line {
-                StatusLine::Auto => self.driver.story.picture(now, &status, !settings.drain.is_zero()),
+                StatusLine::Auto => self.driver.story.picture(now, &status, settings.drain.waits()),
                 StatusLine::Never => None,
             };
             display.show(now, picture.as_ref(), agent);

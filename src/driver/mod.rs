@@ -14,6 +14,7 @@ mod shells;
 #[cfg(test)]
 mod tests;
 mod unprepared;
+mod wall;
 
 use std::io;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::config::{ReasonTemplate, Settings};
 use crate::signals::{SignalTable, Terminal};
 use crate::state::Record;
 use crate::telemetry::Story;
+use crate::wall::Seconds;
 
 use held::{Looking, changed};
 use reload::Reloading;
@@ -46,6 +48,8 @@ const CROWD: u32 = 100;
 pub struct Driver<S: Shells> {
     /// The clock that the supervisor is told the time by.
     pub clock: Clock,
+    /// The clock on the wall, which may be set.
+    pub wall: Box<dyn Fn() -> Seconds>,
     /// The log lines.
     pub story: Story,
     /// The terminal that the wrapper was started at, if any.
@@ -116,6 +120,8 @@ struct Turn<S: Shells> {
     launched: Option<(Generation, Box<S::Launched>)>,
     reloading: Reloading,
     looking: Looking,
+    /// Until when builds are waited for, where that goes by the clock on the wall.
+    limit: Option<wall::Limit>,
     /// Readings of the settings that have begun.
     reloads: u32,
     /// Signals since anything else has had its turn.
@@ -164,6 +170,7 @@ impl<S: Shells> Turn<S> {
             launched: None,
             reloading: Reloading::No,
             looking: Looking::No,
+            limit: None,
             reloads: 0,
             crowd: 0,
             cause: "end of the agent".to_owned(),
@@ -175,6 +182,7 @@ impl<S: Shells> Turn<S> {
 
     async fn live(&mut self, answered: &mut Answers<S>) -> Ending {
         loop {
+            self.follow_wall_clock();
             self.perform();
             if let Some(ending) = self.ending.take() {
                 self.leave_terminal();
@@ -304,7 +312,11 @@ impl<S: Shells> Turn<S> {
         self.leave_terminal();
         let before = self.driver.clock.now();
         complain("could not stop with the agent", self.driver.signals.stop_self());
-        self.driver.story.was_away(self.driver.clock.now().since(before));
+        let away = self.driver.clock.now().since(before);
+        self.driver.story.was_away(away);
+        if let Some(limit) = &mut self.limit {
+            limit.was_away(away);
+        }
         self.handle(Event::Resumed);
     }
 

@@ -126,5 +126,6 @@ impl<S: Shells> Turn<S> {
         }
         self.driver.settings = settings;
         self.handle(Event::PolicyChanged(Box::new(policy)));
+        self.limit_changed();
     }
 }

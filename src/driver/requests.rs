@@ -19,6 +19,7 @@ impl<S: Shells> Turn<S> {
                 if let Request::Stop(_) | Request::StopNow = request {
                     self.cause = format!("SIG{}", signal_name(received.signal));
                 }
+                self.limit_drain(request);
                 self.handle(Event::Requested(request));
             }
         }

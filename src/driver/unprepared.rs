@@ -24,7 +24,7 @@ impl Unprepared {
             | ControllerError::TooLarge { .. }
             | ControllerError::NoJar { .. }
             | ControllerError::File { .. } => Self::Other(words),
-            _ => Self::Controller(Failure { kind: error.kind(), words }),
+            _ => Self::Controller(Failure { kind: error.kind(), words, retry_after: error.retry_after() }),
         }
     }
 }

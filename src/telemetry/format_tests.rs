@@ -51,8 +51,8 @@ fn logged(format: Format, notes: &[Note]) -> String {
 
 fn hostile() -> Vec<Note> {
     let evil = "x\x1b[2J\u{9b}2J\u{202e}\u{2028}\nagent-wrap error: forged".to_owned();
-    let build = Build { name: Some(evil.clone()), progress: None };
-    let failure = Failure { kind: FailureKind::Unavailable, words: format!("the proxy says {evil}") };
+    let build = Build { name: Some(evil.clone()), ..Build::default() };
+    let failure = Failure::new(FailureKind::Unavailable, format!("the proxy says {evil}"));
     let mark = Mark { owner: Owner::Foreign, reason: evil, matches: false };
     vec![
         Note::Draining { builds: vec![build], left: None },
@@ -144,7 +144,7 @@ fn no_line_shows_the_password_of_a_url() {
     // A character that is escaped ends no URL.
     for url in ["http://me:hush@ci/", "https://me:hu\u{202e}sh@ci/api"] {
         let shown = format!("{}://********@ci", url.split(':').next().unwrap());
-        let failure = Failure { kind: FailureKind::Unavailable, words: format!("moved to {url}") };
+        let failure = Failure::new(FailureKind::Unavailable, format!("moved to {url}"));
         let note = Note::Waiting { failure, retry: Span::ZERO };
         for format in [Format::Text, Format::Json, Format::Journal] {
             for line in [logged(format, std::slice::from_ref(&note)), fault_line(format, "x", &format!("({url})"))] {

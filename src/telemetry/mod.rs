@@ -1,6 +1,7 @@
 //! What people read: log lines that tell the story of one life, and how things stand in one line.
 
 mod bottom;
+mod builds;
 mod explained;
 mod format;
 mod journal;

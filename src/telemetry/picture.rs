@@ -3,10 +3,11 @@
 
 use agent_wrap_supervisor::{Build, Deadline, Desired, Goal, Moment, NodeView, Phase, Span, Status};
 
+use super::builds::{self, builds_words, minutes_words, rest_words, shortened};
 use super::format::shown;
 use super::keys::Keys;
 use super::standing::{Standing, errand};
-use super::words::{builds_words, span_words};
+use super::words::span_words;
 
 /// How things stand while something is awaited.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Standing {
         if builds.is_empty() && idle {
             return Words { text: format!("{verb}: no build runs any more"), counts: false };
         }
-        let left = self.drain_end.map(|end| format!(", {} left", countdown(now, end))).unwrap_or_default();
+        let left = self.drain_end.map(|end| format!(", cut off in {}", countdown(now, end))).unwrap_or_default();
         let text = format!("{verb} {}{left}{hint}{}", count_words(builds), name_words(builds));
         Words { text, counts: self.drain_end.is_some() }
     }
@@ -99,25 +100,31 @@ impl Standing {
     }
 }
 
-/// How many builds there are, and how far they are.
+/// How many builds there are, how far they are, and when the last of them ought to have ended.
 fn count_words(builds: &[Build]) -> String {
     const NAMED: usize = 4;
     let all: Vec<String> = builds.iter().filter_map(|build| Some(format!("{}%", build.progress?))).collect();
     let more = if all.len() > NAMED { ", …" } else { "" };
     let progress = match &all[..all.len().min(NAMED)] {
-        [] => String::new(),
-        first => format!(" ({}{more})", first.join(", ")),
+        [] => None,
+        first => Some(format!("{}{more}", first.join(", "))),
     };
-    match builds.len() {
-        0 | 1 => format!("1 build{progress}"),
-        count => format!("{count} builds{progress}"),
-    }
+    let rest = builds.iter().filter_map(|build| build.rest).max().map(rest_words);
+    let details: Vec<String> = progress.into_iter().chain(rest).collect();
+    let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+    format!("{}{details}", builds::count_words(builds.len().max(1)))
 }
 
 /// Which builds they are, as far as their names may be seen.
 fn name_words(builds: &[Build]) -> String {
-    let names: Vec<&str> = builds.iter().filter_map(|build| build.name.as_deref()).collect();
+    let names: Vec<String> = builds.iter().filter_map(name_and_age).collect();
     if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
+}
+
+fn name_and_age(build: &Build) -> Option<String> {
+    let name = shortened(build.name.as_deref()?);
+    let age = build.running_for.map(|gone| format!(" (running for {})", minutes_words(gone))).unwrap_or_default();
+    Some(format!("{name}{age}"))
 }
 
 /// What comes next when the controller gives no usable answer.

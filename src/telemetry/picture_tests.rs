@@ -1,7 +1,7 @@
 //! What a person sees, phase by phase.
 
 use agent_wrap_supervisor::{
-    AgentState, Build, Cause, Exit, Failure, FailureKind, Generation, Note, RequestNumber, StopSource,
+    AgentState, Build, Cause, Exit, Failure, FailureKind, Generation, Note, RequestNumber, Rest, StopSource,
 };
 
 use super::*;
@@ -20,7 +20,7 @@ fn words(standing: &Standing, second: u64, status: &Status<'_>) -> Option<(Strin
 }
 
 fn failing() -> Note {
-    let failure = Failure { kind: FailureKind::Unavailable, words: "http://me:hush@ci/ hangs\n".to_owned() };
+    let failure = Failure::new(FailureKind::Unavailable, "http://me:hush@ci/ hangs\n");
     Note::Waiting { failure, retry: Span(1) }
 }
 
@@ -96,19 +96,30 @@ fn what_ends_by_itself_counts_down_and_stands_still_while_we_are_away() {
 #[test]
 fn a_drain_says_how_far_the_builds_are() {
     let builds = [
-        Build { name: Some("app #7".to_owned()), progress: Some(43) },
-        Build { name: Some("漢 #1\u{1b}[2J".to_owned()), progress: None },
+        Build { name: Some("app #7".to_owned()), progress: Some(43), ..Build::default() },
+        Build { name: Some("漢 #1\u{1b}[2J".to_owned()), ..Build::default() },
     ];
     let (mut standing, seen) = (Standing::default(), view(true, &builds));
     standing.hear(Moment(0), &Note::Draining { builds: builds.to_vec(), left: Some(Span::seconds(200)) });
     let draining = Status { believed: Some(&seen), goal: Some(STOP), ..status(Phase::Draining) };
-    let text = "draining 2 builds (43%), 2m 40s left: app #7, 漢 #1\\u001b[2J".to_owned();
+    let text = "draining 2 builds (43%), cut off in 2m 40s: app #7, 漢 #1\\u001b[2J".to_owned();
     assert_eq!(words(&standing, 40, &draining), Some((text, true)));
     let lands = Status { goal: Some(Goal::Land), ..draining };
-    assert!(words(&standing, 40, &lands).unwrap().0.starts_with("landing, draining 2 builds (43%), 2m 40s left: "));
-    let many = view(true, &[12, 34, 56, 78, 90].map(|percent| Build { name: None, progress: Some(percent) }));
+    assert!(
+        words(&standing, 40, &lands).unwrap().0.starts_with("landing, draining 2 builds (43%), cut off in 2m 40s: ")
+    );
+    let many = view(true, &[12, 34, 56, 78, 90].map(|percent| Build { progress: Some(percent), ..Build::default() }));
     let text = words(&standing, 40, &Status { believed: Some(&many), ..draining }).unwrap().0;
-    assert_eq!(text, "draining 5 builds (12%, 34%, 56%, 78%, …), 2m 40s left");
+    assert_eq!(text, "draining 5 builds (12%, 34%, 56%, 78%, …), cut off in 2m 40s");
+    let timed = |running_for, rest| Build {
+        running_for: Some(Span::seconds(running_for)),
+        rest: Some(rest),
+        ..builds[0].clone()
+    };
+    let seen = view(true, &[timed(400, Rest::Overdue(Span::seconds(120))), timed(130, Rest::Left(Span::seconds(240)))]);
+    let text = words(&standing, 40, &Status { believed: Some(&seen), ..draining }).unwrap().0;
+    let names = "app #7 (running for 6m), app #7 (running for 2m)";
+    assert_eq!(text, format!("draining 2 builds (43%, 43%, about 4m left), cut off in 2m 40s: {names}"));
     let idle = view(true, &[]);
     let drained = Status { believed: Some(&idle), ..draining };
     assert_eq!(words(&standing, 40, &drained), Some(("draining: no build runs any more".to_owned(), false)));
@@ -116,7 +127,7 @@ fn a_drain_says_how_far_the_builds_are() {
 
 #[test]
 fn the_key_stands_where_it_is_not_cut_off() {
-    let builds = [Build { name: Some("app #7".to_owned()), progress: None }];
+    let builds = [Build { name: Some("app #7".to_owned()), ..Build::default() }];
     let (mut standing, mut keys, seen) = (Standing::default(), Keys::default(), view(true, &builds));
     let stopping = Note::Stopping { source: StopSource::Interrupt, agent: true };
     keys.hear(&stopping);

@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn ten_percents_or_a_minute_are_news() {
-        let build = |percent| [Build { name: Some("app #7".to_owned()), progress: Some(percent) }];
+        let build = |percent| [Build { name: Some("app #7".to_owned()), progress: Some(percent), ..Build::default() }];
         let mut progress = Progress::default();
         assert!(!progress.is_news(Moment(100_000), &build(40)), "nothing was named yet");
         progress.told(Moment(1_000), &build(41));

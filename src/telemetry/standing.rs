@@ -1,11 +1,12 @@
 //! How things stand, in words: one line that changes when they do. What the supervisor's status does not say (why the
 //! controller is waited for, how the agent has ended, until when builds are) the notes have said before.
 
-use agent_wrap_supervisor::{Build, Desired, Generation, Goal, Mark, Moment, NodeView, Note, Phase, Span, Status};
+use agent_wrap_supervisor::{Desired, Generation, Goal, Mark, Moment, NodeView, Note, Phase, Span, Status};
 
+use super::builds::builds_words;
 use super::format::shown;
 use super::picture::builds_of;
-use super::words::{builds_words, exit_words, owner_words, quoted, span_words, times_words};
+use super::words::{exit_words, owner_words, quoted, span_words, times_words};
 
 /// What was told and still holds.
 #[derive(Debug, Default)]
@@ -60,6 +61,7 @@ impl Standing {
                 self.pause_end = now + *delay;
             }
             Note::Draining { left, .. } => self.drain_end = left.map(|left| now + left),
+            Note::DrainEnding { left, .. } => self.drain_end = Some(now + *left),
             Note::Terminating { grace } => {
                 self.grace = *grace;
                 self.grace_end = now + *grace;
@@ -176,7 +178,7 @@ impl Standing {
         let left = self.drain_end.map(|end| left_words(end.since(now))).unwrap_or_default();
         match builds {
             [] if idle => format!("{verb}: no build runs any more"),
-            _ => format!("{verb}: {}{left}", running_words(builds)),
+            _ => format!("{verb}: {}{left}", builds_words(builds)),
         }
     }
 }
@@ -194,26 +196,20 @@ fn mark_words(mark: &Mark) -> String {
     format!("; the node is marked offline {} ({})", owner_words(mark.owner), quoted(&mark.reason))
 }
 
-/// Without how far they are, which changes all the time.
-fn running_words(builds: &[Build]) -> String {
-    let still: Vec<Build> = builds.iter().map(|build| Build { progress: None, ..build.clone() }).collect();
-    builds_words(&still).replacen(": ", ", ", 1)
-}
-
 /// In whole minutes, so that it is seldom another.
 fn left_words(left: Span) -> String {
     let minutes = left.0.div_ceil(60_000);
     match (minutes / 60, minutes % 60) {
-        (0, 0 | 1) => ", less than a minute left".to_owned(),
-        (0, minutes) => format!(", {minutes}m left"),
-        (hours, 0) => format!(", {hours}h left"),
-        (hours, minutes) => format!(", {hours}h {minutes}m left"),
+        (0, 0 | 1) => "; cut off in less than a minute".to_owned(),
+        (0, minutes) => format!("; cut off in {minutes}m"),
+        (hours, 0) => format!("; cut off in {hours}h"),
+        (hours, minutes) => format!("; cut off in {hours}h {minutes}m"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use agent_wrap_supervisor::{Cause, Exit, Failure, FailureKind, Owner};
+    use agent_wrap_supervisor::{Build, Cause, Exit, Failure, FailureKind, Owner};
 
     use super::*;
     use crate::telemetry::testing::status;
@@ -224,7 +220,7 @@ mod tests {
     }
 
     fn failing(words: &str) -> Note {
-        let failure = Failure { kind: FailureKind::Unavailable, words: words.to_owned() };
+        let failure = Failure::new(FailureKind::Unavailable, words.to_owned());
         Note::Waiting { failure, retry: Span(1) }
     }
 
@@ -273,8 +269,8 @@ mod tests {
     fn a_drain_says_what_it_waits_for_and_how_long_in_whole_minutes() {
         let mut standing = Standing::default();
         let builds = vec![
-            Build { name: Some("job x #12".to_owned()), progress: Some(40) },
-            Build { name: None, progress: None },
+            Build { name: Some("job x #12".to_owned()), progress: Some(40), ..Build::default() },
+            Build::default(),
         ];
         let left = Some(Span::seconds(240));
         standing.hear(Moment(0), &Note::Draining { builds: builds.clone(), left });
@@ -283,25 +279,24 @@ mod tests {
             standing.words(now, &Status { goal: Some(goal), believed: Some(&seen), ..status(Phase::Draining) })
         };
         let exit = Goal::Exit(Cause::Stopped);
-        for (second, left) in [
-            (0, "4m left"),
-            (59, "4m left"),
-            (60, "3m left"),
-            (181, "less than a minute left"),
-            (300, "less than a minute left"),
-        ] {
+        for (second, left) in
+            [(0, "4m"), (59, "4m"), (60, "3m"), (181, "less than a minute"), (300, "less than a minute")]
+        {
             let text = words(Moment(second * 1000), &builds[..1], false, exit);
-            assert_eq!(text, format!("draining: 1 build, job x #12, {left}"));
+            assert_eq!(text, format!("draining: 1 build: job x #12 (40%); cut off in {left}"));
         }
         let text = words(Moment(0), &builds, false, Goal::Restart);
         assert_eq!(
             text,
-            "restarting the agent, draining: 2 builds, job x #12, job not visible to this account, 4m left"
+            "restarting the agent, draining: 2 builds: job x #12 (40%), a job not visible to this account; cut off in 4m"
         );
         assert_eq!(words(Moment(0), &[], true, exit), "draining: no build runs any more");
-        assert_eq!(words(Moment(0), &[], false, exit), "draining: a build that the controller does not name, 4m left");
-        assert_eq!(left_words(Span::seconds(7200)), ", 2h left");
-        assert_eq!(left_words(Span::seconds(7201)), ", 2h 1m left");
+        assert_eq!(
+            words(Moment(0), &[], false, exit),
+            "draining: a build that the controller does not name; cut off in 4m"
+        );
+        assert_eq!(left_words(Span::seconds(7200)), "; cut off in 2h");
+        assert_eq!(left_words(Span::seconds(7201)), "; cut off in 2h 1m");
     }
 
     #[test]

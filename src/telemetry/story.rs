@@ -33,6 +33,8 @@ pub struct Story {
     interrupt_stops: bool,
     /// Whoever reads the log sits there and is told how a drain goes on.
     is_watched: bool,
+    /// What gives builds more time at the next stop.
+    more_time: &'static str,
     online: OnlinePolicy,
     /// The run before did not end by a stop.
     unclean: bool,
@@ -62,6 +64,7 @@ impl Story {
             at_keyboard: false,
             interrupt_stops: true,
             is_watched: false,
+            more_time: "raise --drain",
             online: OnlinePolicy::Always,
             unclean: false,
             started: false,
@@ -87,6 +90,13 @@ impl Story {
     #[must_use]
     pub fn watched(mut self, is_watched: bool) -> Self {
         self.is_watched = is_watched;
+        self
+    }
+
+    /// What gives builds more time at the next stop, in the imperative.
+    #[must_use]
+    pub fn advising(mut self, more_time: &'static str) -> Self {
+        self.more_time = more_time;
         self
     }
 

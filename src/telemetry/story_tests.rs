@@ -18,7 +18,7 @@ fn texts(story: &mut Story, notes: &[(u64, Note)]) -> Vec<String> {
 }
 
 fn interrupted_drain() -> Vec<(u64, Note)> {
-    let builds = vec![Build { name: Some("app #7".to_owned()), progress: Some(40) }];
+    let builds = vec![Build { name: Some("app #7".to_owned()), progress: Some(40), ..Build::default() }];
     vec![
         (1_000, Note::Stopping { source: StopSource::Interrupt, agent: true }),
         (1_040, Note::Marked),
@@ -41,7 +41,7 @@ fn at_a_terminal_it_says_what_another_interrupt_does() {
             "stopping: stop (Ctrl-C)",
             "the node is marked offline, confirmed after 40 ms",
             "draining: waiting up to 5m for 1 build: app #7 (40%) (Ctrl-C again to cut it off)",
-            "not waiting any longer; cut off: 1 build: app #7",
+            "not waiting any longer; cut off: 1 build: app #7 (40%)",
             "asking the agent to end (TERM); it has 30 s",
             "already stopping (the third Ctrl-C kills the agent)",
             "stop (Ctrl-C): ending at once",
@@ -70,7 +70,7 @@ fn a_drain_goes_on_in_lines_of_its_own() {
     for (millis, note) in &interrupted_drain()[..3] {
         story.tell(at(*millis), note);
     }
-    let builds = [Build { name: Some("app #7".to_owned()), progress: Some(60) }];
+    let builds = [Build { name: Some("app #7".to_owned()), progress: Some(60), ..Build::default() }];
     let line = story.progress_line(at(61_040), &builds);
     let words = "draining: waiting up to 4m more for 1 build: app #7 (60%) (Ctrl-C again to cut it off)";
     assert_eq!((line.event, line.text.as_str()), ("drain_progress", words));

@@ -1,7 +1,7 @@
 //! Words for times, exits and reasons.
 
 use agent_wrap_supervisor::{
-    Build, Exit, LastEnd, LiftMethod, MarkMethod, OfflineReason, Owner, Phase, Span, SpawnFailure, StopSource,
+    Exit, LastEnd, LiftMethod, MarkMethod, OfflineReason, Owner, Phase, Span, SpawnFailure, StopSource,
 };
 use nix::errno::Errno;
 use nix::libc;
@@ -109,25 +109,6 @@ pub(super) fn owner_words(owner: Owner) -> &'static str {
         Owner::EarlierRun => "by an earlier run of agent-wrap",
         Owner::Monitor => "by a monitor of the controller",
         Owner::Foreign => "by somebody else",
-    }
-}
-
-pub(super) fn builds_words(builds: &[Build]) -> String {
-    let list = builds
-        .iter()
-        .map(|build| {
-            let name = build.name.as_deref().unwrap_or("job not visible to this account");
-            match build.progress {
-                Some(progress) => format!("{name} ({progress}%)"),
-                None => name.to_owned(),
-            }
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
-    match builds.len() {
-        0 => "a build that the controller does not name".to_owned(),
-        1 => format!("1 build: {list}"),
-        count => format!("{count} builds: {list}"),
     }
 }
 

@@ -94,6 +94,8 @@ pub(crate) struct Errand {
     pub(crate) looks: u8,
     /// What people were told to be waiting for.
     pub(crate) told: Option<Vec<Build>>,
+    /// People are to be told what will be cut off, if anything runs once more.
+    pub(crate) warning_due: bool,
     /// People were told that the mark keeps vanishing.
     pub(crate) told_lost: bool,
     /// What is left behind gets KILL from now on.
@@ -115,6 +117,7 @@ impl Errand {
             idle_reads: 0,
             looks: 0,
             told: None,
+            warning_due: false,
             told_lost: false,
             sweep_kills: false,
             leftovers: None,

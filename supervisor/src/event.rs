@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::{Generation, NodeView, Policy, RequestNumber};
+use crate::{Generation, NodeView, Policy, RequestNumber, Span};
 
 /// One thing that happened. The driver hands them over one at a time, facts before wishes and answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +73,12 @@ pub enum Event {
     HoldChanged(Option<String>),
     /// We were stopped together with the agent and have been continued; timers go on from here.
     Resumed,
+    /// How long running builds may be waited for, counted from now, where that goes by the clock on the wall: by the
+    /// drain that is under way, or the next one. [`Policy::drain`] is that from now on.
+    DrainBounded {
+        /// How long; zero for not at all.
+        left: Span,
+    },
     /// A reload has brought other settings.
     PolicyChanged(alloc::boxed::Box<Policy>),
 }
@@ -157,6 +163,22 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What failed, the likely cause and the cure, in one sentence.
     pub words: String,
+    /// For how long whoever answered wants to be left alone.
+    pub retry_after: Option<Span>,
+}
+
+impl Failure {
+    /// A failure of this kind, in these words.
+    #[must_use]
+    pub fn new(kind: FailureKind, words: impl Into<String>) -> Self {
+        Self { kind, words: words.into(), retry_after: None }
+    }
+
+    /// What it is, whenever it happens: an answer that names another time to wait is no other failure.
+    #[must_use]
+    pub(crate) fn timeless(&self) -> Self {
+        Self::new(self.kind, self.words.clone())
+    }
 }
 
 /// The kinds of failure that decisions depend on.

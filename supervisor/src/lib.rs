@@ -67,7 +67,7 @@ pub use status::Status;
 pub use supervisor::{Phase, Supervisor};
 pub use time::{Moment, Span};
 pub use timers::Deadline;
-pub use view::{Build, Mark, NodeView, Owner};
+pub use view::{Build, Mark, NodeView, Owner, Rest};
 
 /// One run of the agent, counted from 1; 0 is an agent that an earlier wrapper left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -204,6 +204,15 @@ pub enum Note {
         /// How much of the time for it is left; `None` without a limit.
         left: Option<Span>,
     },
+    /// The time for it is running out: these builds will be cut off.
+    DrainEnding {
+        /// What runs.
+        builds: Vec<Build>,
+        /// How much of the time for it is left.
+        left: Span,
+        /// Whether the drain can still be taken back.
+        revocable: bool,
+    },
     /// Nothing runs any more.
     Drained,
     /// The time for it is over, or somebody did not want to wait: these builds are cut off.

@@ -15,6 +15,8 @@ pub struct Policy {
     pub backoff: Backoff,
     /// How long to wait for running builds at a stop; zero for not at all.
     pub drain: Span,
+    /// So long before that is over people are told which builds will be cut off; zero for not at all.
+    pub drain_warn: Span,
     /// From TERM to KILL.
     pub grace: Span,
     /// Whether what the agent leaves behind is ended at a stop.
@@ -163,6 +165,7 @@ impl Default for Policy {
             restart: RestartMode::Always,
             backoff: Backoff::default(),
             drain: Span::seconds(300),
+            drain_warn: Span::seconds(60),
             grace: Span::seconds(30),
             leftovers: Leftovers::Kill,
             terminal: false,

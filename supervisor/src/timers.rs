@@ -13,6 +13,8 @@ pub enum Deadline {
     OfflineTimeout,
     /// `--drain`: the time for running builds.
     DrainTimeout,
+    /// `--drain-warn`: the last of that time, in which builds are still waited for.
+    DrainWarning,
     /// `--grace`: from TERM to KILL.
     GraceTimeout,
     /// The time in which a killed agent must be gone.

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::Span;
+
 /// The node as the controller described it in one answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodeView {
@@ -51,11 +53,24 @@ impl Owner {
     }
 }
 
-/// A build that occupies an executor.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A build that occupies an executor. Its times are by the controller's clock, as of the read that has shown them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Build {
     /// Its full display name, "job #12"; `None` when the job is not visible to these credentials.
     pub name: Option<String>,
     /// How far it is, in percent, where the controller can tell.
     pub progress: Option<u8>,
+    /// For how long it has been running.
+    pub running_for: Option<Span>,
+    /// What is left of it, by how long the job took before.
+    pub rest: Option<Rest>,
+}
+
+/// What is left of a build, as far as the controller can estimate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rest {
+    /// It ought to have ended so long ago.
+    Overdue(Span),
+    /// It ought to end in so long.
+    Left(Span),
 }

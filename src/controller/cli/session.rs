@@ -18,6 +18,7 @@ use tokio::time::{self, MissedTickBehavior};
 use super::frames::{Decoder, FrameError, Heard, Say};
 use crate::controller::client::Controller;
 use crate::controller::error::ControllerError;
+use crate::controller::http::retry_after;
 use crate::controller::http::{header, shown};
 use crate::quoted::quoted;
 
@@ -118,8 +119,8 @@ impl Controller {
                 Err(WriteOutcome::Failed(self.unauthenticated(url, challenge).into()))
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                let status = download.status().as_u16();
-                Err(WriteOutcome::Failed(ControllerError::ServerError { url: shown(url), status }.into()))
+                let (status, retry_after) = (download.status().as_u16(), retry_after(download.headers()));
+                Err(WriteOutcome::Failed(ControllerError::ServerError { url: shown(url), status, retry_after }.into()))
             }
             status => Err(unsupported(url, &format!("it answered {}, without a channel", status.as_u16()))),
         }
@@ -144,7 +145,8 @@ impl Controller {
             // 500 is what a controller says to the upload of a session that it does not know.
             Err(unsupported(url, &format!("the upload was answered with {}", status.as_u16())))
         } else {
-            let error = ControllerError::ServerError { url: shown(url), status: status.as_u16() };
+            let retry_after = retry_after(answer.headers());
+            let error = ControllerError::ServerError { url: shown(url), status: status.as_u16(), retry_after };
             Err(unknown_if_handed(url, error, handed))
         }
     }
@@ -174,10 +176,10 @@ impl Controller {
                 let page = self.root().page("cli");
                 WriteOutcome::Failed(self.unauthenticated(&page, None).into())
             }
-            code => WriteOutcome::Unknown(Failure {
-                kind: FailureKind::Unavailable,
-                words: format!("{url}: online-node ended with {code}: {words}; the controller's log says more"),
-            }),
+            code => WriteOutcome::Unknown(Failure::new(
+                FailureKind::Unavailable,
+                format!("{url}: online-node ended with {code}: {words}; the controller's log says more"),
+            )),
         }
     }
 }
@@ -257,7 +259,7 @@ fn late(url: &Url, deadline: Duration, handed: &Handed) -> WriteOutcome {
         humantime::format_duration(deadline)
     );
     if handed.load(Ordering::Relaxed) {
-        WriteOutcome::Unknown(Failure { kind: FailureKind::Unavailable, words })
+        WriteOutcome::Unknown(Failure::new(FailureKind::Unavailable, words))
     } else {
         WriteOutcome::Unsupported { words }
     }

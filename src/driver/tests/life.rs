@@ -18,6 +18,7 @@ use super::process::{Machine, identity};
 use super::settings::{Aside, Reading, reloader, settings};
 use super::world::{Chaos, Happening, Preparation, RELOAD, RESTART, STOP_NOW, Shared, World};
 use crate::clock::Clock;
+use crate::config::{Drain, Until};
 use crate::driver::{Announcer, Answers, Display, Driver, Reasons, Shells, Turn};
 use crate::signals::{Setting, SignalTable, Terminal, Verb};
 use crate::state::Record;
@@ -35,6 +36,10 @@ pub struct Life {
     pub preparations: VecDeque<Preparation>,
     pub readings: VecDeque<Reading>,
     pub suspensions: VecDeque<Span>,
+    /// `--drain until=`.
+    pub until: Option<Until>,
+    /// By how much the clock on the wall is ahead of the other.
+    pub ahead: Span,
     pub chaos: Option<Chaos>,
     pub happenings: Vec<(Span, Happening)>,
     pub at_points: BTreeMap<u64, Happening>,
@@ -148,6 +153,7 @@ impl Life {
             world.preparations = self.preparations;
             world.readings = self.readings;
             world.suspensions = self.suspensions;
+            world.ahead = self.ahead;
             world.chaos = self.chaos;
             world.at_points = self.at_points;
             world.tracing = self.tracing;
@@ -164,9 +170,16 @@ impl Life {
             Announcer::new(Notifier::new(watchdog), Manager(shared.clone()))
         });
         let has_node = policy.node.is_some();
-        let settings = settings(&policy);
+        let mut settings = settings(&policy);
+        if let Some(until) = self.until {
+            settings.drain = Drain::Until(until);
+        }
         let driver = Driver {
             clock,
+            wall: {
+                let shared = shared.clone();
+                Box::new(move || shared.lock().wall())
+            },
             story: Story::new("n", clock.now()).at_keyboard(policy.terminal),
             terminal: Terminal::pretended(true),
             signals: Signals(shared.clone()),

@@ -52,6 +52,7 @@ fn policy(random: &mut Random) -> Policy {
             ..Backoff::default()
         },
         drain: random.pick(&[Span::ZERO, Span::seconds(5), Span::seconds(60)]),
+        drain_warn: random.pick(&[Span::ZERO, Span::seconds(3)]),
         grace: random.pick(&[Span::ZERO, Span::seconds(2), Span::seconds(30)]),
         leftovers: random.pick(&[Leftovers::Kill, Leftovers::Leave]),
         terminal: random.percent(50),

@@ -29,5 +29,6 @@ mod reloads;
 mod secret;
 mod settings;
 mod shown;
+mod until;
 mod wire;
 mod world;

@@ -45,7 +45,7 @@ impl NodeClient for Node {
             let reply = ask(&shared, Wish::Read, RequestNumber(0), within).await;
             match reply {
                 Ok(Reply::View(view)) => Ok(view),
-                Ok(Reply::Refused(kind)) => Err(Failure { kind, words: "refused".to_owned() }),
+                Ok(Reply::Refused(kind)) => Err(Failure::new(kind, "refused")),
                 Ok(Reply::Done | Reply::Unsupported) => unreachable!("no answers to a read"),
                 Err(words) => Err(unavailable(words)),
             }
@@ -94,7 +94,7 @@ async fn write(shared: Shared, wish: Wish, number: RequestNumber, within: Durati
     match ask(&shared, wish, number, within).await {
         Ok(Reply::Done) => WriteOutcome::Accepted,
         Ok(Reply::Unsupported) => WriteOutcome::Unsupported { words: "no such way".to_owned() },
-        Ok(Reply::Refused(kind)) => WriteOutcome::Failed(Failure { kind, words: "refused".to_owned() }),
+        Ok(Reply::Refused(kind)) => WriteOutcome::Failed(Failure::new(kind, "refused")),
         Ok(Reply::View(_)) => unreachable!("no answer to a write"),
         Err(words) => WriteOutcome::Unknown(unavailable(words)),
     }
@@ -255,5 +255,5 @@ impl World {
 }
 
 pub fn unavailable(words: &str) -> Failure {
-    Failure { kind: FailureKind::Unavailable, words: words.to_owned() }
+    Failure::new(FailureKind::Unavailable, words.to_owned())
 }

@@ -89,7 +89,7 @@ pub enum Lack {
 
 /// What the controller says then.
 pub fn no_secret(kind: FailureKind) -> Failure {
-    Failure { kind, words: "the controller does not give the secret".to_owned() }
+    Failure::new(kind, "the controller does not give the secret")
 }
 
 /// What an agent is started with. There is one at a time.

@@ -111,6 +111,7 @@ fn the_secret_of_the_next_agent_is_there_when_it_starts() {
         let Turn { driver, .. } = turn;
         let driver = Driver::<WithFiles> {
             clock: driver.clock,
+            wall: driver.wall,
             story: driver.story,
             terminal: driver.terminal,
             signals: driver.signals,

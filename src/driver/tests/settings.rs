@@ -13,7 +13,7 @@ use super::partners::Launch;
 use super::world::{Shared, World};
 use crate::beside::Late;
 use crate::clock::duration;
-use crate::config::{self, ReasonTemplate, Settings, Surroundings};
+use crate::config::{self, Drain, ReasonTemplate, Settings, Surroundings};
 use crate::controller::{CredentialError, CredentialSource};
 use crate::driver::{Reload, Reloaded, RunBeside};
 
@@ -198,7 +198,8 @@ pub fn settings(policy: &Policy) -> Settings {
         offline_reason: ReasonTemplate::parse("{node} on {host}: {cause}").unwrap(),
         restart: policy.restart,
         backoff: policy.backoff,
-        drain: policy.drain,
+        drain: Drain::For(policy.drain),
+        drain_warn: policy.drain_warn,
         grace: policy.grace,
         leftovers: policy.leftovers,
         ..BASE.clone()

@@ -43,6 +43,8 @@ pub enum Happening {
     FactsAgain,
     /// The machine was busy with something else.
     Jump(Span),
+    /// The clock on the wall is set so much ahead of the other.
+    SetClock(Span),
     Interferes(Option<Mark>),
     GoesDown,
     ComesUp,
@@ -77,6 +79,8 @@ pub struct Chaos {
 pub struct World {
     pub me: Weak<Mutex<World>>,
     pub clock: Clock,
+    /// By how much the clock on the wall is ahead of the other.
+    pub ahead: Span,
     pub policy: Policy,
     pub facts: UnboundedSender<Event>,
     pub answers: Option<UnboundedSender<Answer<Launch, Prepared>>>,
@@ -135,6 +139,7 @@ impl World {
         Self {
             me,
             clock,
+            ahead: Span::ZERO,
             policy,
             facts,
             answers: None,
@@ -173,6 +178,11 @@ impl World {
             violation: None,
             spins: (Moment(0), 0),
         }
+    }
+
+    /// The clock on the wall, in seconds.
+    pub fn wall(&self) -> i64 {
+        i64::try_from((self.now().0 + self.ahead.0) / 1000).unwrap()
     }
 
     pub fn now(&self) -> Moment {
@@ -244,6 +254,7 @@ impl World {
                 }
             }
             Happening::Jump(span) => self.jump(*span),
+            Happening::SetClock(ahead) => self.ahead = *ahead,
             Happening::Interferes(mark) => {
                 self.controller.set(mark.clone());
                 self.books.touches += 1;

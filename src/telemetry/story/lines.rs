@@ -1,14 +1,15 @@
 //! The words of each note.
 
 use agent_wrap_supervisor::{
-    Build, Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, StopSource,
+    Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, StopSource,
 };
 
 use super::{CUTS, Story};
+use crate::telemetry::builds::builds_words;
 use crate::telemetry::line::{Line, debug, error, info, warn};
 use crate::telemetry::words::{
-    builds_words, exit_words, lift_words, mark_words, owner_words, processes_words, quoted, quoted_whole, signal_name,
-    source_words, span_words, spawn_failure_words, term_of_others_words, times_words,
+    exit_words, lift_words, mark_words, owner_words, processes_words, quoted, quoted_whole, signal_name, source_words,
+    span_words, spawn_failure_words, term_of_others_words, times_words,
 };
 
 impl Story {
@@ -60,7 +61,9 @@ impl Story {
             ),
             Note::Waiting { failure, retry } => {
                 self.outage.get_or_insert(now);
-                warn("waiting", format!("{} (asking again in {})", failure.words, span_words(*retry)))
+                let asked = failure.retry_after.map(|wait| format!("asked to wait {}; ", span_words(wait)));
+                let asked = asked.unwrap_or_default();
+                warn("waiting", format!("{} ({asked}asking again in {})", failure.words, span_words(*retry)))
             }
             Note::Answering => {
                 let after = self.outage.take().map_or(Span::ZERO, |since| now.since(since));
@@ -301,6 +304,16 @@ impl Story {
                 let left = left.map(|left| format!("up to {} ", span_words(left))).unwrap_or_default();
                 info("draining", format!("draining: waiting {left}for {}{hint}", builds_words(builds)))
             }
+            Note::DrainEnding { builds, left, revocable } => {
+                self.progress.told(now, builds);
+                let cure = if *revocable {
+                    "USR2 takes the restart back, and lets them go on".to_owned()
+                } else {
+                    format!("nothing prolongs this stop; for the next one {}", self.more_time)
+                };
+                let builds = builds_words(builds);
+                warn("drain_ending", format!("draining: cut off in {}: {builds} ({cure})", span_words(*left)))
+            }
             Note::Drained => {
                 self.progress.over();
                 let took = self.draining.take().map_or(Span::ZERO, |since| now.since(since));
@@ -312,10 +325,7 @@ impl Story {
                 let text = if builds.is_empty() {
                     why.to_owned()
                 } else {
-                    // Without how far they were when the drain began.
-                    let cut: Vec<Build> =
-                        builds.iter().map(|build| Build { progress: None, ..build.clone() }).collect();
-                    format!("{why}; cut off: {}", builds_words(&cut))
+                    format!("{why}; cut off: {}", builds_words(builds))
                 };
                 warn("drain_cut", text)
             }

@@ -1,7 +1,5 @@
 //! Asking the controller: which request is sent next, and what its answer means.
 
-use alloc::string::String;
-
 use super::{Phase, Supervisor};
 use crate::agent::{Absence, jittered};
 use crate::errand::Landing;
@@ -154,7 +152,7 @@ impl Supervisor {
                 if node.unsupported(kind) {
                     self.tell(Note::WayChanged { words });
                 } else {
-                    self.request_failed(kind, Failure { kind: FailureKind::Unavailable, words });
+                    self.request_failed(kind, Failure::new(FailureKind::Unavailable, words));
                 }
             }
             WriteOutcome::Failed(failure) => self.request_failed(kind, failure),
@@ -187,8 +185,9 @@ impl Supervisor {
         let Some(node) = &mut self.node else { return };
         let verdict = node.failed(kind, &failure);
         let told = if kind == RequestKind::Read { &mut node.outage } else { &mut node.write_failure };
-        let news = told.as_ref() != Some(&failure);
-        *told = Some(failure.clone());
+        let timeless = failure.timeless();
+        let news = told.as_ref() != Some(&timeless);
+        *told = Some(timeless);
         let news = core::mem::take(&mut node.retell) || news;
         if kind == RequestKind::Read {
             // Only what a healthy controller says counts against the agent.
@@ -267,16 +266,23 @@ impl Supervisor {
         }
     }
 
-    /// The pause after a failure when time does not press. A final refusal is asked about seldom: more tries could lock
+    /// The pause after a failure when time does not press, and not less than we were asked for. A final refusal is asked about seldom: more tries could lock
     /// an account.
     fn patient_delay(&self, failure: &Failure, verdict: Verdict, step: u8) -> Span {
-        if verdict == Verdict::Final {
+        let usual = if verdict == Verdict::Final {
             self.look_interval()
         } else if failure.kind == FailureKind::Unavailable {
             jittered(Span(1000 << step).min(Span::seconds(15)), self.policy.seed, u32::from(step))
         } else {
             crate::node::FINAL_AFTER.half()
-        }
+        };
+        usual.max(self.asked_wait(failure))
+    }
+
+    /// How long the controller wants to be left alone, as far as we obey: the time between two looks is promised.
+    pub(super) fn asked_wait(&self, failure: &Failure) -> Span {
+        let longest = self.node.as_ref().map_or(Span::ZERO, |node| node.policy.disconnect_timeout);
+        failure.retry_after.unwrap_or(Span::ZERO).min(longest)
     }
 
     /// Takes note of what a read shows besides the mark's being as wanted or not.
@@ -543,9 +549,9 @@ impl Supervisor {
         node.doubtful(kind);
         node.knowledge = Knowledge::Stale;
         self.act(Action::CancelRequest { request: request.0 });
-        self.tell(Note::OutcomeUnknown(Failure {
-            kind: FailureKind::Unavailable,
-            words: String::from("the controller has not answered a write in time for the stop"),
-        }));
+        self.tell(Note::OutcomeUnknown(Failure::new(
+            FailureKind::Unavailable,
+            "the controller has not answered a write in time for the stop",
+        )));
     }
 }

@@ -137,6 +137,7 @@ impl Supervisor {
             Event::Requested(request) => self.requested(request),
             Event::HoldChanged(words) => self.hold_changed(words),
             Event::Resumed => self.resumed(),
+            Event::DrainBounded { left } => self.drain_bounded(left),
             Event::PolicyChanged(policy) => self.policy_changed(*policy),
         }
         self.pump();
@@ -210,6 +211,7 @@ impl Supervisor {
             Deadline::AbandonWrite => self.abandon_write(),
             Deadline::OfflineTimeout => self.offline_timeout(),
             Deadline::DrainTimeout => self.cut_drain(true),
+            Deadline::DrainWarning => self.drain_warning(),
             Deadline::GraceTimeout => self.kill_agent(),
             Deadline::KillTimeout => self.agent_unkillable(),
             Deadline::SweepTimeout => self.sweep_timeout(),

@@ -83,12 +83,13 @@ impl Supervisor {
 
     pub(super) fn count_and_back_off(&mut self) {
         let excused = self.node.as_ref().is_some_and(|node| node.is_unreachable());
-        self.back_off(!excused, None);
+        self.back_off(!excused, None, Span::ZERO);
     }
 
-    /// Plans the next start, after `pace` or after the delay that follows from the ends so far. An end that does not
+    /// Plans the next start, after `pace` or after the delay that follows from the ends so far, and not before
+    /// `at_least` is over. An end that does not
     /// count as a failure makes that delay longer all the same.
-    pub(super) fn back_off(&mut self, counts: bool, pace: Option<Span>) {
+    pub(super) fn back_off(&mut self, counts: bool, pace: Option<Span>, at_least: Span) {
         self.agent.count_failure();
         if !counts {
             self.agent.excuse_failure();
@@ -111,6 +112,7 @@ impl Supervisor {
         self.reap();
         let delay =
             pace.unwrap_or_else(|| restart_delay(&self.policy.backoff, failures, self.agent.ends, self.policy.seed));
+        let delay = delay.max(at_least);
         self.timers.set(Deadline::RestartDelay, delay);
         self.tell(Note::RestartPlanned { delay, failures });
         if failures < self.policy.backoff.slow_after || !counts {

@@ -58,15 +58,15 @@ impl Supervisor {
             return;
         }
         let Some(node) = &self.node else { return };
-        let failure = node.last_failure().unwrap_or_else(|| Failure {
-            kind: FailureKind::Unavailable,
-            words: String::from(if node.view.is_none() {
+        let failure = node.last_failure().unwrap_or_else(|| {
+            let words = if node.view.is_none() {
                 "the controller has not answered the first request in time; it hangs, or the start timeout is shorter \
                  than one request may take"
             } else {
                 "the node stays marked although the controller accepts that the mark is lifted; somebody or something \
                  sets it again and again"
-            }),
+            };
+            Failure::new(FailureKind::Unavailable, words)
         });
         self.finish(Ending::Unreachable(failure));
     }
@@ -212,8 +212,11 @@ impl Supervisor {
         };
         let if_refused = node.policy.if_refused;
         match node.agent_unprepared(failure.kind) {
-            Verdict::Passing if failure.kind == FailureKind::Unavailable => self.back_off(false, None),
-            Verdict::Passing => self.back_off(false, Some(FINAL_AFTER.half())),
+            Verdict::Passing if failure.kind == FailureKind::Unavailable => {
+                let asked = self.asked_wait(&failure);
+                self.back_off(false, None, asked);
+            }
+            Verdict::Passing => self.back_off(false, Some(FINAL_AFTER.half()), Span::ZERO),
             Verdict::Final if if_refused == IfRefused::Exit => self.end_refused(failure),
             // Without its secret there is no agent to be started all the same.
             Verdict::Final => self.try_again(SpawnFailure::Unprepared),

@@ -40,6 +40,7 @@ impl Supervisor {
             Deadline::StartTimeout,
             Deadline::RestartDelay,
             Deadline::DrainTimeout,
+            Deadline::DrainWarning,
             Deadline::GraceTimeout,
             Deadline::KillTimeout,
             Deadline::OfflineTimeout,
@@ -121,9 +122,52 @@ impl Supervisor {
         }
         self.phase = Phase::Draining;
         if !lands {
-            self.timers.set(Deadline::DrainTimeout, self.policy.drain);
+            self.limit_drain(self.policy.drain, false);
         }
         self.drain_look();
+    }
+
+    /// Builds are waited for so much longer. A warning that has come too late for its time is `overdue` where the limit
+    /// has moved, and needless where it is short from the beginning.
+    fn limit_drain(&mut self, left: Span, overdue: bool) {
+        self.timers.set(Deadline::DrainTimeout, left);
+        let warn = self.policy.drain_warn;
+        if left > warn && !warn.is_zero() {
+            self.timers.set(Deadline::DrainWarning, left.less(warn));
+        } else if overdue {
+            self.timers.set(Deadline::DrainWarning, Span::ZERO);
+        } else {
+            self.timers.clear(Deadline::DrainWarning);
+        }
+    }
+
+    /// How long builds may be waited for from now on, by a clock that the core does not have: it holds for the drain that
+    /// is under way as for one that begins later.
+    pub(super) fn drain_bounded(&mut self, left: Span) {
+        self.policy.drain = left;
+        if self.timers.is_set(Deadline::DrainTimeout) {
+            let overdue = self.timers.is_set(Deadline::DrainWarning);
+            self.limit_drain(left, overdue);
+            let builds = self.running_builds();
+            if !builds.is_empty() {
+                self.tell(Note::Draining { builds, left: Some(left) });
+            }
+        }
+    }
+
+    /// The time for running builds is running out.
+    pub(super) fn drain_warning(&mut self) {
+        if self.phase != Phase::Draining {
+            return;
+        }
+        let idle = self.node.as_ref().and_then(|node| node.view.as_ref()).is_none_or(|view| view.idle);
+        let builds = self.running_builds();
+        let Some(errand) = &mut self.errand else { return };
+        errand.warning_due = idle;
+        let revocable = !errand.exits();
+        if let Some(left) = self.timers.left(Deadline::DrainTimeout).filter(|_| !idle) {
+            self.tell(Note::DrainEnding { builds, left, revocable });
+        }
     }
 
     /// Marking took too long: the stop goes on without it.
@@ -164,10 +208,14 @@ impl Supervisor {
         let builds = view.builds.clone();
         let news = errand.told.as_deref().map(names) != Some(names(&builds));
         let delay = Span(500 * u64::from(errand.looks));
+        let warning_due = core::mem::take(&mut errand.warning_due);
         if news {
             errand.told = Some(builds.clone());
             let left = self.timers.left(Deadline::DrainTimeout);
             self.tell(Note::Draining { builds, left });
+        }
+        if warning_due {
+            self.drain_warning();
         }
         self.timers.set(Deadline::NextLook, delay);
     }
@@ -217,13 +265,20 @@ impl Supervisor {
         if self.phase != Phase::Draining {
             return;
         }
-        let builds = self.errand.as_ref().and_then(|errand| errand.told.clone()).unwrap_or_default();
+        let builds = self.running_builds();
         self.tell(Note::DrainCut { builds, timeout });
         self.terminate();
     }
 
+    /// What the last look has shown to run.
+    fn running_builds(&self) -> Vec<Build> {
+        let view = self.node.as_ref().and_then(|node| node.view.as_ref());
+        view.filter(|view| !view.idle).map(|view| view.builds.clone()).unwrap_or_default()
+    }
+
     /// Asks the agent to end, or goes on if there is none.
     pub(super) fn terminate(&mut self) {
+        self.timers.clear(Deadline::DrainWarning);
         for deadline in [Deadline::DrainTimeout, Deadline::OfflineTimeout, Deadline::AbandonWrite, Deadline::NextLook] {
             self.timers.clear(deadline);
         }
@@ -275,6 +330,7 @@ impl Supervisor {
 
     /// The agent is gone, or there was none.
     pub(super) fn after_agent(&mut self) {
+        self.timers.clear(Deadline::DrainWarning);
         for deadline in [Deadline::GraceTimeout, Deadline::KillTimeout, Deadline::DrainTimeout, Deadline::NextLook] {
             self.timers.clear(deadline);
         }
@@ -419,6 +475,7 @@ impl Supervisor {
     /// Takes an errand back that does not end in an exit, if the agent has not got its TERM.
     pub(super) fn take_errand_back(&mut self) {
         self.timers.clear(Deadline::DrainTimeout);
+        self.timers.clear(Deadline::DrainWarning);
         self.timers.clear(Deadline::OfflineTimeout);
         self.timers.clear(Deadline::AbandonWrite);
         self.errand = None;

@@ -48,6 +48,7 @@ fn policy(random: &mut Random) -> Policy {
             ..Backoff::default()
         },
         drain: random.pick(&[Span::ZERO, Span::seconds(5), Span::seconds(300)]),
+        drain_warn: random.pick(&[Span::ZERO, Span::seconds(3), Span::seconds(60)]),
         grace: random.pick(&[Span::ZERO, Span::seconds(2), Span::seconds(30)]),
         leftovers: random.pick(&[Leftovers::Kill, Leftovers::Leave]),
         terminal: random.percent(50),
@@ -113,10 +114,11 @@ fn stop(random: &mut Random) -> Request {
 }
 
 fn disturbance(random: &mut Random, before: &Policy) -> Happening {
-    match random.below(14) {
+    match random.below(15) {
         11 => Happening::Hold(random.percent(50).then(|| random.pick(&["a new disk", "a new room"]).into())),
         12 => Happening::Hold(None),
         13 => Happening::ElsewhereConnects,
+        14 => Happening::ClockSet(random.pick(&[Span::ZERO, Span::seconds(2), Span::seconds(40), Span::seconds(4000)])),
         10 => Happening::Reload(Box::new(reloaded(random, before))),
         0 | 1 => Happening::Interferes(any_mark(random)),
         2 => Happening::GoesDown,

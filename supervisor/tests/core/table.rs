@@ -135,13 +135,13 @@ fn states() -> Vec<(&'static str, World)> {
 }
 
 fn view(mark: Option<Mark>, idle: bool) -> Event {
-    let builds = if idle { Vec::new() } else { vec![Build { name: None, progress: None }] };
+    let builds = if idle { Vec::new() } else { vec![Build::default()] };
     let view = NodeView { mark, connected: Some(true), idle, builds, has_cli: true };
     Event::NodeRead { request: RequestNumber(0), outcome: Ok(view) }
 }
 
 fn failure(kind: FailureKind) -> Failure {
-    Failure { kind, words: String::new() }
+    Failure::new(kind, "")
 }
 
 fn written(outcome: WriteOutcome) -> Event {
@@ -173,6 +173,7 @@ fn events(generation: Generation) -> Vec<Event> {
         Event::HoldChanged(Some("a new disk".into())),
         Event::HoldChanged(None),
         Event::Resumed,
+        Event::DrainBounded { left: Span::seconds(40) },
     ];
     events.extend(REQUESTS.map(Event::Requested));
     events

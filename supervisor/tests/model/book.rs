@@ -104,6 +104,13 @@ impl Book {
         self.stop_left.get_or_insert(policy.longest_stop());
     }
 
+    /// A drain has another limit, and with it a stop that is under way.
+    pub fn drain_bounded(&mut self, policy: &Policy) {
+        if let Some(left) = &mut self.stop_left {
+            *left = policy.longest_stop();
+        }
+    }
+
     pub fn elapse(&mut self, span: Span, agent_runs: bool, timeout: Span) {
         if let Some(absent) = &mut self.absent {
             *absent = absent.plus(span).min(timeout);

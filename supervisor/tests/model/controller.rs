@@ -1,6 +1,6 @@
 //! A controller with one node: setters or the toggle alone, old or new persistence of the mark.
 
-use agent_wrap_supervisor::{Build, FailureKind, LiftMethod, Mark, MarkMethod, NodeView, Owner};
+use agent_wrap_supervisor::{Build, FailureKind, LiftMethod, Mark, MarkMethod, NodeView, Owner, Span};
 
 /// What a request asks of the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub enum Reply {
     Done,
     Unsupported,
     Refused(FailureKind),
+    /// There is no answer now, and whoever says so wants to be left alone for so long.
+    Throttled(Span),
 }
 
 /// What a controller's version can do.
@@ -37,16 +39,20 @@ pub struct Version {
     pub tells_channel: bool,
     /// Before 2.482 a restart forgets the mark until the agent connects, which applies it again.
     pub old_persistence: bool,
+    /// A proxy before it that says, while it is down, for how long it wants to be left alone.
+    pub proxy_asks: Option<Span>,
 }
 
 impl Version {
     pub const JENKINS: Self =
-        Self { has_cli: true, has_change_cause: true, tells_channel: true, old_persistence: false };
+        Self { has_cli: true, has_change_cause: true, tells_channel: true, old_persistence: false, proxy_asks: None };
     pub const OLD_JENKINS: Self =
-        Self { has_cli: true, has_change_cause: true, tells_channel: true, old_persistence: true };
+        Self { has_cli: true, has_change_cause: true, tells_channel: true, old_persistence: true, proxy_asks: None };
+    /// With a proxy before it that speaks for it while it is down.
+    pub const BEHIND_A_PROXY: Self = Self { proxy_asks: Some(Span::seconds(60)), ..Self::JENKINS };
     /// Only the toggle.
     pub const HUDSON: Self =
-        Self { has_cli: false, has_change_cause: false, tells_channel: false, old_persistence: true };
+        Self { has_cli: false, has_change_cause: false, tells_channel: false, old_persistence: true, proxy_asks: None };
 }
 
 /// What the controller does not let us do for now.
@@ -91,7 +97,7 @@ impl Controller {
 
     pub fn carry_out(&mut self, wish: Wish) -> Reply {
         if self.down {
-            return Reply::Refused(FailureKind::Unavailable);
+            return self.version.proxy_asks.map_or(Reply::Refused(FailureKind::Unavailable), Reply::Throttled);
         }
         if let Some(refusal) = self.refuses
             && !(refusal.writes_only && wish.is_read())
@@ -117,7 +123,11 @@ impl Controller {
             mark: self.mark.clone(),
             connected: (self.version.tells_channel || self.mark.is_none()).then_some(self.channel),
             idle: !self.builds,
-            builds: if self.builds { vec![Build { name: Some("job #1".into()), progress: None }] } else { Vec::new() },
+            builds: if self.builds {
+                vec![Build { name: Some("job #1".into()), ..Build::default() }]
+            } else {
+                Vec::new()
+            },
             has_cli: self.version.has_cli,
         }
     }

@@ -21,6 +21,8 @@ pub struct Lot {
     pub mark: Option<Owner>,
     /// A channel is there before the first agent is.
     pub channel: bool,
+    /// `--drain until=`: how long a drain may take is told when it is asked for, and the clock may be set.
+    pub by_clock: bool,
 }
 
 /// Spans short enough that few moments lie between two that matter, in the proportions of the real ones.
@@ -45,6 +47,7 @@ fn policy() -> Policy {
             limit: None,
         },
         drain: Span::seconds(2),
+        drain_warn: Span::seconds(1),
         grace: Span::seconds(2),
         terminal: true,
         ..Policy::default()
@@ -66,7 +69,7 @@ fn after_kill(takeover: TakeOver) -> Policy {
 pub fn lots() -> Vec<Lot> {
     use Owner::{EarlierRun, Foreign, Monitor};
     let (jenkins, old, hudson) = (Version::JENKINS, Version::OLD_JENKINS, Version::HUDSON);
-    let lot = |name, policy, version, mark| Lot { name, policy, version, mark, channel: false };
+    let lot = |name, policy, version, mark| Lot { name, policy, version, mark, channel: false, by_clock: false };
     let killed = |policy, version, mark| Lot { channel: true, ..lot("", policy, version, mark) };
     vec![
         lot("Jenkins, a free node", policy(), jenkins, None),
@@ -86,6 +89,11 @@ pub fn lots() -> Vec<Lot> {
         lot("--restart no", with(|policy, _| policy.restart = RestartMode::No), hudson, None),
         lot("--restart-limit 1", with(|policy, _| policy.backoff.limit = Some(1)), jenkins, None),
         lot("--drain 0", with(|policy, _| policy.drain = Span::ZERO), jenkins, None),
+        Lot {
+            by_clock: true,
+            ..lot("--drain until", with(|policy, _| policy.drain = Span::seconds(3600)), jenkins, None)
+        },
+        lot("a proxy that asks to wait", policy(), Version::BEHIND_A_PROXY, None),
         lot("--offline-timeout 0", with(|_, node| node.offline_timeout = Span::ZERO), hudson, None),
         lot(
             "after an unclean end",
@@ -135,6 +143,7 @@ impl Lot {
             now: Aside(Moment(0)),
             untold: Span::ZERO,
             policy: Aside(Arc::new(self.policy.clone())),
+            by_clock: Aside(self.by_clock),
             controller: Controller::new(self.version, self.mark, self.channel),
             network: Vec::new(),
             process: self.policy.survivor.then(|| Process::alive(Generation(0))),

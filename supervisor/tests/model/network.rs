@@ -49,6 +49,14 @@ impl Message {
             Reply::View(view) => Event::NodeRead { request, outcome: Ok(view.clone()) },
             Reply::Refused(kind) if self.wish.is_read() => Event::NodeRead { request, outcome: Err(failure(*kind)) },
             Reply::Refused(kind) => Event::NodeWritten { request, outcome: WriteOutcome::Failed(failure(*kind)) },
+            Reply::Throttled(span) => {
+                let failed = Failure { retry_after: Some(*span), ..failure(FailureKind::Unavailable) };
+                if self.wish.is_read() {
+                    Event::NodeRead { request, outcome: Err(failed) }
+                } else {
+                    Event::NodeWritten { request, outcome: WriteOutcome::Failed(failed) }
+                }
+            }
             Reply::Done => Event::NodeWritten { request, outcome: WriteOutcome::Accepted },
             Reply::Unsupported => {
                 Event::NodeWritten { request, outcome: WriteOutcome::Unsupported { words: "no such way".into() } }
@@ -69,5 +77,5 @@ impl Message {
 }
 
 pub fn failure(kind: FailureKind) -> Failure {
-    Failure { kind, words: String::new() }
+    Failure::new(kind, "")
 }

@@ -85,6 +85,8 @@ pub struct World<K> {
     /// How much of the time that has gone by the keeper has not been told yet.
     pub untold: Span,
     pub policy: Aside<Arc<Policy>>,
+    /// How long a drain may take goes by a clock that the keeper does not have.
+    pub by_clock: Aside<bool>,
     pub controller: Controller,
     pub network: Vec<Message>,
     pub process: Option<Process>,
@@ -106,6 +108,13 @@ impl<K: Keeper> World<K> {
         self.keeper.handle(self.now.0, event);
         self.untold = Span::ZERO;
         self.perform_all()
+    }
+
+    /// Says how long builds may be waited for, from now on.
+    pub fn bound_drain(&mut self, left: Span) -> Vec<Action> {
+        self.policy = Aside(Arc::new(Policy { drain: left, ..(*self.policy.0).clone() }));
+        self.book.drain_bounded(&self.policy.0);
+        self.tell(Event::DrainBounded { left })
     }
 
     pub fn fire(&mut self) -> Vec<Action> {

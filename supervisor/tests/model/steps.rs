@@ -1,7 +1,7 @@
 //! What can happen next, and what becomes of it.
 
 use agent_wrap_supervisor::{
-    Action, Event, Exit, FailureKind, LeftoverSignal, Owner, Request, RestartMode, SpawnFailure,
+    Action, Event, Exit, FailureKind, Goal, LeftoverSignal, Owner, Phase, Request, RestartMode, Span, SpawnFailure,
 };
 
 use super::agent::Life;
@@ -62,6 +62,8 @@ pub enum Step {
     Accept,
     BuildBegins,
     BuildEnds,
+    /// By the clock on the wall builds may be waited for so much longer.
+    SetClock(Span),
 }
 
 impl Step {
@@ -80,6 +82,7 @@ impl Step {
             | Self::GoDown
             | Self::Refuse(_)
             | Self::RefuseWrites(_)
+            | Self::SetClock(_)
             | Self::BuildBegins => true,
             Self::Ends(_) => !world.end_is_due(),
             Self::Unprepared(_) => !world.controller.down && world.controller.refuses.is_none(),
@@ -241,6 +244,11 @@ impl<K: Keeper> World<K> {
         if controller.builds {
             steps.push(Step::BuildEnds);
         }
+        let drains =
+            matches!(self.keeper.stage(), (Phase::Marking | Phase::Draining, Some(Goal::Exit(_) | Goal::Restart)));
+        if self.by_clock.0 && drains {
+            steps.extend([Span::ZERO, Span::seconds(5)].map(Step::SetClock));
+        }
         if controller.down {
             steps.push(Step::ComeUp);
             return;
@@ -341,6 +349,11 @@ impl<K: Keeper> World<K> {
             }
             Step::Ask(request) => {
                 self.requests -= 1;
+                let begins = matches!(request, Request::Stop(_) | Request::StopNow | Request::Restart);
+                let exits = matches!(self.keeper.stage().1, Some(Goal::Exit(_)));
+                if self.by_clock.0 && begins && !exits {
+                    self.bound_drain(Span::seconds(2));
+                }
                 if matches!(request, Request::Stop(_) | Request::StopNow) {
                     self.book.stop_asked(&self.policy.0);
                 }
@@ -367,6 +380,7 @@ impl<K: Keeper> World<K> {
                 self.controller.refuses = None;
                 Vec::new()
             }
+            Step::SetClock(left) => self.bound_drain(left),
             Step::BuildBegins | Step::BuildEnds => {
                 self.controller.builds = step == Step::BuildBegins;
                 Vec::new()

@@ -78,6 +78,7 @@ fn reply(message: &Message) -> &'static str {
         Stage::CarriedOut(Reply::Done) => "done",
         Stage::CarriedOut(Reply::Unsupported) => "there is no such way",
         Stage::CarriedOut(Reply::Refused(_)) => "refused",
+        Stage::CarriedOut(Reply::Throttled(_)) => "later",
     }
 }
 

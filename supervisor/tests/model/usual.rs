@@ -103,6 +103,7 @@ impl Keeper for Usual {
             | Event::Requested(_)
             | Event::HoldChanged(_)
             | Event::Resumed
+            | Event::DrainBounded { .. }
             | Event::PolicyChanged(_) => {}
         }
     }

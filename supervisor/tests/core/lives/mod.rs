@@ -1,6 +1,7 @@
 //! Whole lives as traces: `seconds phase | what happened: what was done about it`.
 //! Notes are in quotes, requests and process actions in capitals.
 
+mod draining;
 mod failing;
 mod keeping;
 mod numbers;

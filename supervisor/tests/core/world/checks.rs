@@ -2,7 +2,7 @@
 //! supervisor says of itself, except which phase it is in and what it is about to do.
 
 use agent_wrap_supervisor::{
-    Action, AgentSignal, Desired, Effect, Ending, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Moment, Note,
+    Action, AgentSignal, Desired, Effect, Ending, Event, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Moment, Note,
     OfflinePolicy, OfflineReason, OnlinePolicy, Owner, Phase, Policy, RequestNumber, RestartMode, Span, TakeOver,
 };
 
@@ -317,6 +317,15 @@ impl World {
                 self.checks.marked_since_errand = false;
             }
         }
+    }
+
+    /// A drain has another limit from now on, and with it a stop that is under way.
+    pub fn clock_set(&mut self, left: Span) {
+        self.policy.drain = left;
+        if let Some(since) = &mut self.checks.stop_since {
+            *since = self.active;
+        }
+        self.tell(Event::DrainBounded { left });
     }
 
     /// Looks at how things stand after one event.

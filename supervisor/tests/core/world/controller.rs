@@ -108,7 +108,7 @@ impl Controller {
             mark: self.mark.clone(),
             connected,
             idle: self.builds == 0,
-            builds: (1..=self.builds).map(|n| Build { name: Some(format!("job #{n}")), progress: None }).collect(),
+            builds: (1..=self.builds).map(|n| Build { name: Some(format!("job #{n}")), ..Build::default() }).collect(),
             has_cli: self.has_cli,
         }
     }

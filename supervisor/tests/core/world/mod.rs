@@ -39,6 +39,8 @@ pub enum Fate {
 pub enum Happening {
     Ask(Request),
     Reload(Box<Policy>),
+    /// The clock on the wall was set, or a drain by it is about to begin: builds may be waited for so much longer.
+    ClockSet(Span),
     Continue,
     CarryOut {
         request: RequestNumber,
@@ -98,6 +100,8 @@ pub struct World {
     pub fates: VecDeque<Fate>,
     pub plans: VecDeque<AgentPlan>,
     pub chaos: Option<Chaos>,
+    /// For how long whoever has no answer wants to be left alone, where no chance decides it.
+    pub retry_after: Option<Span>,
     /// Whether the trace is written.
     pub tracing: bool,
     pub trace: Vec<String>,
@@ -141,6 +145,7 @@ impl World {
             fates: VecDeque::new(),
             plans: VecDeque::new(),
             chaos: None,
+            retry_after: None,
             tracing: true,
             trace: Vec::new(),
             violation: None,
@@ -350,6 +355,7 @@ impl World {
                 }
                 self.tell(Event::PolicyChanged(policy));
             }
+            Happening::ClockSet(left) => self.clock_set(left),
             Happening::Continue => {
                 if self.suspended {
                     self.suspended = false;

@@ -83,6 +83,7 @@ impl World {
             | Event::Requested(_)
             | Event::HoldChanged(_)
             | Event::Resumed
+            | Event::DrainBounded { .. }
             | Event::PolicyChanged(_) => false,
         };
         if is_told_once && chaos.random.percent(4) {
@@ -130,6 +131,15 @@ impl World {
         }
     }
 
+    /// Whoever has no answer now may ask us to wait.
+    fn asked_wait(&mut self, kind: FailureKind) -> Option<Span> {
+        if kind != FailureKind::Unavailable {
+            return None;
+        }
+        let Some(chaos) = &mut self.chaos else { return self.retry_after };
+        chaos.random.pick(&[None, Some(Span::ZERO), Some(Span::seconds(30)), Some(Span::seconds(100_000))])
+    }
+
     fn request(&mut self, request: RequestNumber, wish: Wish, within: Span) {
         self.open.insert(request);
         self.withins.push(within);
@@ -154,7 +164,7 @@ impl World {
                 self.plan(answered, Happening::TimeOut(request, read));
             }
             Fate::Fails(kind) => {
-                let failed = failure(kind, "refused");
+                let failed = Failure { retry_after: self.asked_wait(kind), ..failure(kind, "refused") };
                 let event = if read {
                     Event::NodeRead { request, outcome: Err(failed) }
                 } else {
@@ -334,5 +344,5 @@ pub(super) fn unavailable(words: &str) -> Failure {
 }
 
 fn failure(kind: FailureKind, words: &str) -> Failure {
-    Failure { kind, words: words.into() }
+    Failure::new(kind, words)
 }

@@ -53,6 +53,7 @@ pub fn render_event(event: &Event) -> String {
         Event::HoldChanged(Some(words)) => format!("held: {words}"),
         Event::HoldChanged(None) => "the hold file is gone".into(),
         Event::Resumed => "resumed".into(),
+        Event::DrainBounded { left } => format!("{} ms to drain by the clock", left.0),
         Event::PolicyChanged(_) => "policy changed".into(),
     }
 }
@@ -86,7 +87,7 @@ pub fn render_action(action: &Action) -> String {
             format!("remember [{}]", words.join(" "))
         }
         Action::Tell(note) => format!("\"{}\"", render_note(note)),
-        Action::Finish(ending) => format!("FINISH {ending:?}"),
+        Action::Finish(ending) => format!("FINISH {ending:?}").replace(", retry_after: None", ""),
     }
 }
 
@@ -104,6 +105,10 @@ fn render_note(note: &Note) -> String {
         Note::RestartPlanned { delay, failures } => format!("RestartPlanned in {} ms, {failures} failures", delay.0),
         Note::RequestTaken { effect, .. } => format!("{effect:?}"),
         Note::Draining { builds, .. } => format!("Draining {}", builds.len()),
+        Note::DrainEnding { builds, left, revocable } => {
+            let revocable = if *revocable { ", revocable" } else { "" };
+            format!("DrainEnding {} in {} ms{revocable}", builds.len(), left.0)
+        }
         Note::DrainCut { builds, timeout } => {
             format!("DrainCut {}{}", builds.len(), if *timeout { ", timeout" } else { "" })
         }
