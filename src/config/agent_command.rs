@@ -38,6 +38,21 @@ struct AgentOption {
     value: Option<Word>,
 }
 
+/// How an agent is told where to connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Not at all, so that it speaks over stdin and stdout.
+    Unsaid,
+    /// `-url`.
+    Root,
+    /// `-direct`, which names no controller.
+    Direct,
+    /// `-jnlpUrl`; agent.jar takes neither `-name` nor `-webSocket` beside it.
+    Jnlp,
+    /// `-connectTo` or `-tcp`, where no secret is needed.
+    Socket,
+}
+
 /// One value, and where in the command it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
@@ -163,11 +178,28 @@ impl AgentCommand {
         self.has("-direct") || self.has("-directConnection")
     }
 
+    /// How it is told where to connect to.
+    pub(crate) fn way(&self) -> Way {
+        match () {
+            () if self.has("-connectTo") => Way::Socket,
+            () if self.has("-jnlpUrl") => Way::Jnlp,
+            () if self.is_direct() => Way::Direct,
+            () if self.has("-url") => Way::Root,
+            () if self.has("-tcp") => Way::Socket,
+            () => Way::Unsaid,
+        }
+    }
+
     /// It is told how to connect, in whichever way, or to wait for a connection.
     pub(crate) fn has_connection(&self) -> bool {
-        self.is_direct()
-            || ["-url", "-jnlpUrl", "-connectTo", "-tcp"].iter().any(|name| self.has(name))
-            || self.secret_and_name().is_some()
+        self.way() != Way::Unsaid || self.secret_and_name().is_some()
+    }
+
+    /// A file that it reads arguments from could not be read, or a shell has yet to put something in the place of a
+    /// variable, so that nobody knows what else it is told.
+    pub(crate) fn has_unread(&self) -> bool {
+        let unread = |text: &[u8]| (text.len() > 1 && text[0] == b'@') || text.contains(&b'$');
+        self.positional.iter().any(|word| unread(word.text.as_bytes()))
     }
 
     /// The old way: two words that belong to no option. A single one may well be the value of an option that is not
@@ -200,22 +232,29 @@ impl AgentCommand {
         name.filter(|name| !name.is_empty()).map(|name| (name.to_owned(), "the name after the secret"))
     }
 
-    /// It says how to connect in a way that needs the node's secret, and does not say that.
+    /// It connects in a way that needs the node's secret, and does not say that.
     pub(crate) fn lacks_secret(&self) -> bool {
-        (self.is_direct() || self.has("-url") || self.jnlp_needs_secret()) && self.secret().is_none()
+        let needed = match self.way() {
+            Way::Unsaid | Way::Root | Way::Direct => true,
+            Way::Jnlp => self.jnlp_needs_secret(),
+            Way::Socket => false,
+        };
+        needed && self.secret().is_none()
     }
 
-    /// With the secret a controller's `-jnlpUrl` needs no password; a local file is not encrypted with it, and Hudson's
-    /// slave.jar does not know the option.
+    /// With the secret a controller's `-jnlpUrl` needs no password, and agent.jar does not take both; a local file is not
+    /// encrypted with it, and Hudson's slave.jar does not know the option.
     fn jnlp_needs_secret(&self) -> bool {
         let remote =
             self.words("-jnlpUrl").is_some_and(|url| url.starts_with("http://") || url.starts_with("https://"));
-        remote && !self.is_slave_jar && !self.has("-jnlpCredentials")
+        remote && !self.is_slave_jar && !self.has("-jnlpCredentials") && !self.has("-credentials")
     }
 
-    /// Where it names the node's secret: an option's value, or the first word of the old way.
+    /// Where it names the node's secret: an option's value, or the first word of the old way. An empty one, of a variable
+    /// that is not set, is none.
     pub(crate) fn secret(&self) -> Option<&Word> {
-        self.option("-secret").or_else(|| self.secret_and_name().map(|(secret, _)| secret))
+        let named = self.option("-secret").filter(|word| !word.text.is_empty());
+        named.or_else(|| self.secret_and_name().map(|(secret, _)| secret))
     }
 
     /// What may well be the node's secret, where it is better to hide a word too many: also the first of whatever other

@@ -10,6 +10,8 @@ mod completion;
 #[cfg(test)]
 mod completion_tests;
 mod conceal;
+#[cfg(test)]
+mod connection_tests;
 mod credentials;
 mod docker_agent;
 mod environment;
@@ -31,6 +33,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transparent;
+mod two_secrets;
 mod values;
 
 use std::ffi::OsString;
@@ -116,6 +119,8 @@ pub struct Settings {
     pub signals: Vec<crate::signals::Setting>,
     /// The agent's command, byte for byte as it was given. It may hold a secret: log it with [`shell_quote`] only.
     pub command: Vec<OsString>,
+    /// Called as `jenkins-agent`: how many of the words at the command's end were arguments, and not variables.
+    pub entry_point: Option<usize>,
 }
 
 /// What `--standalone` leaves of the settings about the controller: it is only told to the agent.
