@@ -216,4 +216,40 @@ fn what_cannot_be_executed_is_told_as_a_shell_would() {
         assert_eq!(status.code(), Some(code), "{stderr}");
         assert!(stderr.starts_with("jenkins-agent: ") && stderr.contains(word), "{stderr}");
     }
+    let secret = "0123456789abcdef".repeat(4);
+    let Output { status, stderr, .. } = jenkins_agent(&secret).output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(127), "{stderr}");
+    assert!(stderr.contains("-secret") && !stderr.contains(&secret), "{stderr}");
+}
+
+#[test]
+fn a_program_with_arguments_is_told_from_an_agents_arguments() {
+    let said = |words: &[&str]| {
+        let mut command = wrap();
+        command.arg0("jenkins-agent").args(words).env("JENKINS_URL", "http://ci/").env("JENKINS_AGENT_NAME", "n");
+        let Output { status, stderr, .. } = command.output().expect("it runs");
+        (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+    };
+    for words in [["sh", "-c", "exit 3"], ["/bin/sh", "-l", "x"], ["env", "-jar", "agent.jar"]] {
+        let (code, stderr) = said(&words);
+        assert_eq!(code, Some(64), "{stderr}");
+        assert!(stderr.contains("stands alone") && stderr.contains("--entrypoint"), "{stderr}");
+    }
+    for words in [["no-such-program", "--bar"], ["-webSocket", "hush"]] {
+        let (code, stderr) = said(&words);
+        assert_eq!(code, Some(78), "{stderr}");
+        assert!(stderr.contains("one word that is no option") && !stderr.contains("hush"), "{stderr}");
+    }
+}
+
+#[test]
+fn options_for_java_that_are_torn_are_told() {
+    let mut command = jenkins_agent("-noReconnect");
+    command.env("JENKINS_URL", "http://ci/").env("JENKINS_AGENT_NAME", "n");
+    command.env("JENKINS_JAVA_OPTS", "-Da='hush b' -Xmx1g");
+    let Output { status, stderr, .. } = command.output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(78), "{stderr}");
+    assert!(stderr.contains("JENKINS_JAVA_OPTS") && stderr.contains("@FILE") && !stderr.contains("hush"), "{stderr}");
 }

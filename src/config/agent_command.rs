@@ -211,6 +211,15 @@ impl AgentCommand {
         }
     }
 
+    /// Where the one word stands that belongs to no option, and that the agent surely cannot take.
+    pub(crate) fn stray(&self, command: &[OsString]) -> Option<usize> {
+        self.read_from.filter(|_| self.elsewhere.is_none() && !self.has_unread())?;
+        let [Word { place: Place::Whole(at), .. }] = self.positional.as_slice() else { return None };
+        // Else it may well be the value of an option that is not known here.
+        let before = &command[at - 1];
+        (!before.as_bytes().starts_with(b"-") || is_option(before)).then_some(*at)
+    }
+
     /// Every root URL it names, and by which option.
     pub(crate) fn urls(&self) -> Vec<(String, &'static str)> {
         let urls = self.options.iter().filter(|option| option.name == "-url");

@@ -113,3 +113,18 @@ fn two_secrets_that_differ_are_told() {
     let warned = world.load().unwrap().warnings.join("");
     assert!(warned.contains("that of --secret-file is used") && warned.contains("agent-wrap.toml:3"), "{warned}");
 }
+
+#[test]
+fn a_word_that_the_agent_cannot_take_is_an_error() {
+    let fault = |said: &str| {
+        let command = format!("java -Xmx1g -jar agent.jar {said}");
+        World::new(&["--url", "https://ci/", "--node", "n"], &command).load().err().map(|error| error.to_string())
+    };
+    for stray in ["hush", "-webSocket hush", "-url https://ci/ hush", "-secret @/s hush -name n"] {
+        let words = fault(stray).unwrap_or_else(|| panic!("{stray}"));
+        assert!(words.contains("one word that is no option") && !words.contains("hush"), "{words}");
+    }
+    for fine in ["", "hush n", "-newOption 3", "-url https://ci/ -newOption 3", "@/args", "-url https://ci/ @/args"] {
+        assert_eq!(fault(fine), None, "{fine}");
+    }
+}

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Surroundings;
 use super::agent_command::{AgentCommand, lines_of};
+use super::agent_options::are_java_options;
 use super::script;
 
 /// Variables that stand for an option with a value.
@@ -54,7 +55,7 @@ pub fn translate_docker_agent(arguments: Vec<OsString>, surroundings: &Surroundi
     }
     let mut theirs = arguments.into_iter().skip(1).collect();
     let mut words: Vec<OsString> = vec!["agent-wrap".into(), "--".into(), java(surroundings)];
-    words.extend(split(surroundings.variable("JENKINS_JAVA_OPTS").or_else(|| surroundings.variable("JAVA_OPTS"))));
+    words.extend(split(java_options(surroundings).map(|(_, options)| options)));
     let jar = surroundings.variable("JENKINS_AGENT_FILE").unwrap_or(OsStr::new("/usr/share/jenkins/agent.jar"));
     words.extend(["-jar".into(), jar.to_owned()]);
     let mut remoting = quoted(surroundings.variable("REMOTING_OPTS"));
@@ -62,6 +63,37 @@ pub fn translate_docker_agent(arguments: Vec<OsString>, surroundings: &Surroundi
     words.extend(connection(&remoting, surroundings));
     words.append(&mut remoting);
     words
+}
+
+/// The options for java, and the variable that they are in.
+fn java_options(surroundings: &Surroundings) -> Option<(&'static str, &OsStr)> {
+    ["JENKINS_JAVA_OPTS", "JAVA_OPTS"].into_iter().find_map(|name| Some((name, surroundings.variable(name)?)))
+}
+
+/// What java does not get as it is meant.
+pub(super) enum JavaOptions {
+    /// It would take a word for the class to run.
+    Broken(String),
+    /// Words are torn where quotation marks seem to hold them together.
+    Torn(String),
+}
+
+/// Looks at the options for java, which have to be divided as the script divides them: whoever has them for it has
+/// written them so.
+pub(super) fn look_at_java_options(surroundings: &Surroundings) -> Option<JavaOptions> {
+    let (name, options) = java_options(surroundings)?;
+    let (words, held) = (split(Some(options)), quoted(Some(options)));
+    let is_torn = words.len() != held.len();
+    let how = "is divided at each blank, as the entry point of docker-agent's images does it, and quotation marks in it are \
+        letters like others; for a value with blanks write @FILE into it: java reads its options from that file, and \
+        understands quotation marks there";
+    if !are_java_options(&words, 0, words.len()) {
+        return Some(JavaOptions::Broken(format!(
+            "{name} in the environment: not each of its words is an option, and java would take one for the class to run; \
+             it {how}"
+        )));
+    }
+    is_torn.then(|| JavaOptions::Torn(format!("{name} in the environment {how}")))
 }
 
 fn java(surroundings: &Surroundings) -> OsString {
@@ -86,7 +118,7 @@ fn connection(theirs: &[OsString], surroundings: &Surroundings) -> Vec<OsString>
     if surroundings.variable("JENKINS_WEB_SOCKET").is_some_and(|value| value == "true") && !given.has("-webSocket") {
         words.push("-webSocket".into());
     }
-    // Who says a part of how to connect is not completed any more, so the rest has to be said here.
+    // What is completed later is what the settings say; where the controller is not asked, they need not say it all.
     let direct = given.is_direct() || words.iter().any(|word| word == "-direct");
     if direct || given.has_connection() {
         if let Some(url) = surroundings.variable("JENKINS_URL").filter(|_| !direct && given.urls().is_empty()) {
@@ -239,6 +271,22 @@ mod tests {
             ["jenkins-agent", "jenkins-agent -url", "jenkins-agent s n", "agent-wrap bash", "agent-wrap -help", ""]
         {
             assert_eq!(instead(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn options_for_java_are_divided_as_the_script_divides_them() {
+        let found = |name: &str, options: &str| match look_at_java_options(&surroundings(&[(name, options)])) {
+            Some(JavaOptions::Broken(words)) => format!("broken: {words}"),
+            Some(JavaOptions::Torn(words)) => format!("torn: {words}"),
+            None => String::new(),
+        };
+        for fine in ["", "-Xmx1g -Da=b", "-Da=\"b\"", "-cp x --add-opens a=b @f", "-Da=it's", "-XX:X=\\n"] {
+            assert_eq!(found("JENKINS_JAVA_OPTS", fine), "", "{fine}");
+        }
+        assert!(found("JENKINS_JAVA_OPTS", "-Da=\"b -Dc\"").starts_with("torn: JENKINS_JAVA_OPTS"));
+        for broken in ["-Da=\"b c\"", "\"-Xmx1g\"", "-Xmx1g x", "-XX:OnOutOfMemoryError='kill -9 %p'"] {
+            assert!(found("JAVA_OPTS", broken).starts_with("broken: JAVA_OPTS"), "{broken}");
         }
     }
 

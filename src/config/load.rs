@@ -6,6 +6,7 @@ use agent_wrap_supervisor::{Backoff, IfRefused, Leftovers, OfflinePolicy, Online
 use secrecy::SecretString;
 
 use super::agent_command::{AgentCommand, Way, lines_of};
+use super::docker_agent::JavaOptions;
 use super::error::{Problem, SettingsError};
 use super::missing::Unasked;
 use super::print::print;
@@ -13,7 +14,7 @@ use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
     Connection, ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings,
-    StatusLine, Surroundings, environment, file, missing, parse, two_secrets,
+    StatusLine, Surroundings, docker_agent, environment, file, missing, parse, two_secrets,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -67,6 +68,16 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
         }
         controller => Settings { controller, ..settings },
     });
+    if cli.entry_point.is_some() {
+        match docker_agent::look_at_java_options(surroundings) {
+            Some(JavaOptions::Broken(words)) => resolver.problems.push(Problem::new(words)),
+            Some(JavaOptions::Torn(words)) => resolver.warnings.push(words),
+            None => {}
+        }
+    }
+    if let Some(words) = stray(&command, cli) {
+        resolver.problems.push(Problem::new(words));
+    }
     resolver.warnings.extend(two_secrets::warning(&command, cli, surroundings, secret_of_file.as_ref()));
     let completes = |settings: &Settings| standalone && !settings.stdio;
     if settings.as_ref().is_some_and(completes) {
@@ -412,6 +423,21 @@ impl Resolver {
         }
         Some(PathBuf::from(&given.text))
     }
+}
+
+/// That the agent would get a word that it has no use for.
+fn stray(command: &AgentCommand, cli: &Cli) -> Option<String> {
+    let at = command.stray(&cli.command)?;
+    // It may well be the secret.
+    let before = super::shell_quote(&cli.command[..at]);
+    let more = match cli.entry_point {
+        Some(_) => "; only an argument that stands alone is run as a program (docker run --entrypoint runs another)",
+        None => "",
+    };
+    Some(format!(
+        "the agent's command has one word that is no option, after {before}: agent.jar takes none or two, the node's secret \
+         and its name{more}"
+    ))
 }
 
 /// A URL for the log: one that is no proper root may have a password in it.
