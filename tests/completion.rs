@@ -152,6 +152,21 @@ fn a_command_that_says_where_to_connect_and_not_as_whom_is_given_the_secret_of_t
 }
 
 #[test]
+fn a_secret_that_is_not_the_controllers_is_told() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    for (secret, code) in [(controller.secret("n 1"), 0), ("00ff".to_owned(), 1)] {
+        let mut command = wrapper(&controller, "n 1", dir.path());
+        command.env("JENKINS_SECRET", secret).env("MISBEHAVE", "--exit-after-connect 0");
+        command.args(["--restart", "no", &stand_in_java(dir.path()), "-jar", "agent.jar"]);
+        let outcome = Wrap::start(command).outcome();
+        outcome.expect_code(code);
+        assert_eq!(outcome.has("secret_differs"), code == 1, "{}", outcome.text());
+        fs::remove_file(dir.path().join("java")).expect("the link");
+    }
+}
+
+#[test]
 fn an_account_that_may_not_know_the_secret_need_not_where_the_command_says_it() {
     let controller = simulated(Options::jenkins("2.578"));
     let dir = tempfile::tempdir().expect("a directory");

@@ -88,6 +88,15 @@ pub(crate) fn is_agent_jar(path: &OsStr) -> bool {
 impl AgentCommand {
     /// Reads a command line; `read_lines` gives the lines of a file that an argument names with `@`.
     pub(crate) fn read(command: &[OsString], read_lines: &dyn Fn(&Path) -> Option<Vec<OsString>>) -> Self {
+        Self::read_as(command, false, read_lines)
+    }
+
+    /// The same; of an `entry_point` the jar is an agent's, whatever its name is.
+    pub(crate) fn read_as(
+        command: &[OsString],
+        entry_point: bool,
+        read_lines: &dyn Fn(&Path) -> Option<Vec<OsString>>,
+    ) -> Self {
         let mut this = Self::default();
         let jar = command.iter().position(|word| word == "-jar").map(|at| at + 1).filter(|at| *at < command.len());
         let main_class = command
@@ -96,7 +105,7 @@ impl AgentCommand {
         let program = transparent::program(command);
         let script = command.get(program).and_then(|program| Path::new(program).file_name());
         let script = script.is_some_and(|name| name == "jenkins-agent" || name == "jenkins-slave");
-        this.jar = jar.filter(|at| is_agent_jar(&command[*at]));
+        this.jar = jar.filter(|at| entry_point || is_agent_jar(&command[*at]));
         let jar_name = this.jar.and_then(|at| Path::new(&command[at]).file_name());
         this.is_slave_jar = jar_name.is_some_and(|name| name.to_string_lossy().to_ascii_lowercase().contains("slave"));
         this.read_from = this.jar.or(main_class).map(|at| at + 1);
@@ -209,6 +218,21 @@ impl AgentCommand {
             [secret, name] => Some((secret, name)),
             _ => None,
         }
+    }
+
+    /// The names of its options that begin with two dashes.
+    pub(crate) fn two_dashed(&self) -> impl Iterator<Item = &str> {
+        self.options.iter().map(|option| option.name.as_str()).filter(|name| name.starts_with("--"))
+    }
+
+    /// A word is empty that would be the secret, or the name.
+    pub(crate) fn has_empty_word(&self) -> bool {
+        self.positional.iter().any(|word| word.text.is_empty())
+    }
+
+    /// This option is there, and has an empty value.
+    pub(crate) fn is_empty(&self, name: &str) -> bool {
+        self.option(name).is_some_and(|word| word.text.is_empty())
     }
 
     /// Where the one word stands that belongs to no option, and that the agent surely cannot take.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::agent_command::{AgentCommand, Place, Way, Word, is_agent_jar, lines_of};
+use super::agent_command::{AgentCommand, Place, Way, Word, lines_of};
 use super::script::commands;
 use crate::files::{Inherited, is_stdin};
 use crate::quoted::quoted;
@@ -104,7 +104,10 @@ pub enum Jar {
 #[must_use]
 pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
     let is_lasting = |path: &Path| (facts.inherited)(path) == Inherited::Lasting;
-    let agent = AgentCommand::read(command, &|path| is_lasting(path).then(|| lines_of(path))?);
+    let read = |command: &[OsString]| {
+        AgentCommand::read_as(command, facts.entry_point.is_some(), &|path| is_lasting(path).then(|| lines_of(path))?)
+    };
+    let agent = read(command);
     let mut completion = Completion {
         command: command.to_vec(),
         secret: NeededSecret::None,
@@ -128,7 +131,7 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         completion.warnings.push(SHOWN_SECRET.to_owned());
     }
     let (agent, kept) = match without_superseded(&agent, command) {
-        Some(kept) => (AgentCommand::read(&kept, &|path| is_lasting(path).then(|| lines_of(path))?), kept),
+        Some(kept) => (read(&kept), kept),
         None => (agent, command.to_vec()),
     };
     completion.command.clone_from(&kept);
@@ -444,10 +447,4 @@ fn encode(bytes: &[u8], is_kept: impl Fn(u8) -> bool) -> String {
         }
     }
     encoded
-}
-
-/// Whether a command runs a jar that is known to be an agent's, so that [`plan`] could complete it.
-#[must_use]
-pub fn runs_agent_jar(command: &[OsString]) -> bool {
-    command.windows(2).any(|pair| pair[0] == OsStr::new("-jar") && is_agent_jar(&pair[1]))
 }

@@ -280,6 +280,14 @@ fn variables_with_secrets_are_kept_from_an_agent_that_is_java_itself() {
 }
 
 #[test]
+fn the_jar_of_the_entry_point_is_an_agents_whatever_its_name_is() {
+    let line = "java -jar /opt/our-own.jar";
+    assert_eq!(planned(line, &facts()).0, line);
+    let (line, completion) = planned(line, &CompletionFacts { entry_point: Some(0), ..facts() });
+    assert!(completion.completed && line.contains("-secret @/run/s"), "{line}");
+}
+
+#[test]
 fn a_secret_out_of_a_variable_is_not_in_our_arguments() {
     let line = "java -jar agent.jar -url u -name n -secret hush -webSocket";
     for (ours, warned) in [(None, true), (Some(2), true), (Some(9), true), (Some(1), false), (Some(0), false)] {

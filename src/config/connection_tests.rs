@@ -29,7 +29,7 @@ fn half_a_connection_is_warned_about() {
         (&[], AGENT),
         (&COMPLETE, "java -jar agent.jar -secret @/s"),
         (&["--url", "https://ci/"], "java -jar agent.jar @/s a"),
-        (&COMPLETE, "java -jar agent.jar -direct ci:1 -secret @/s"),
+        (&COMPLETE, "java -jar agent.jar -direct ci:1 -instanceIdentity i -secret @/s"),
         (&["--secret-file", "/s"], "java -jar agent.jar -url https://ci/ -name a"),
         (&[], "java -jar agent.jar -url https://ci/ @/not-there"),
         (&[], "java -jar agent.jar -jnlpUrl file:/a.jnlp"),
@@ -124,7 +124,62 @@ fn a_word_that_the_agent_cannot_take_is_an_error() {
         let words = fault(stray).unwrap_or_else(|| panic!("{stray}"));
         assert!(words.contains("one word that is no option") && !words.contains("hush"), "{words}");
     }
+    for empty in ["-url=", "-jnlpUrl= -secret @/s"] {
+        assert!(fault(empty).unwrap_or_else(|| panic!("{empty}")).contains("empty value"), "{empty}");
+    }
+    let ours = fault("-webSocket --drain 5s").unwrap();
+    assert!(ours.contains("--drain") && ours.contains("before the command"), "{ours}");
     for fine in ["", "hush n", "-newOption 3", "-url https://ci/ -newOption 3", "@/args", "-url https://ci/ @/args"] {
         assert_eq!(fault(fine), None, "{fine}");
+    }
+}
+
+#[test]
+fn an_empty_word_is_that_of_a_variable_that_is_not_set() {
+    let mut world = World::new(&["--url", "https://ci/", "--node", "n"], AGENT);
+    for empty in [&["", "n"][..], &["hush", ""], &[""]] {
+        world.command.truncate(3);
+        world.command.extend(empty.iter().map(Into::into));
+        assert!(world.load().unwrap_err().to_string().contains("is empty"), "{empty:?}");
+    }
+}
+
+#[test]
+fn the_entry_point_knows_no_options_of_ours() {
+    let world = World::new(&["--url", "https://ci/", "--node", "n"], "java -jar agent.jar --drain=5s");
+    let (words, _) = as_entry_point(&world).unwrap_err();
+    assert!(words.contains("set AGENT_WRAP_DRAIN"), "{words}");
+    for unknown in ["--", "--print-config", "--foo=x"] {
+        let world = World::new(&["--url", "https://ci/", "--node", "n"], &format!("{AGENT} {unknown}"));
+        assert!(as_entry_point(&world).is_err_and(|(words, _)| words.contains("leave it out")), "{unknown}");
+    }
+}
+
+#[test]
+fn the_jar_of_the_entry_point_may_have_any_name() {
+    let world = World::new(&["--url", "https://ci/"], "java -jar /opt/our-own.jar -name n");
+    assert_eq!(as_entry_point(&world).unwrap().settings.controller.unwrap().node, "n");
+    assert!(world.load().is_err());
+}
+
+#[test]
+fn what_agent_jar_does_not_take_together_is_told() {
+    let warned = |said: &str| {
+        let command = format!("{AGENT} {said}");
+        World::new(&["--url", "https://ci/", "--node", "n"], &command).load().unwrap().warnings.join("")
+    };
+    for (said, words) in [
+        ("-webSocket -tunnel h:1", "does not take -webSocket beside -tunnel"),
+        ("-webSocket -directConnection h:1 -instanceIdentity i", "does not take -webSocket beside -direct"),
+        ("-noreconnect -noReconnectAfter 1d", "does not take -noReconnectAfter beside -noReconnect"),
+        ("-direct h:1", "takes -direct only beside -instanceIdentity"),
+        ("-internalDir x", "only beside -workDir"),
+    ] {
+        assert!(warned(said).contains(words), "{said}: {}", warned(said));
+    }
+    for fine in
+        ["-webSocket -url https://ci/", "-direct h:1 -instanceIdentity i -protocols a b", "-workDir /w -internalDir x"]
+    {
+        assert_eq!(warned(fine), "", "{fine}");
     }
 }

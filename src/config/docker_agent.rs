@@ -34,13 +34,18 @@ pub fn is_docker_agent(arguments: &[OsString]) -> bool {
 pub fn instead_of_an_agent(arguments: &[OsString], surroundings: &Surroundings) -> Option<Vec<OsString>> {
     match arguments {
         _ if !is_docker_agent(arguments) => None,
-        [_, question] if QUESTIONS.iter().any(|known| question == known) => {
+        [_, first, ..] if first.as_encoded_bytes().starts_with(b"-") && asks(arguments) => {
             let words = translate_docker_agent(arguments.to_vec(), surroundings).into_iter();
             Some(words.skip_while(|word| word != "--").skip(1).collect())
         }
         [_, program] if !program.as_encoded_bytes().starts_with(b"-") => Some(vec![program.clone()]),
         _ => None,
     }
+}
+
+/// Whether the agent only answers, whatever else it is told.
+fn asks(arguments: &[OsString]) -> bool {
+    arguments.iter().skip(1).any(|word| QUESTIONS.iter().any(|known| word == known))
 }
 
 /// The arguments of `agent-wrap` that do what these arguments of `jenkins-agent` say; others come back as they are.
@@ -54,7 +59,8 @@ pub fn translate_docker_agent(arguments: Vec<OsString>, surroundings: &Surroundi
         return arguments;
     }
     let mut theirs = arguments.into_iter().skip(1).collect();
-    let mut words: Vec<OsString> = vec!["agent-wrap".into(), "--".into(), java(surroundings)];
+    let mut words: Vec<OsString> = vec!["agent-wrap".into(), "--".into()];
+    words.extend(java(surroundings));
     words.extend(split(java_options(surroundings).map(|(_, options)| options)));
     let jar = surroundings.variable("JENKINS_AGENT_FILE").unwrap_or(OsStr::new("/usr/share/jenkins/agent.jar"));
     words.extend(["-jar".into(), jar.to_owned()]);
@@ -96,11 +102,24 @@ pub(super) fn look_at_java_options(surroundings: &Surroundings) -> Option<JavaOp
     is_torn.then(|| JavaOptions::Torn(format!("{name} in the environment {how}")))
 }
 
-fn java(surroundings: &Surroundings) -> OsString {
-    match (surroundings.variable("JENKINS_JAVA_BIN"), surroundings.variable("JAVA_HOME")) {
-        (Some(java), _) => java.to_owned(),
-        (None, Some(home)) => Path::new(home).join("bin/java").into(),
-        (None, None) => "java".into(),
+/// That a variable asks for a WebSocket in words that the script does not know either.
+pub(super) fn neither_true_nor_false(surroundings: &Surroundings) -> Option<String> {
+    let value = surroundings.variable("JENKINS_WEB_SOCKET").filter(|value| *value != "true" && *value != "false")?;
+    Some(format!(
+        "JENKINS_WEB_SOCKET in the environment is {}, and only true asks for -webSocket; it is added all the same where the \
+         controller has no port for agents",
+        crate::quoted::quoted(value)
+    ))
+}
+
+/// Java, and what the script would run before it; a path may have blanks in it, though not for the script.
+fn java(surroundings: &Surroundings) -> Vec<OsString> {
+    let binary = surroundings.variable("JENKINS_JAVA_BIN").filter(|java| !split(Some(java)).is_empty());
+    match (binary, surroundings.variable("JAVA_HOME")) {
+        (Some(java), _) if Path::new(java).exists() => vec![java.to_owned()],
+        (Some(java), _) => split(Some(java)),
+        (None, Some(home)) => vec![Path::new(home).join("bin/java").into()],
+        (None, None) => vec!["java".into()],
     }
 }
 
@@ -120,7 +139,7 @@ fn connection(theirs: &[OsString], surroundings: &Surroundings) -> Vec<OsString>
     }
     // What is completed later is what the settings say; where the controller is not asked, they need not say it all.
     let direct = given.is_direct() || words.iter().any(|word| word == "-direct");
-    if direct || given.has_connection() {
+    if (direct || given.has_connection()) && !given.has("-jnlpUrl") {
         if let Some(url) = surroundings.variable("JENKINS_URL").filter(|_| !direct && given.urls().is_empty()) {
             words.extend(["-url".into(), url.to_owned()]);
         }
@@ -211,6 +230,11 @@ mod tests {
                     .to_owned(),
             ),
             (
+                "jenkins-agent -jnlpUrl https://ci/x.jnlp",
+                &[("JENKINS_URL", "https://ci/"), ("JENKINS_AGENT_NAME", "n")],
+                format!("agent-wrap -- java {jar} -jnlpUrl https://ci/x.jnlp"),
+            ),
+            (
                 "jenkins-agent",
                 &[
                     ("JENKINS_DIRECT_CONNECTION", "h:2"),
@@ -265,7 +289,12 @@ mod tests {
         assert_eq!(instead("/usr/local/bin/jenkins-agent bash").as_deref(), Some("bash"));
         for question in QUESTIONS {
             let expected = format!("/j/bin/java -Xmx1g -jar /usr/share/jenkins/agent.jar {question}");
-            assert_eq!(instead(&format!("jenkins-agent {question}")), Some(expected));
+            assert_eq!(instead(&format!("jenkins-agent {question}")), Some(expected.clone()));
+            assert_eq!(
+                instead(&format!("jenkins-agent -noKeepAlive {question}")),
+                Some(expected.replace(".jar ", ".jar -noKeepAlive "))
+            );
+            assert_eq!(instead(&format!("jenkins-agent bash {question}")), None);
         }
         for line in
             ["jenkins-agent", "jenkins-agent -url", "jenkins-agent s n", "agent-wrap bash", "agent-wrap -help", ""]
@@ -288,6 +317,29 @@ mod tests {
         for broken in ["-Da=\"b c\"", "\"-Xmx1g\"", "-Xmx1g x", "-XX:OnOutOfMemoryError='kill -9 %p'"] {
             assert!(found("JAVA_OPTS", broken).starts_with("broken: JAVA_OPTS"), "{broken}");
         }
+    }
+
+    #[test]
+    fn what_runs_java_may_be_several_words_or_a_path_with_blanks() {
+        let folder = tempfile::tempdir().unwrap();
+        let java = folder.path().join("my java");
+        std::fs::write(&java, "").unwrap();
+        let java = java.to_str().unwrap();
+        for (binary, words) in
+            [("nice -n 5  java", &["nice", "-n", "5", "java"][..]), (java, &[java]), (" ", &["java"])]
+        {
+            let variables = surroundings(&[("JENKINS_JAVA_BIN", binary)]);
+            let translated = translate_docker_agent(vec!["jenkins-agent".into()], &variables);
+            let end = translated.iter().position(|word| word == "-jar").unwrap();
+            assert_eq!(translated[2..end], *words, "{binary}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_true_nor_false_is_told() {
+        let told = |value: &str| neither_true_nor_false(&surroundings(&[("JENKINS_WEB_SOCKET", value)]));
+        assert!(["true", "false", ""].iter().all(|value| told(value).is_none()));
+        assert!(told("1").unwrap().contains("\"1\""));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
     Connection, ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings,
-    StatusLine, Surroundings, docker_agent, environment, file, missing, parse, two_secrets,
+    StatusLine, Surroundings, docker_agent, environment, file, missing, parse, refused, two_secrets,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -55,7 +55,7 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
     resolver.infer_from_stdio();
 
     let standalone = resolver.required(Key::Standalone, parse::switch).unwrap_or_default();
-    let command = AgentCommand::read(&cli.command, &lines_of);
+    let command = AgentCommand::read_as(&cli.command, cli.entry_point.is_some(), &lines_of);
     if !standalone && command.is_agent {
         resolver.infer_from_command(&command);
     } else if command.way() == Way::Unsaid && command.jar.is_some() {
@@ -74,10 +74,12 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
             Some(JavaOptions::Torn(words)) => resolver.warnings.push(words),
             None => {}
         }
+        resolver.warnings.extend(docker_agent::neither_true_nor_false(surroundings));
     }
-    if let Some(words) = stray(&command, cli) {
-        resolver.problems.push(Problem::new(words));
+    if resolver.problems.is_empty() {
+        resolver.problems.extend(refused::problems(&command, cli).into_iter().map(Problem::new));
     }
+    resolver.warnings.extend(refused::warnings(&command));
     resolver.warnings.extend(two_secrets::warning(&command, cli, surroundings, secret_of_file.as_ref()));
     let completes = |settings: &Settings| standalone && !settings.stdio;
     if settings.as_ref().is_some_and(completes) {
@@ -423,21 +425,6 @@ impl Resolver {
         }
         Some(PathBuf::from(&given.text))
     }
-}
-
-/// That the agent would get a word that it has no use for.
-fn stray(command: &AgentCommand, cli: &Cli) -> Option<String> {
-    let at = command.stray(&cli.command)?;
-    // It may well be the secret.
-    let before = super::shell_quote(&cli.command[..at]);
-    let more = match cli.entry_point {
-        Some(_) => "; only an argument that stands alone is run as a program (docker run --entrypoint runs another)",
-        None => "",
-    };
-    Some(format!(
-        "the agent's command has one word that is no option, after {before}: agent.jar takes none or two, the node's secret \
-         and its name{more}"
-    ))
 }
 
 /// A URL for the log: one that is no proper root may have a password in it.

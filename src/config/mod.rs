@@ -25,6 +25,7 @@ mod parse;
 mod print;
 mod quote;
 mod reason;
+mod refused;
 mod reload;
 mod runtime_directory;
 mod script;
@@ -43,9 +44,7 @@ use agent_wrap_supervisor::{
     Backoff, IfRefused, Leftovers, NodePolicy, OfflinePolicy, OnlineMethod, OnlinePolicy, Policy, RestartMode, Span,
 };
 
-pub use completion::{
-    Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan, runs_agent_jar,
-};
+pub use completion::{Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan};
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use docker_agent::{instead_of_an_agent, is_docker_agent, translate_docker_agent};
 pub use environment::{Surroundings, child_environment};

@@ -14,7 +14,7 @@ pub(super) struct World {
     folder: tempfile::TempDir,
     pub(super) surroundings: Surroundings,
     arguments: Vec<OsString>,
-    command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 impl World {

@@ -225,7 +225,8 @@ impl Launch {
 
     /// Hands over the secret, and says what is executed.
     fn finish(&self, plan: Completion, inbound: Option<&Inbound>) -> Result<Launched, String> {
-        if !self.told.swap(true, Ordering::Relaxed) {
+        let first = !self.told.swap(true, Ordering::Relaxed);
+        if first {
             for warning in &plan.warnings {
                 tracing::warn!(target: "agent_wrap", event = "command", "{warning}");
             }
@@ -235,6 +236,15 @@ impl Launch {
             }
         }
         let contents = self.secret_contents(&plan, inbound)?;
+        if first && is_another(&plan, contents.as_ref(), inbound) {
+            tracing::warn!(
+                target: "agent_wrap",
+                event = "secret_differs",
+                "the controller says that the node has another secret than the one that is given, and will hardly take the \
+                 agent: correct what the settings or the command say (--secret-file, AGENT_WRAP_SECRET, JENKINS_SECRET, \
+                 -secret), or leave it out"
+            );
+        }
         let secret_file = contents.map(|contents| self.write_secret(&contents)).transpose()?;
         let local_jnlp = matches!(plan.secret, NeededSecret::JnlpOfTheNode);
         let stays = local_jnlp || plan.command.iter().any(|word| word == "-noReconnect" || word == "-noreconnect");
@@ -318,6 +328,12 @@ impl Launch {
         }
         Ok(file)
     }
+}
+
+/// Whether the agent is to get another secret than the controller says that its node has.
+fn is_another(plan: &Completion, contents: Option<&SecretString>, inbound: Option<&Inbound>) -> bool {
+    let plain = contents.filter(|_| !matches!(plan.secret, NeededSecret::JnlpOfTheNode));
+    plain.zip(inbound).is_some_and(|(given, told)| given.expose_secret() != told.secret.expose_secret())
 }
 
 fn not_read(late: &Late) -> Unprepared {
