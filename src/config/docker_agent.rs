@@ -112,6 +112,20 @@ pub(super) fn neither_true_nor_false(surroundings: &Surroundings) -> Option<Stri
     ))
 }
 
+/// That a variable counts on a shell, which the script has and we have not.
+pub(super) fn unexpanded(surroundings: &Surroundings) -> Option<String> {
+    let options = surroundings.variable("REMOTING_OPTS")?.to_string_lossy().into_owned();
+    let mut expanded = options.match_indices('$').filter(|(at, _)| {
+        let next = options[at + 1..].chars().next();
+        next.is_some_and(|next| next.is_ascii_alphabetic() || "_{(".contains(next))
+    });
+    (expanded.next().is_some() || options.contains('`')).then(|| {
+        "REMOTING_OPTS in the environment has $ or ` in it, which the entry point of docker-agent's images has a shell expand; \
+         here they stay as they are: write what is meant itself"
+            .to_owned()
+    })
+}
+
 /// Java, and what the script would run before it; a path may have blanks in it, though not for the script.
 fn java(surroundings: &Surroundings) -> Vec<OsString> {
     let binary = surroundings.variable("JENKINS_JAVA_BIN").filter(|java| !split(Some(java)).is_empty());
@@ -333,6 +347,13 @@ mod tests {
             let end = translated.iter().position(|word| word == "-jar").unwrap();
             assert_eq!(translated[2..end], *words, "{binary}");
         }
+    }
+
+    #[test]
+    fn what_a_shell_would_expand_is_told() {
+        let told = |value: &str| unexpanded(&surroundings(&[("REMOTING_OPTS", value)])).is_some();
+        assert!(["-name $HOSTNAME", "-name ${A}", "-name `hostname`", "-x 'a' $(b)"].into_iter().all(told));
+        assert!(!["", "-noKeepAlive", "-proxyCredentials me:p$1$", "-x $"].into_iter().any(told));
     }
 
     #[test]

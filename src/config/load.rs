@@ -75,6 +75,7 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
             None => {}
         }
         resolver.warnings.extend(docker_agent::neither_true_nor_false(surroundings));
+        resolver.warnings.extend(docker_agent::unexpanded(surroundings));
     }
     if resolver.problems.is_empty() {
         resolver.problems.extend(refused::problems(&command, cli).into_iter().map(Problem::new));

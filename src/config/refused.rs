@@ -15,7 +15,7 @@ pub(super) fn problems(command: &AgentCommand, cli: &Cli) -> Vec<String> {
 
 /// What agent.jar takes alone, but not together, or only together; and not all did so in the past.
 pub(super) fn warnings(command: &AgentCommand) -> Vec<String> {
-    if command.read_from.is_none() || command.elsewhere.is_some() || command.has_unread() {
+    if command.jar.is_none() || command.elsewhere.is_some() || command.has_unread() {
         return Vec::new();
     }
     let has = |name: &str| ALIASES.iter().any(|(alias, of)| *of == name && command.has(alias)) || command.has(name);
