@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
+use agent_wrap_testbed::hudson::{Hudson, HudsonOptions};
 use agent_wrap_testbed::simulated::{Options, Simulated};
+use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
 use common::standalone::{Said, folder, lead_session, text};
 use common::{Outcome, PATIENCE, Wrap, pty, wait_within, wrap};
@@ -178,6 +180,38 @@ fn no_variable_with_a_secret_in_it_gets_to_the_builds() {
         assert!(warned.is_none_or(|words| told[0].contains(words)), "{told:?}");
         assert!(!outcome.text().contains("in-the-"), "{}", outcome.text());
     }
+}
+
+#[test]
+fn a_real_agent_needs_no_secret_and_no_jar() {
+    if skip::unmet("docker_agent::a_real_agent_needs_no_secret_and_no_jar", skip::need_hudson()) {
+        return;
+    }
+    let hudson = Hudson::start(HudsonOptions { security: true, ..HudsonOptions::default() }).expect("Hudson starts");
+    hudson.create_node("a (real) agent", 1).expect("the node is created");
+    let dir = folder();
+    let plain = hudson.agent_command("x");
+    let options: Vec<_> = plain.iter().skip(1).take_while(|word| *word != "-jar").map(String::as_str).collect();
+    let (user, token) = hudson.credentials().expect("an account");
+    let mut command = wrap();
+    command.arg0("jenkins-agent").current_dir(dir.path());
+    for (name, value) in [
+        ("AGENT_WRAP_LOG_FORMAT", "json"),
+        ("AGENT_WRAP_STATE_DIR", "."),
+        ("JENKINS_URL", hudson.url().trim_end_matches('/')),
+        ("JENKINS_AGENT_NAME", "a (real) agent"),
+        ("JENKINS_AGENT_FILE", "slave.jar"),
+        ("JENKINS_JAVA_BIN", "nice -n 1 java"),
+        ("JENKINS_JAVA_OPTS", &options.join("  ")),
+        ("JENKINS_USER_ID", &user),
+        ("JENKINS_API_TOKEN", &token),
+    ] {
+        command.env(name, value);
+    }
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    wrap.stop().expect_code(0);
+    assert!(hudson.node("a (real) agent").expect("the controller answers").marked);
 }
 
 /// What a script says when it is run by this command.

@@ -316,8 +316,8 @@ fn is_in_our_arguments(word: &Word, command: &[OsString], facts: &CompletionFact
 }
 
 const SHOWN_SECRET: &str = "the node's secret stands in the command, where everybody on this machine can read it (ps); the \
-    agent gets it in a file instead, but this program's own arguments still show it: use -secret @FILE, --secret-file, or \
-    leave it out";
+    agent gets it in a file instead, but this program's own arguments still show it: use -secret @FILE, --secret-file or \
+    JENKINS_SECRET in the environment, or leave it out";
 
 /// Moves a secret that stands in the command, or comes through a pipe, into the secret file.
 fn hide_secret(agent: &AgentCommand, facts: &CompletionFacts<'_>, completion: &mut Completion) {
