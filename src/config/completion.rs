@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::agent_command::{AgentCommand, Place, Way, Word, lines_of};
-use super::script::commands;
+use super::undone::{left_alone, left_undone, not_said, scripted};
 use crate::files::{Inherited, is_stdin};
 use crate::quoted::quoted;
 
@@ -165,13 +165,13 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
 }
 
 /// What a command does not say, and we know or can ask for.
-struct Lack<'a> {
-    url: Option<&'a str>,
-    node: Option<&'a str>,
-    secret: bool,
+pub(super) struct Lack<'a> {
+    pub(super) url: Option<&'a str>,
+    pub(super) node: Option<&'a str>,
+    pub(super) secret: bool,
 }
 
-fn lack<'a>(agent: &AgentCommand, facts: &CompletionFacts<'a>) -> Option<Lack<'a>> {
+pub(super) fn lack<'a>(agent: &AgentCommand, facts: &CompletionFacts<'a>) -> Option<Lack<'a>> {
     let secret = agent.lacks_secret();
     if facts.stdio || (secret && facts.standalone && !facts.secret_given) {
         return None;
@@ -197,51 +197,8 @@ fn withheld(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> &'static [&'st
     if agent.read_from.is_some() && agent.elsewhere.is_none() { &["JENKINS_SECRET"] } else { &[] }
 }
 
-/// What would have been done to a command if it ran the agent here, and how to do without.
-fn left_undone(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<String> {
-    let mut undone: Vec<_> = agent.read_from.and_then(|_| not_said(agent, facts)).into_iter().collect();
-    if agent.secrets().chain(agent.secret()).any(is_shown) {
-        undone.push(
-            "the node's secret in it is not moved to a file, and everybody can read it (ps): write -secret @FILE, a file \
-             of there, instead",
-        );
-    }
-    (!undone.is_empty()).then(|| undone.join("; "))
-}
-
-/// What would have been added to a command.
-fn not_said(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<&'static str> {
-    Some(match lack(agent, facts)? {
-        Lack { url: Some(_), .. } => {
-            "it does not say how to connect, and nothing is added: write -url, -name and -secret @FILE into it"
-        }
-        Lack { node: Some(_), .. } => {
-            "it does not say as whom to connect, and nothing is added: write -name and -secret @FILE into it"
-        }
-        Lack { .. } if facts.secret_given => {
-            "the secret of the settings is not handed over: write -secret @FILE, a file of there, into it"
-        }
-        Lack { .. } => "it does not say the node's secret, and none is added: write -secret @FILE into it",
-    })
-}
-
-/// What is not done to an agent that a shell's script among the arguments starts.
-fn scripted(command: &[OsString], facts: &CompletionFacts<'_>) -> Option<String> {
-    let scripts = command.iter().filter_map(|word| word.to_str()).filter(|word| word.contains(char::is_whitespace));
-    let mut agents = scripts.flat_map(commands).map(|command| AgentCommand::read(&command, &|_| None));
-    let undone = agents.find_map(|agent| left_undone(&agent, facts).filter(|_| agent.read_from.is_some()))?;
-    Some(format!("the agent's command is left as it is, because a script in it starts the agent: {undone}"))
-}
-
-fn left_alone(program: &OsStr, undone: &str) -> String {
-    format!(
-        "the agent's command is left as it is, because {} may run the agent where no file of ours is: {undone}",
-        quoted(program)
-    )
-}
-
 /// A secret that stands in the command itself.
-fn is_shown(word: &Word) -> bool {
+pub(super) fn is_shown(word: &Word) -> bool {
     word.place != Place::InFile && is_plain_secret(&word.text)
 }
 

@@ -5,6 +5,8 @@
 //! place wherever it was made.
 
 mod agent_command;
+#[cfg(test)]
+mod agent_command_tests;
 mod agent_options;
 mod completion;
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod table;
 mod tests;
 mod transparent;
 mod two_secrets;
+mod undone;
 mod values;
 
 use std::ffi::OsString;
