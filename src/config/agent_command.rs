@@ -230,6 +230,11 @@ impl AgentCommand {
         self.positional.iter().any(|word| word.text.is_empty())
     }
 
+    /// What should be the secret comes from a file with nothing in it.
+    pub(crate) fn has_empty_secret_file(&self) -> bool {
+        self.option("-secret").is_some_and(|word| word.text.is_empty() && word.place == Place::InFile)
+    }
+
     /// This option is there, and has an empty value.
     pub(crate) fn is_empty(&self, name: &str) -> bool {
         self.option(name).is_some_and(|word| word.text.is_empty())
@@ -286,7 +291,7 @@ impl AgentCommand {
     /// Where it names the node's secret: an option's value, or the first word of the old way. An empty one, of a variable
     /// that is not set, is none.
     pub(crate) fn secret(&self) -> Option<&Word> {
-        let named = self.option("-secret").filter(|word| !word.text.is_empty());
+        let named = self.option("-secret").filter(|word| !word.text.is_empty() || word.place == Place::InFile);
         named.or_else(|| self.secret_and_name().map(|(secret, _)| secret))
     }
 

@@ -145,6 +145,15 @@ fn an_empty_word_is_that_of_a_variable_that_is_not_set() {
 }
 
 #[test]
+fn an_empty_file_is_no_secret() {
+    for options in [&["--url", "https://ci/", "--node", "n"][..], &["--standalone"]] {
+        let world = World::new(options, "java -jar agent.jar -secret @/dev/null -name n -url https://ci/");
+        let words = world.load().unwrap_err().to_string();
+        assert_eq!(words, "the file that -secret names in the agent's command is empty; it must hold the secret");
+    }
+}
+
+#[test]
 fn the_entry_point_knows_no_options_of_ours() {
     let world = World::new(&["--url", "https://ci/", "--node", "n"], "java -jar agent.jar --drain=5s");
     let (words, _) = as_entry_point(&world).unwrap_err();

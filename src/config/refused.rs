@@ -78,8 +78,11 @@ fn stray(command: &AgentCommand, cli: &Cli) -> Option<String> {
     ))
 }
 
-/// Nothing where something has to be: of a variable that is not set.
+/// Nothing where something has to be: of a variable that is not set, or of a file.
 fn empty(command: &AgentCommand) -> Option<String> {
+    if command.has_empty_secret_file() {
+        return Some("the file that -secret names in the agent's command is empty; it must hold the secret".to_owned());
+    }
     let place = match () {
         () if command.has_empty_word() => "a word that is empty".to_owned(),
         () => {
