@@ -119,12 +119,17 @@ fn attempt(
     // Whatever comes of it, the terminal is left as it was.
     let _modes = signals.as_ref().ok().map(EarlySignals::modes);
     let surroundings = Surroundings::of_this_process();
-    let without_options = config::is_docker_agent(&arguments);
+    let entry_point = config::is_docker_agent(&arguments).then(|| arguments.len() - 1);
+    let misplaced = entry_point.and_then(|_| instead::misplaced_program(&arguments));
     let arguments = translate_docker_agent(arguments, &surroundings);
     let early = log_format(config::early_log_format(&arguments, &surroundings));
+    if let Some(words) = misplaced {
+        say(early, "usage", &words);
+        return Err(Failed::new(ExitCode::Usage, words));
+    }
     let parsed = cli::parse(arguments, io::stderr().is_terminal());
     let cli = match parsed {
-        Ok(cli) => Cli { without_options, ..cli },
+        Ok(cli) => Cli { entry_point, ..cli },
         Err(farewell) if farewell.to_stderr && early != Format::Text => {
             let lines = farewell.text.lines().map(|line| line.strip_prefix("agent-wrap: ").unwrap_or(line));
             let words = lines.collect::<Vec<_>>().join("; ");

@@ -20,8 +20,9 @@ pub struct Cli {
     pub config: Option<PathBuf>,
     /// `--print-config`: show the settings in force and exit.
     pub print_config: bool,
-    /// No option could be given: called as `jenkins-agent`, where all arguments are the agent's.
-    pub without_options: bool,
+    /// Called as `jenkins-agent`, where all arguments are the agent's and no option can be given: how many of the words at
+    /// the command's end were arguments, and not variables.
+    pub entry_point: Option<usize>,
     /// The agent's command; empty only with `--print-config`.
     pub command: Vec<OsString>,
 }
@@ -71,7 +72,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: bool) -> R
     }
     let config = matches.remove_one("config");
     let flags = Flags::from_matches(&mut matches);
-    Ok(Cli { flags, config, print_config, without_options: false, command: words })
+    Ok(Cli { flags, config, print_config, entry_point: None, command: words })
 }
 
 /// What clap says, each line with our name: it may stand between lines of others.

@@ -136,6 +136,50 @@ fn without_an_agent_port_it_goes_by_web_socket() {
 }
 
 #[test]
+fn a_command_that_says_where_to_connect_and_not_as_whom_is_given_the_secret_of_the_controller() {
+    let controller = simulated(Options { agent_port: false, ..Options::jenkins("2.578") });
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    command.args([stand_in_java(dir.path()).as_str(), "-jar", "agent.jar", "-url", &controller.url()]);
+    command.env("JENKINS_SECRET", "");
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    let line = command_line(wrap.agent_pid(1));
+    assert!(line.contains("-name n 1 -secret @") && line.contains("-webSocket -noReconnect"), "{line}");
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(!outcome.text().contains(&controller.secret("n 1")), "{}", outcome.text());
+}
+
+#[test]
+fn a_secret_that_is_not_the_controllers_is_told() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    for (secret, code) in [(controller.secret("n 1"), 0), ("00ff".to_owned(), 1)] {
+        let mut command = wrapper(&controller, "n 1", dir.path());
+        command.env("JENKINS_SECRET", secret).env("MISBEHAVE", "--exit-after-connect 0");
+        command.args(["--restart", "no", &stand_in_java(dir.path()), "-jar", "agent.jar"]);
+        let outcome = Wrap::start(command).outcome();
+        outcome.expect_code(code);
+        assert_eq!(outcome.has("secret_differs"), code == 1, "{}", outcome.text());
+        fs::remove_file(dir.path().join("java")).expect("the link");
+    }
+}
+
+#[test]
+fn an_account_that_may_not_know_the_secret_need_not_where_the_command_says_it() {
+    let controller = simulated(Options::jenkins("2.578"));
+    let dir = tempfile::tempdir().expect("a directory");
+    controller.fault(On::operation(Operation::Jnlp), Fault::Status(403));
+    fs::write(dir.path().join("secret"), controller.secret("n 1")).expect("a file");
+    let mut command = wrapper(&controller, "n 1", dir.path());
+    command.args([stand_in_java(dir.path()).as_str(), "-jar", "agent.jar", "-secret", "@secret"]);
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    wrap.stop().expect_code(0);
+}
+
+#[test]
 fn a_secret_in_the_command_is_moved_out_of_sight_and_warned_about() {
     let controller = simulated(Options::jenkins("2.578"));
     let dir = tempfile::tempdir().expect("a directory");

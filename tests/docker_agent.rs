@@ -8,8 +8,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
-use common::standalone::{folder, lead_session, text};
-use common::{PATIENCE, pty, wait_within, wrap};
+use agent_wrap_testbed::hudson::{Hudson, HudsonOptions};
+use agent_wrap_testbed::simulated::{Options, Simulated};
+use agent_wrap_testbed::skip;
+use agent_wrap_testbed::stage::Stage as _;
+use common::standalone::{Said, folder, lead_session, text};
+use common::{Outcome, PATIENCE, Wrap, pty, wait_within, wrap};
 
 fn jenkins_agent(word: &str) -> Command {
     let mut command = wrap();
@@ -82,6 +86,134 @@ fn without_a_controller_to_ask_the_agent_connects_all_the_same() {
     assert!(lines[1].starts_with("5ec") && !said.contains("JENKINS_SECRET"), "{said}");
 }
 
+/// A wrapper in the place of the entry point, for a node of this controller, and what its agent is started with: its
+/// arguments, the contents of the file that holds its secret, and its environment.
+fn started_with(controller: &Simulated, arguments: &[&str], variables: &[(&str, &str)]) -> (String, Outcome) {
+    let folder = folder();
+    let java = folder.path().join("java");
+    let script = "#!/bin/sh\necho $*\nfor word; do case $word in @*) cat ${word#@}; echo;; esac; done\nenv\n";
+    fs::write(&java, script).expect("a script");
+    fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    fs::write(folder.path().join("agent.jar"), "a jar").expect("a jar");
+    let (user, token) = controller.credentials().expect("an account");
+    let mut command = wrap();
+    command.arg0("jenkins-agent").args(arguments).current_dir(folder.path());
+    for (name, value) in [
+        ("AGENT_WRAP_RESTART", "no"),
+        ("AGENT_WRAP_LOG_FORMAT", "json"),
+        ("AGENT_WRAP_STATE_DIR", "."),
+        ("JENKINS_URL", &controller.url()),
+        ("JENKINS_AGENT_NAME", "n 1"),
+        ("JENKINS_AGENT_FILE", "agent.jar"),
+        ("JENKINS_JAVA_BIN", &text(&java)),
+        ("JENKINS_USER_ID", &user),
+        ("JENKINS_API_TOKEN", &token),
+    ] {
+        command.env(name, value);
+    }
+    command.envs(variables.iter().copied());
+    let said = Said::by(&mut command);
+    let wrap = Wrap::start(command);
+    let outcome = wrap.outcome();
+    (said.rest().join("\n"), outcome)
+}
+
+#[test]
+fn arguments_that_say_a_part_of_how_to_connect_are_given_the_rest() {
+    let controller =
+        Simulated::start(Options { agent_port: false, ..Options::jenkins("2.578") }).expect("a controller");
+    controller.create_node("n 1", 1).expect("the node is created");
+    let secret = controller.secret("n 1");
+    let url = controller.url();
+    let root = ["-url", &url];
+    let direct = [("JENKINS_DIRECT_CONNECTION", "h:1"), ("JENKINS_INSTANCE_IDENTITY", "i")];
+    for (arguments, variables, said) in [
+        (&root[..], &[][..], " -webSocket -noReconnect"),
+        (&["-name", "n 1"], &[("REMOTING_OPTS", "-noKeepAlive -noReconnectAfter 1d")], " -noReconnectAfter 1d -name"),
+        (&[], &direct, "-direct h:1 -instanceIdentity i -name n 1 -secret @"),
+    ] {
+        let (seen, outcome) = started_with(&controller, arguments, variables);
+        let mut lines = seen.lines();
+        let words = lines.next().unwrap_or_else(|| panic!("{}", outcome.text()));
+        assert!(words.contains(said) && words.contains("-name n 1"), "{words}");
+        assert_eq!(lines.next(), Some(secret.as_str()), "{seen}");
+        assert!(!lines.any(|line| line.contains(&secret)), "{seen}");
+        assert!(!outcome.text().contains(&secret), "{}", outcome.text());
+    }
+}
+
+#[test]
+fn no_variable_with_a_secret_in_it_gets_to_the_builds() {
+    let controller = Simulated::start(Options::jenkins("2.578")).expect("a controller");
+    controller.create_node("n 1", 1).expect("the node is created");
+    let folder = folder();
+    let file = folder.path().join("secret");
+    fs::write(&file, "from-a-file\n").expect("a file");
+    let in_file = format!("@{}", text(&file));
+    let in_options = ("REMOTING_OPTS", "-secret in-the-options -webSocket");
+    let variable = ("JENKINS_SECRET", "in-the-variable");
+    for (arguments, variables, secret, warned) in [
+        (&[][..], &[variable][..], "in-the-variable", None),
+        (&[], &[in_options], "in-the-options", None),
+        (&["-secret", &in_file], &[variable], "from-a-file", Some("that of -secret in the agent's command is used")),
+        (&["-secret", "in-the-arguments"], &[], "in-the-arguments", Some("own arguments still show it")),
+        (
+            &[],
+            &[in_options, variable],
+            "in-the-options",
+            Some("that of REMOTING_OPTS in the environment is used, and not"),
+        ),
+    ] {
+        let (seen, outcome) = started_with(&controller, arguments, variables);
+        let mut lines = seen.lines();
+        let words = lines.next().unwrap_or_else(|| panic!("{}", outcome.text()));
+        assert!(words.contains("-secret @") && !words.contains(secret), "{words}");
+        assert_eq!(lines.next(), Some(secret), "{seen}");
+        for name in ["in-the-", "from-a-file", "JENKINS_SECRET", "REMOTING_OPTS", "JENKINS_API_TOKEN"] {
+            assert!(!lines.clone().any(|line| line.contains(name)), "{name}: {seen}");
+        }
+        let others = ["\"secret_on_disk\"", "\"secret_differs\""];
+        let is_other = |line: &str| others.iter().any(|event| line.contains(event));
+        let about = |line: &&String| line.contains("secret") && line.contains("WARN") && !is_other(line);
+        let told: Vec<_> = outcome.log.iter().filter(about).collect();
+        assert_eq!(told.len(), usize::from(warned.is_some()), "{told:?}");
+        assert!(warned.is_none_or(|words| told[0].contains(words)), "{told:?}");
+        assert!(!outcome.text().contains("in-the-"), "{}", outcome.text());
+    }
+}
+
+#[test]
+fn a_real_agent_needs_no_secret_and_no_jar() {
+    if skip::unmet("docker_agent::a_real_agent_needs_no_secret_and_no_jar", skip::need_hudson()) {
+        return;
+    }
+    let hudson = Hudson::start(HudsonOptions { security: true, ..HudsonOptions::default() }).expect("Hudson starts");
+    hudson.create_node("a (real) agent", 1).expect("the node is created");
+    let dir = folder();
+    let plain = hudson.agent_command("x");
+    let options: Vec<_> = plain.iter().skip(1).take_while(|word| *word != "-jar").map(String::as_str).collect();
+    let (user, token) = hudson.credentials().expect("an account");
+    let mut command = wrap();
+    command.arg0("jenkins-agent").current_dir(dir.path());
+    for (name, value) in [
+        ("AGENT_WRAP_LOG_FORMAT", "json"),
+        ("AGENT_WRAP_STATE_DIR", "."),
+        ("JENKINS_URL", hudson.url().trim_end_matches('/')),
+        ("JENKINS_AGENT_NAME", "a (real) agent"),
+        ("JENKINS_AGENT_FILE", "slave.jar"),
+        ("JENKINS_JAVA_BIN", "nice -n 1 java"),
+        ("JENKINS_JAVA_OPTS", &options.join("  ")),
+        ("JENKINS_USER_ID", &user),
+        ("JENKINS_API_TOKEN", &token),
+    ] {
+        command.env(name, value);
+    }
+    let wrap = Wrap::start(command);
+    wrap.wait_for("agent_connected");
+    wrap.stop().expect_code(0);
+    assert!(hudson.node("a (real) agent").expect("the controller answers").marked);
+}
+
 /// What a script says when it is run by this command.
 fn said(mut command: Command) -> String {
     command.env("AGENT_WRAP_TOKEN", "t").env("JENKINS_SECRET", "s").env("CREDENTIALS_DIRECTORY", "/c");
@@ -119,4 +251,40 @@ fn what_cannot_be_executed_is_told_as_a_shell_would() {
         assert_eq!(status.code(), Some(code), "{stderr}");
         assert!(stderr.starts_with("jenkins-agent: ") && stderr.contains(word), "{stderr}");
     }
+    let secret = "0123456789abcdef".repeat(4);
+    let Output { status, stderr, .. } = jenkins_agent(&secret).output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(127), "{stderr}");
+    assert!(stderr.contains("-secret") && !stderr.contains(&secret), "{stderr}");
+}
+
+#[test]
+fn a_program_with_arguments_is_told_from_an_agents_arguments() {
+    let said = |words: &[&str]| {
+        let mut command = wrap();
+        command.arg0("jenkins-agent").args(words).env("JENKINS_URL", "http://ci/").env("JENKINS_AGENT_NAME", "n");
+        let Output { status, stderr, .. } = command.output().expect("it runs");
+        (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+    };
+    for words in [["sh", "-c", "exit 3"], ["/bin/sh", "-l", "x"], ["env", "-jar", "agent.jar"]] {
+        let (code, stderr) = said(&words);
+        assert_eq!(code, Some(64), "{stderr}");
+        assert!(stderr.contains("stands alone") && stderr.contains("--entrypoint"), "{stderr}");
+    }
+    for words in [["no-such-program", "--bar"], ["-webSocket", "hush"]] {
+        let (code, stderr) = said(&words);
+        assert_eq!(code, Some(78), "{stderr}");
+        assert!(stderr.contains("one word that is no option") && !stderr.contains("hush"), "{stderr}");
+    }
+}
+
+#[test]
+fn options_for_java_that_are_torn_are_told() {
+    let mut command = jenkins_agent("-noReconnect");
+    command.env("JENKINS_URL", "http://ci/").env("JENKINS_AGENT_NAME", "n");
+    command.env("JENKINS_JAVA_OPTS", "-Da='hush b' -Xmx1g");
+    let Output { status, stderr, .. } = command.output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(78), "{stderr}");
+    assert!(stderr.contains("JENKINS_JAVA_OPTS") && stderr.contains("@FILE") && !stderr.contains("hush"), "{stderr}");
 }

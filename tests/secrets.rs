@@ -14,7 +14,7 @@ use common::{AGENT_WRAP, Outcome, Wrap, wrap};
 const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Every place in a command where a password could stand, `hush` being its end.
-const COMMAND: [&str; 20] = [
+const COMMAND: [&str; 21] = [
     "java",
     "-Dhttp.proxyPassword=hush",
     "-Dproxy=http://me:hush@proxy:3128/",
@@ -34,6 +34,7 @@ const COMMAND: [&str; 20] = [
     "-proxyCredentials=me:hush",
     "-webSocketHeader",
     "Authorization=hush",
+    "-option",
     "TOKEN=hush",
 ];
 

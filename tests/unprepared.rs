@@ -234,14 +234,14 @@ fn what_the_agents_user_cannot_read_is_found_out_first() {
         fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).expect("its mode is set");
     }
     let jars = [("open/agent.jar", 0o644), ("own/agent.jar", 0o600), ("closed/agent.jar", 0o644)];
-    for (name, mode) in jars.into_iter().chain([("key", 0o600)]) {
+    for (name, mode) in jars.into_iter().chain([("key", 0o600), ("open/key", 0o644)]) {
         fs::write(at(name), "secret").expect("a file");
         fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).expect("its mode is set");
     }
-    let key = format!("@{}", text(at("key")));
+    let [key, open] = ["key", "open/key"].map(|name| format!("@{}", text(at(name))));
     for (jar, secret, words) in [
-        ("own/agent.jar", "@/dev/null", "user 65534 may not read this file"),
-        ("closed/agent.jar", "@/dev/null", "user 65534 may not enter the directory"),
+        ("own/agent.jar", open.as_str(), "user 65534 may not read this file"),
+        ("closed/agent.jar", open.as_str(), "user 65534 may not enter the directory"),
         ("open/agent.jar", key.as_str(), "key\\\": user 65534 may not read this file"),
     ] {
         let mut command = wrap_with_state(place.path().as_os_str());
@@ -257,6 +257,9 @@ fn a_root_that_may_not_look_leaves_it_to_the_agents_user() {
         return;
     }
     let place = place();
+    let secret = place.path().join("secret");
+    fs::write(&secret, "5ec").expect("a file");
+    let secret = format!("@{}", text(&secret));
     let home = place.path().join("home");
     fs::create_dir(&home).expect("a directory");
     for name in ["agent.jar", "java"] {
@@ -272,7 +275,7 @@ fn a_root_that_may_not_look_leaves_it_to_the_agents_user() {
         command.args(["--bounding-set", rights, "--inh-caps", rights, AGENT_WRAP, "--log-format", "json"]);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("RUNTIME_DIRECTORY", common::runtime::directory());
         command.args(["--standalone", "--restart", "no", "--agent-user", "65534"]).arg(java).arg("-jar");
-        command.arg(home.join(jar)).args(["-url", "http://ci/", "-secret", "@/dev/null", "-name", "n"]);
+        command.arg(home.join(jar)).args(["-url", "http://ci/", "-secret", &secret, "-name", "n"]);
         Wrap::start(command).outcome()
     };
     wrapper(&place.path().join("java"), "agent.jar").expect_code(0);

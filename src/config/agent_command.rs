@@ -38,6 +38,21 @@ struct AgentOption {
     value: Option<Word>,
 }
 
+/// How an agent is told where to connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Not at all, so that it speaks over stdin and stdout.
+    Unsaid,
+    /// `-url`.
+    Root,
+    /// `-direct`, which names no controller.
+    Direct,
+    /// `-jnlpUrl`; agent.jar takes neither `-name` nor `-webSocket` beside it.
+    Jnlp,
+    /// `-connectTo` or `-tcp`, where no secret is needed.
+    Socket,
+}
+
 /// One value, and where in the command it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
@@ -73,6 +88,15 @@ pub(crate) fn is_agent_jar(path: &OsStr) -> bool {
 impl AgentCommand {
     /// Reads a command line; `read_lines` gives the lines of a file that an argument names with `@`.
     pub(crate) fn read(command: &[OsString], read_lines: &dyn Fn(&Path) -> Option<Vec<OsString>>) -> Self {
+        Self::read_as(command, false, read_lines)
+    }
+
+    /// The same; of an `entry_point` the jar is an agent's, whatever its name is.
+    pub(crate) fn read_as(
+        command: &[OsString],
+        entry_point: bool,
+        read_lines: &dyn Fn(&Path) -> Option<Vec<OsString>>,
+    ) -> Self {
         let mut this = Self::default();
         let jar = command.iter().position(|word| word == "-jar").map(|at| at + 1).filter(|at| *at < command.len());
         let main_class = command
@@ -81,7 +105,7 @@ impl AgentCommand {
         let program = transparent::program(command);
         let script = command.get(program).and_then(|program| Path::new(program).file_name());
         let script = script.is_some_and(|name| name == "jenkins-agent" || name == "jenkins-slave");
-        this.jar = jar.filter(|at| is_agent_jar(&command[*at]));
+        this.jar = jar.filter(|at| entry_point || is_agent_jar(&command[*at]));
         let jar_name = this.jar.and_then(|at| Path::new(&command[at]).file_name());
         this.is_slave_jar = jar_name.is_some_and(|name| name.to_string_lossy().to_ascii_lowercase().contains("slave"));
         this.read_from = this.jar.or(main_class).map(|at| at + 1);
@@ -163,11 +187,28 @@ impl AgentCommand {
         self.has("-direct") || self.has("-directConnection")
     }
 
+    /// How it is told where to connect to.
+    pub(crate) fn way(&self) -> Way {
+        match () {
+            () if self.has("-connectTo") => Way::Socket,
+            () if self.has("-jnlpUrl") => Way::Jnlp,
+            () if self.is_direct() => Way::Direct,
+            () if self.has("-url") => Way::Root,
+            () if self.has("-tcp") => Way::Socket,
+            () => Way::Unsaid,
+        }
+    }
+
     /// It is told how to connect, in whichever way, or to wait for a connection.
     pub(crate) fn has_connection(&self) -> bool {
-        self.is_direct()
-            || ["-url", "-jnlpUrl", "-connectTo", "-tcp"].iter().any(|name| self.has(name))
-            || self.secret_and_name().is_some()
+        self.way() != Way::Unsaid || self.secret_and_name().is_some()
+    }
+
+    /// A file that it reads arguments from could not be read, or a shell has yet to put something in the place of a
+    /// variable, so that nobody knows what else it is told.
+    pub(crate) fn has_unread(&self) -> bool {
+        let unread = |text: &[u8]| (text.len() > 1 && text[0] == b'@') || text.contains(&b'$');
+        self.positional.iter().any(|word| unread(word.text.as_bytes()))
     }
 
     /// The old way: two words that belong to no option. A single one may well be the value of an option that is not
@@ -177,6 +218,35 @@ impl AgentCommand {
             [secret, name] => Some((secret, name)),
             _ => None,
         }
+    }
+
+    /// The names of its options that begin with two dashes.
+    pub(crate) fn two_dashed(&self) -> impl Iterator<Item = &str> {
+        self.options.iter().map(|option| option.name.as_str()).filter(|name| name.starts_with("--"))
+    }
+
+    /// A word is empty that would be the secret, or the name.
+    pub(crate) fn has_empty_word(&self) -> bool {
+        self.positional.iter().any(|word| word.text.is_empty())
+    }
+
+    /// What should be the secret comes from a file with nothing in it.
+    pub(crate) fn has_empty_secret_file(&self) -> bool {
+        self.option("-secret").is_some_and(|word| word.text.is_empty() && word.place == Place::InFile)
+    }
+
+    /// This option is there, and has an empty value.
+    pub(crate) fn is_empty(&self, name: &str) -> bool {
+        self.option(name).is_some_and(|word| word.text.is_empty())
+    }
+
+    /// Where the one word stands that belongs to no option, and that the agent surely cannot take.
+    pub(crate) fn stray(&self, command: &[OsString]) -> Option<usize> {
+        self.read_from.filter(|_| self.elsewhere.is_none() && !self.has_unread())?;
+        let [Word { place: Place::Whole(at), .. }] = self.positional.as_slice() else { return None };
+        // Else it may well be the value of an option that is not known here.
+        let before = &command[at - 1];
+        (!before.as_bytes().starts_with(b"-") || is_option(before)).then_some(*at)
     }
 
     /// Every root URL it names, and by which option.
@@ -200,22 +270,29 @@ impl AgentCommand {
         name.filter(|name| !name.is_empty()).map(|name| (name.to_owned(), "the name after the secret"))
     }
 
-    /// It says how to connect in a way that needs the node's secret, and does not say that.
+    /// It connects in a way that needs the node's secret, and does not say that.
     pub(crate) fn lacks_secret(&self) -> bool {
-        (self.is_direct() || self.has("-url") || self.jnlp_needs_secret()) && self.secret().is_none()
+        let needed = match self.way() {
+            Way::Unsaid | Way::Root | Way::Direct => true,
+            Way::Jnlp => self.jnlp_needs_secret(),
+            Way::Socket => false,
+        };
+        needed && self.secret().is_none()
     }
 
-    /// With the secret a controller's `-jnlpUrl` needs no password; a local file is not encrypted with it, and Hudson's
-    /// slave.jar does not know the option.
+    /// With the secret a controller's `-jnlpUrl` needs no password, and agent.jar does not take both; a local file is not
+    /// encrypted with it, and Hudson's slave.jar does not know the option.
     fn jnlp_needs_secret(&self) -> bool {
         let remote =
             self.words("-jnlpUrl").is_some_and(|url| url.starts_with("http://") || url.starts_with("https://"));
-        remote && !self.is_slave_jar && !self.has("-jnlpCredentials")
+        remote && !self.is_slave_jar && !self.has("-jnlpCredentials") && !self.has("-credentials")
     }
 
-    /// Where it names the node's secret: an option's value, or the first word of the old way.
+    /// Where it names the node's secret: an option's value, or the first word of the old way. An empty one, of a variable
+    /// that is not set, is none.
     pub(crate) fn secret(&self) -> Option<&Word> {
-        self.option("-secret").or_else(|| self.secret_and_name().map(|(secret, _)| secret))
+        let named = self.option("-secret").filter(|word| !word.text.is_empty() || word.place == Place::InFile);
+        named.or_else(|| self.secret_and_name().map(|(secret, _)| secret))
     }
 
     /// What may well be the node's secret, where it is better to hide a word too many: also the first of whatever other
@@ -247,7 +324,7 @@ impl AgentCommand {
 }
 
 /// Decodes one path segment; `None` if it is not UTF-8 afterwards.
-fn percent_decode(segment: &str) -> Option<String> {
+pub(super) fn percent_decode(segment: &str) -> Option<String> {
     let bytes = segment.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -283,128 +360,4 @@ pub(crate) fn lines_of(path: &Path) -> Option<Vec<OsString>> {
             .map(|line| OsStr::from_bytes(line.strip_suffix(b"\r").unwrap_or(line)).to_owned())
             .collect(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Vec<OsString> {
-        line.split_whitespace().map(OsString::from).collect()
-    }
-
-    fn read(line: &str) -> AgentCommand {
-        AgentCommand::read(&words(line), &|path| {
-            (path == Path::new("args")).then(|| words("-url https://filed/ -name filed"))
-        })
-    }
-
-    #[test]
-    fn urls_and_names_are_found_where_the_agent_would_find_them() {
-        let jnlp = "java -jar agent.jar -jnlpUrl";
-        for (line, url, node) in [
-            ("java -jar agent.jar -url https://ci/ -name a", Some("https://ci/"), Some("a")),
-            ("java -Xmx1g -jar /opt/agent.jar -url=https://ci/x -name=a", Some("https://ci/x"), Some("a")),
-            ("nice -n 5 java -jar agent.jar -url https://ci/ -name a", Some("https://ci/"), Some("a")),
-            ("java -jar agent.jar -name a -name b -secret x", None, Some("b")),
-            ("java -jar agent.jar @args", Some("https://filed/"), Some("filed")),
-            ("java -jar agent.jar @missing -name a", None, Some("a")),
-            ("java -jar agent.jar -secret -name -name a", None, Some("a")),
-            ("java -jar agent.jar -webSocket -url u -protocols JNLP4 JNLP3 -name a", Some("u"), Some("a")),
-            ("java -cp agent.jar hudson.remoting.jnlp.Main -headless -url u SECRET a", Some("u"), Some("a")),
-            ("/usr/local/bin/jenkins-agent -url u SECRET a", Some("u"), Some("a")),
-            ("java -jar agent.jar", None, None),
-            ("java -name x -jar agent.jar", None, None),
-        ] {
-            let command = read(line);
-            assert!(command.is_agent, "{line}");
-            assert_eq!(command.urls().first().map(|(url, _)| url.as_str()), url, "{line}");
-            assert_eq!(command.node().as_ref().map(|(name, _)| name.as_str()), node, "{line}");
-        }
-        for (url, root, node) in [
-            ("https://ci/computer/a/jenkins-agent.jnlp", "https://ci/", "a"),
-            ("http://ci:8080/hudson/computer/a%20b%2Bc+d/slave-agent.jnlp", "http://ci:8080/hudson/", "a b+c+d"),
-            ("https://ci/computer/Z%C3%BCrich/jenkins-agent.jnlp?x=y", "https://ci/", "Zürich"),
-            ("https://ci/computer/computer/jenkins-agent.jnlp", "https://ci/", "computer"),
-        ] {
-            let command = read(&format!("{jnlp} {url}"));
-            assert_eq!(command.urls(), [(root.to_owned(), "-jnlpUrl")]);
-            assert_eq!(command.node(), Some((node.to_owned(), "-jnlpUrl")));
-        }
-        for url in [
-            "https://ci/jenkins-agent.jnlp",
-            "https://ci/computer/a/other.jnlp",
-            "https://ci/xcomputer/a/slave-agent.jnlp",
-            "x",
-        ] {
-            assert_eq!(read(&format!("{jnlp} {url}")).urls(), [], "{url}");
-        }
-    }
-
-    #[test]
-    fn other_programs_options_mean_nothing_to_us() {
-        assert!(!read("find / -name core").is_agent);
-        assert!(!read("java -jar server.jar -name x").is_agent);
-        assert!(read("./start.sh -url https://ci/ -name a").is_agent);
-        assert!(!AgentCommand::read(&[], &|_| None).is_agent);
-        assert!(!read("java -jar").is_agent);
-    }
-
-    #[test]
-    fn what_may_run_the_agent_elsewhere() {
-        for line in [
-            "java -jar agent.jar",
-            "java -Xmx1g -cp x --add-opens a=b @opts -jar /opt/agent.jar -url u",
-            "nice -n 5 /jdk/bin/java -jar agent.jar",
-            "java -cp agent.jar hudson.remoting.jnlp.Main -url u",
-            "env A=b jenkins-agent s n",
-            "./start.sh -url u -name n",
-            "nice ./start.sh -webSocket -url=u -name=n",
-            "./start.sh @args -url u -name n",
-        ] {
-            assert_eq!(read(line).elsewhere, None, "{line}");
-        }
-        for (line, at) in [
-            ("ssh host java -jar agent.jar", 0),
-            ("nice -n 5 ssh -t host java -jar agent.jar", 3),
-            ("env -C /x java -jar agent.jar", 0),
-            ("sudo -u ci java -cp agent.jar hudson.remoting.jnlp.Main", 0),
-            ("docker run -i image -url u -name n", 0),
-            ("docker --context c run image -url u -name n", 0),
-            ("ssh host jenkins-agent -url u -name n", 0),
-        ] {
-            assert_eq!(read(line).elsewhere, Some(at), "{line}");
-            assert!(read(line).is_agent, "{line}");
-        }
-    }
-
-    #[test]
-    fn connections() {
-        for line in ["-url u", "-direct h:1", "-jnlpUrl u", "secret name", "-connectTo h:1", "-tcp f", "@args"] {
-            assert!(read(&format!("java -jar agent.jar {line}")).has_connection(), "{line}");
-        }
-        for line in ["", "-webSocket", "-workDir /w", "-name a -secret s", "-cert c -noReconnect"] {
-            assert!(!read(&format!("java -jar agent.jar {line}")).has_connection(), "{line}");
-        }
-    }
-
-    #[test]
-    fn names_of_agents_jars() {
-        for name in
-            ["agent.jar", "/opt/slave.jar", "remoting-3206.v1.jar", "Agent.JAR", "jenkins-agent.jar", "agent_4.13.jar"]
-        {
-            assert!(is_agent_jar(OsStr::new(name)), "{name}");
-        }
-        for name in ["agent", "agents.jar", "my-agent.jar", "agent-smith.jar", "swarm-client.jar", ".jar", ""] {
-            assert!(!is_agent_jar(OsStr::new(name)), "{name}");
-        }
-    }
-
-    #[test]
-    fn percent_signs_that_encode_nothing_stay() {
-        assert_eq!(percent_decode("100%").as_deref(), Some("100%"));
-        assert_eq!(percent_decode("%zz%41").as_deref(), Some("%zzA"));
-        assert_eq!(percent_decode("%+1é").as_deref(), Some("%+1é"));
-        assert_eq!(percent_decode("%ff"), None);
-    }
 }

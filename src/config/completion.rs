@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::agent_command::{AgentCommand, Place, Word, is_agent_jar, lines_of};
-use super::script::commands;
+use super::agent_command::{AgentCommand, Place, Way, Word, lines_of};
+use super::undone::{left_alone, left_undone, not_said, scripted};
 use crate::files::{Inherited, is_stdin};
 use crate::quoted::quoted;
 
@@ -28,6 +28,8 @@ pub struct CompletionFacts<'a> {
     pub jar_dir: Option<&'a Path>,
     /// `--stdio`.
     pub stdio: bool,
+    /// Called as `jenkins-agent`: how many words at the command's end stood in our own arguments; `None`: all did.
+    pub entry_point: Option<usize>,
     /// Whether a file is there; a relative path is relative to the working directory.
     pub exists: &'a dyn Fn(&Path) -> bool,
     /// What the agent finds under a path.
@@ -61,6 +63,8 @@ pub struct Completion {
     pub reads: Vec<PathBuf>,
     /// Whether connection arguments were added; if not, the command is the user's own.
     pub completed: bool,
+    /// Variables that the agent does not get, because what they say reaches it in another way, or is none of its business.
+    pub withheld: &'static [&'static str],
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -93,14 +97,17 @@ pub enum Jar {
 
 /// Decides how the agent is run. Nothing is read or written but files that the command itself names with `@`.
 ///
-/// Without connection arguments of its own, the command of a known agent's jar is given them; a secret that stands in
-/// the command, where every build could see it, is moved into the secret file; a relative jar that is not there is
-/// fetched; and a command that says all but the secret gets the one of the settings. Every other byte of the command stays
-/// as it is; and so does all of a command that may run the agent elsewhere, where our files are not.
+/// The command of a known agent's jar is given what it does not say of how to connect: all of it, or the name and the
+/// secret beside a `-url` or `-direct` of its own; a secret that stands in the command, where every build could see it, is
+/// moved into the secret file; and a relative jar that is not there is fetched. Every other byte of the command stays as it
+/// is; and so does all of a command that may run the agent elsewhere, where our files are not.
 #[must_use]
 pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
     let is_lasting = |path: &Path| (facts.inherited)(path) == Inherited::Lasting;
-    let agent = AgentCommand::read(command, &|path| is_lasting(path).then(|| lines_of(path))?);
+    let read = |command: &[OsString]| {
+        AgentCommand::read_as(command, facts.entry_point.is_some(), &|path| is_lasting(path).then(|| lines_of(path))?)
+    };
+    let agent = read(command);
     let mut completion = Completion {
         command: command.to_vec(),
         secret: NeededSecret::None,
@@ -108,6 +115,7 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         unfit: None,
         reads: Vec::new(),
         completed: false,
+        withheld: withheld(&agent, facts),
         warnings: Vec::new(),
     };
     if !agent.is_agent {
@@ -119,11 +127,11 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         completion.warnings.extend(left_undone(&agent, facts).map(|undone| left_alone(&command[at], &undone)));
         return completion;
     }
+    if agent.secrets().chain(agent.secret()).any(|word| is_in_our_arguments(word, command, facts)) {
+        completion.warnings.push(SHOWN_SECRET.to_owned());
+    }
     let (agent, kept) = match without_superseded(&agent, command) {
-        Some(kept) => {
-            completion.warnings.push(SHOWN_SECRET.to_owned());
-            (AgentCommand::read(&kept, &|path| is_lasting(path).then(|| lines_of(path))?), kept)
-        }
+        Some(kept) => (read(&kept), kept),
         None => (agent, command.to_vec()),
     };
     completion.command.clone_from(&kept);
@@ -142,75 +150,55 @@ pub fn plan(command: &[OsString], facts: &CompletionFacts<'_>) -> Completion {
         if completion.jar == Jar::Ready {
             completion.reads.push(PathBuf::from(&completion.command[at]));
         }
-        match lack(&agent, facts) {
-            Some(Lack::Connection { url, node }) => complete(&agent, url, node, facts, &mut completion),
-            Some(Lack::Secret) => {
-                completion.command.extend(["-secret".into(), reference(facts.secret_file)]);
-                completion.secret = NeededSecret::OfTheNode;
-            }
-            None => {}
+        if let Some(lack) = lack(&agent, facts) {
+            complete(&agent, &lack, facts, &mut completion);
         }
     } else if let Some(undone) = agent.read_from.and_then(|_| not_said(&agent, facts)) {
         completion.warnings.push(format!(
             "the agent's command is left as it is, because it names the agent's class and not -jar with its jar: {undone}"
         ));
     }
+    if completion.withheld.is_empty() && !matches!(completion.secret, NeededSecret::None) {
+        completion.withheld = &["JENKINS_SECRET"];
+    }
     completion
 }
 
-/// What a command does not say, and we know.
-enum Lack<'a> {
-    Connection { url: &'a str, node: &'a str },
-    Secret,
+/// What a command does not say, and we know or can ask for.
+pub(super) struct Lack<'a> {
+    pub(super) url: Option<&'a str>,
+    pub(super) node: Option<&'a str>,
+    pub(super) secret: bool,
 }
 
-fn lack<'a>(agent: &AgentCommand, facts: &CompletionFacts<'a>) -> Option<Lack<'a>> {
-    let is_enough = !facts.standalone || facts.secret_given || agent.secret().is_some();
-    match facts.controller.filter(|_| is_enough && !facts.stdio && !agent.has_connection()) {
-        Some((url, node)) => Some(Lack::Connection { url, node }),
-        None => (facts.secret_given && agent.lacks_secret()).then_some(Lack::Secret),
+pub(super) fn lack<'a>(agent: &AgentCommand, facts: &CompletionFacts<'a>) -> Option<Lack<'a>> {
+    let secret = agent.lacks_secret();
+    if facts.stdio || (secret && facts.standalone && !facts.secret_given) {
+        return None;
+    }
+    let (url, node) = facts.controller.unzip();
+    let node = node.filter(|_| agent.node().is_none());
+    match agent.way() {
+        Way::Unsaid => url.map(|url| Lack { url: Some(url), node, secret }),
+        // What is not known may well say it.
+        _ if agent.has_unread() => None,
+        Way::Root | Way::Direct => (secret || node.is_some()).then_some(Lack { url: None, node, secret }),
+        Way::Jnlp => secret.then_some(Lack { url: None, node: None, secret }),
+        Way::Socket => None,
     }
 }
 
-/// What would have been done to a command if it ran the agent here, and how to do without.
-fn left_undone(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<String> {
-    let mut undone: Vec<_> = agent.read_from.and_then(|_| not_said(agent, facts)).into_iter().collect();
-    if agent.secrets().chain(agent.secret()).any(is_shown) {
-        undone.push(
-            "the node's secret in it is not moved to a file, and everybody can read it (ps): write -secret @FILE, a file \
-             of there, instead",
-        );
+/// What an agent that is java itself has no use for, and every build could read. A script may well have, as long as it is
+/// not handed the secret in another way.
+fn withheld(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> &'static [&'static str] {
+    if facts.entry_point.is_some() {
+        return &["JENKINS_SECRET", "REMOTING_OPTS"];
     }
-    (!undone.is_empty()).then(|| undone.join("; "))
-}
-
-/// What would have been added to a command.
-fn not_said(agent: &AgentCommand, facts: &CompletionFacts<'_>) -> Option<&'static str> {
-    Some(match lack(agent, facts)? {
-        Lack::Connection { .. } => {
-            "it does not say how to connect, and nothing is added: write -url, -name and -secret @FILE into it"
-        }
-        Lack::Secret => "the secret of the settings is not handed over: write -secret @FILE, a file of there, into it",
-    })
-}
-
-/// What is not done to an agent that a shell's script among the arguments starts.
-fn scripted(command: &[OsString], facts: &CompletionFacts<'_>) -> Option<String> {
-    let scripts = command.iter().filter_map(|word| word.to_str()).filter(|word| word.contains(char::is_whitespace));
-    let mut agents = scripts.flat_map(commands).map(|command| AgentCommand::read(&command, &|_| None));
-    let undone = agents.find_map(|agent| left_undone(&agent, facts).filter(|_| agent.read_from.is_some()))?;
-    Some(format!("the agent's command is left as it is, because a script in it starts the agent: {undone}"))
-}
-
-fn left_alone(program: &OsStr, undone: &str) -> String {
-    format!(
-        "the agent's command is left as it is, because {} may run the agent where no file of ours is: {undone}",
-        quoted(program)
-    )
+    if agent.read_from.is_some() && agent.elsewhere.is_none() { &["JENKINS_SECRET"] } else { &[] }
 }
 
 /// A secret that stands in the command itself.
-fn is_shown(word: &Word) -> bool {
+pub(super) fn is_shown(word: &Word) -> bool {
     word.place != Place::InFile && is_plain_secret(&word.text)
 }
 
@@ -278,9 +266,15 @@ fn without_superseded(agent: &AgentCommand, command: &[OsString]) -> Option<Vec<
     (!superseded.is_empty()).then_some(kept)
 }
 
+/// A secret that stands in the arguments that we were started with, and not in a variable that they were made from.
+fn is_in_our_arguments(word: &Word, command: &[OsString], facts: &CompletionFacts<'_>) -> bool {
+    let (Place::Whole(at) | Place::AfterEquals(at)) = word.place else { return false };
+    is_shown(word) && facts.entry_point.is_none_or(|ours| at + ours >= command.len())
+}
+
 const SHOWN_SECRET: &str = "the node's secret stands in the command, where everybody on this machine can read it (ps); the \
-    agent gets it in a file instead, but this program's own arguments still show it: use -secret @FILE, --secret-file, or \
-    leave it out";
+    agent gets it in a file instead, but this program's own arguments still show it: use -secret @FILE, --secret-file or \
+    JENKINS_SECRET in the environment, or leave it out";
 
 /// Moves a secret that stands in the command, or comes through a pipe, into the secret file.
 fn hide_secret(agent: &AgentCommand, facts: &CompletionFacts<'_>, completion: &mut Completion) {
@@ -305,9 +299,6 @@ fn hide_secret(agent: &AgentCommand, facts: &CompletionFacts<'_>, completion: &m
         Place::InFile => return,
     }
     completion.secret = NeededSecret::Given(SecretString::from(secret));
-    if completion.warnings.is_empty() {
-        completion.warnings.push(SHOWN_SECRET.to_owned());
-    }
 }
 
 fn find_jar(at: usize, facts: &CompletionFacts<'_>, command: &mut [OsString]) -> Jar {
@@ -325,35 +316,56 @@ fn find_jar(at: usize, facts: &CompletionFacts<'_>, command: &mut [OsString]) ->
     }
 }
 
-fn complete(agent: &AgentCommand, url: &str, node: &str, facts: &CompletionFacts<'_>, completion: &mut Completion) {
-    let mut add = |option: &str, value: Option<OsString>| {
-        if !agent.has(option) {
-            completion.command.push(option.into());
-            completion.command.extend(value);
-        }
-    };
-    match facts.kind {
-        ControllerKind::Jenkins { agent_port } => {
-            add("-url", Some(url.into()));
-            add("-name", Some(node.into()));
-            add("-secret", Some(reference(facts.secret_file)));
-            if !agent_port && !agent.has("-tunnel") {
-                add("-webSocket", None);
-            }
-            add("-noReconnect", None);
-            if !agent.has("-secret") {
-                completion.secret = NeededSecret::OfTheNode;
-            }
-        }
-        ControllerKind::Hudson => {
+fn complete(agent: &AgentCommand, lack: &Lack<'_>, facts: &CompletionFacts<'_>, completion: &mut Completion) {
+    let way = agent.way();
+    match (facts.kind, way) {
+        (ControllerKind::Hudson, Way::Unsaid) => {
             let file = facts.secret_file.as_os_str().as_bytes();
             let url = format!("file:{}", encode(file, |byte| byte == b'/'));
             completion.command.extend(["-jnlpUrl".into(), url.into()]);
             completion.secret = NeededSecret::JnlpOfTheNode;
+            completion.completed = true;
+            return;
         }
+        // Its slave.jar, under whatever name, has no use for the secret.
+        (ControllerKind::Hudson, Way::Jnlp) => return,
+        (ControllerKind::Hudson | ControllerKind::Jenkins { .. }, _) => {}
+    }
+    let mut add = |option: &str, value: Option<OsString>| {
+        completion.command.push(option.into());
+        completion.command.extend(value);
+    };
+    if let Some(url) = lack.url {
+        add("-url", Some(url.into()));
+    }
+    if let Some(node) = lack.node {
+        add("-name", Some(node.into()));
+    }
+    if lack.secret {
+        add("-secret", Some(reference(facts.secret_file)));
+        completion.secret = NeededSecret::OfTheNode;
+    }
+    let has_any = |options: &[&str]| options.iter().any(|option| agent.has(option));
+    let needs_web_socket = facts.kind == (ControllerKind::Jenkins { agent_port: false })
+        && matches!(way, Way::Unsaid | Way::Root)
+        && !has_any(&["-tunnel", "-webSocket"]);
+    if needs_web_socket && has_any(&NOT_BY_WEB_SOCKET) {
+        completion.warnings.push(NO_WEB_SOCKET.to_owned());
+    } else if needs_web_socket {
+        completion.command.push("-webSocket".into());
+    }
+    // agent.jar does not take the last beside the first.
+    if !has_any(&["-noReconnect", "-noreconnect", "-noReconnectAfter"]) {
+        completion.command.push("-noReconnect".into());
     }
     completion.completed = true;
 }
+
+/// What agent.jar does not take beside `-webSocket`.
+const NOT_BY_WEB_SOCKET: [&str; 3] = ["-credentials", "-jnlpCredentials", "-noKeepAlive"];
+
+const NO_WEB_SOCKET: &str = "the controller has no port for agents, and -webSocket is not added, because agent.jar does \
+    not take -credentials or -noKeepAlive beside it: leave these out of the agent's command";
 
 /// `@FILE`, which agent.jar replaces by the lines of the file.
 fn reference(path: &Path) -> OsString {
@@ -392,10 +404,4 @@ fn encode(bytes: &[u8], is_kept: impl Fn(u8) -> bool) -> String {
         }
     }
     encoded
-}
-
-/// Whether a command runs a jar that is known to be an agent's, so that [`plan`] could complete it.
-#[must_use]
-pub fn runs_agent_jar(command: &[OsString]) -> bool {
-    command.windows(2).any(|pair| pair[0] == OsStr::new("-jar") && is_agent_jar(&pair[1]))
 }

@@ -23,6 +23,7 @@ fn facts() -> CompletionFacts<'static> {
         secret_given: false,
         jar_dir: Some(Path::new("/state/ci")),
         stdio: false,
+        entry_point: None,
         exists: &|_| true,
         inherited: &|path| match path.to_str().unwrap() {
             "/dev/stdin" => Inherited::Once,
@@ -76,7 +77,10 @@ fn without_a_controller_to_ask_the_settings_have_to_be_enough() {
         (" -webSocket", given, " -url https://ci/x/ -name a b -secret @/run/s -noReconnect"),
         (" -secret @f", standalone, " -url https://ci/x/ -name a b -noReconnect"),
         ("", standalone, ""),
-        (" -direct h:1 -secret @f", given, ""),
+        (" -direct h:1 -secret @f -name n", given, ""),
+        (" -direct h:1 -secret @f", standalone, " -name a b -noReconnect"),
+        (" -url u", given, " -name a b -secret @/run/s -noReconnect"),
+        (" -url u", standalone, ""),
     ] {
         let line = format!("{agent}{line}");
         assert_eq!(planned(&line, &facts).0, format!("{line}{added}"));
@@ -108,8 +112,13 @@ fn everything_else_stays_as_it_is() {
         ("java -jar agent.jar", stdio),
         ("java -jar agent.jar", standalone),
         ("java -jar agent.jar -url https://ci/ -name n -secret @f", facts()),
-        ("java -jar agent.jar -direct h:1", facts()),
-        ("java -jar agent.jar -jnlpUrl https://ci/computer/n/jenkins-agent.jnlp", facts()),
+        ("java -jar agent.jar -direct h:1 -name n -secret @f", facts()),
+        ("java -jar agent.jar -jnlpUrl https://ci/computer/n/jenkins-agent.jnlp -secret @f", facts()),
+        ("java -jar agent.jar -connectTo h:1", facts()),
+        ("java -jar agent.jar -url u @not-there", facts()),
+        ("java -jar agent.jar -url u", stdio),
+        ("java -jar agent.jar -url u", standalone),
+        ("java -jar agent.jar -direct h:1", standalone),
         ("java -jar server.jar", facts()),
         ("./start.sh", facts()),
         ("java -jar", facts()),
@@ -179,30 +188,113 @@ fn a_pipe_that_the_agent_reads_by_itself_is_warned_about() {
     assert_eq!(planned("sh -c x @/dev/fd/63", &facts()).1.warnings, Vec::<String>::new());
 }
 
+/// Where a command says a part of how to connect, the rest is the same whoever knows the secret.
 #[test]
-fn a_given_secret_is_added_where_only_it_is_missing() {
-    let given = CompletionFacts { secret_given: true, ..facts() };
-    for line in ["-url u -name n", "-direct h:1 -name n -instanceIdentity i", "-jnlpUrl https://ci/computer/n/x.jnlp"] {
-        let line = format!("java -jar agent.jar {line}");
-        let (with, completion) = planned(&line, &given);
-        assert_eq!(with, format!("{line} -secret @/run/s"));
-        assert!(matches!(completion.secret, NeededSecret::OfTheNode) && !completion.completed);
-        assert_eq!(planned(&line, &facts()).0, line);
-    }
-    let jnlp = "-jnlpUrl https://ci/x.jnlp";
-    for line in [
-        "-url u -name n -secret @f",
-        "-url u s n",
-        "-jnlpUrl file:/x.jnlp",
-        &format!("{jnlp} -jnlpCredentials me:x"),
-        &format!("{jnlp} -secret @f"),
-        "-tcp f",
+fn a_command_that_says_a_part_of_how_to_connect_is_given_the_rest() {
+    let web_socket = CompletionFacts { kind: ControllerKind::Jenkins { agent_port: false }, ..facts() };
+    let hudson = CompletionFacts { kind: ControllerKind::Hudson, ..facts() };
+    let secret = "-secret @/run/s -noReconnect";
+    let by_web_socket = "-secret @/run/s -webSocket -noReconnect";
+    let jnlp = "-jnlpUrl https://ci/computer/n/x.jnlp";
+    for (said, facts, added) in [
+        ("-url u -name n", facts(), secret),
+        ("-url u", facts(), "-name a b -secret @/run/s -noReconnect"),
+        ("-url u -secret @f", facts(), "-name a b -noReconnect"),
+        ("-url u -secret= -name n", facts(), secret),
+        ("-url u -name n", web_socket, by_web_socket),
+        ("-url u -name n -webSocket", web_socket, secret),
+        ("-url u -name n -tunnel h:1", web_socket, secret),
+        ("-url u -name n", hudson, secret),
+        ("-direct h:1 -instanceIdentity i", facts(), "-name a b -secret @/run/s -noReconnect"),
+        ("-direct h:1 -name n -instanceIdentity i", web_socket, secret),
+        ("-noReconnectAfter 1d -url u -name n", facts(), "-secret @/run/s"),
+        ("-noreconnect -url u -name n", facts(), "-secret @/run/s"),
+        (jnlp, facts(), secret),
+        (jnlp, web_socket, secret),
     ] {
-        let line = format!("java -jar agent.jar {line}");
-        assert!(!matches!(planned(&line, &given).1.secret, NeededSecret::OfTheNode), "{line}");
+        let line = format!("java -jar agent.jar {said}");
+        for secret_given in [false, true] {
+            let (with, completion) = planned(&line, &CompletionFacts { secret_given, ..facts });
+            assert_eq!(with, format!("{line} {added}"));
+            assert!(completion.completed && completion.warnings.is_empty(), "{line}: {:?}", completion.warnings);
+            let needed = matches!(completion.secret, NeededSecret::OfTheNode);
+            assert_eq!(needed, added.contains("-secret"), "{line}");
+        }
     }
-    let hudson = format!("java -jar lib/slave.jar {jnlp}");
-    assert_eq!(planned(&hudson, &given).0, hudson);
+    assert_eq!(
+        planned("java -jar agent.jar @/run/s n", &facts()).0,
+        "java -jar agent.jar @/run/s n -url https://ci/x/ -noReconnect"
+    );
+}
+
+#[test]
+fn a_secret_is_not_added_where_it_has_no_use() {
+    let hudson = CompletionFacts { kind: ControllerKind::Hudson, ..facts() };
+    let jnlp = "-jnlpUrl https://ci/x.jnlp";
+    for (line, facts) in [
+        ("agent.jar -url u -name n -secret @f".to_owned(), facts()),
+        ("agent.jar -url u s n".to_owned(), facts()),
+        ("agent.jar -jnlpUrl file:/x.jnlp".to_owned(), facts()),
+        (format!("agent.jar {jnlp} -jnlpCredentials me:x"), facts()),
+        (format!("agent.jar {jnlp} -credentials me:x"), facts()),
+        (format!("agent.jar {jnlp} -secret @f"), facts()),
+        ("agent.jar -tcp f".to_owned(), facts()),
+        (format!("lib/slave.jar {jnlp}"), facts()),
+        (format!("agent.jar {jnlp}"), hudson),
+    ] {
+        for secret_given in [false, true] {
+            let line = format!("java -jar {line}");
+            let (_, completion) = planned(&line, &CompletionFacts { secret_given, ..facts });
+            assert!(!completion.completed, "{line}");
+            assert!(!matches!(completion.secret, NeededSecret::OfTheNode), "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_agent_jar_takes_no_web_socket_beside_is_told() {
+    let web_socket = CompletionFacts { kind: ControllerKind::Jenkins { agent_port: false }, ..facts() };
+    for option in ["-credentials me:x", "-noKeepAlive"] {
+        let (line, completion) = planned(&format!("java -jar agent.jar {option}"), &web_socket);
+        assert!(!line.contains("-webSocket"), "{line}");
+        assert!(matches!(&completion.warnings[..], [warning] if warning.contains("no port")), "{completion:?}");
+    }
+}
+
+#[test]
+fn variables_with_secrets_are_kept_from_an_agent_that_is_java_itself() {
+    for (line, withheld) in [
+        ("java -jar agent.jar", true),
+        ("java -jar agent.jar -url u -name n -secret @f", true),
+        ("nice java -cp agent.jar hudson.remoting.jnlp.Main -url u s n", true),
+        ("jenkins-agent -url u hush n", true),
+        ("jenkins-agent -url u -name n", false),
+        ("./start.sh", false),
+        ("ssh host java -jar agent.jar", false),
+    ] {
+        let names: &[&str] = if withheld { &["JENKINS_SECRET"] } else { &[] };
+        assert_eq!(planned(line, &facts()).1.withheld, names, "{line}");
+        let entry = CompletionFacts { entry_point: Some(0), ..facts() };
+        assert_eq!(planned(line, &entry).1.withheld, ["JENKINS_SECRET", "REMOTING_OPTS"], "{line}");
+    }
+}
+
+#[test]
+fn the_jar_of_the_entry_point_is_an_agents_whatever_its_name_is() {
+    let line = "java -jar /opt/our-own.jar";
+    assert_eq!(planned(line, &facts()).0, line);
+    let (line, completion) = planned(line, &CompletionFacts { entry_point: Some(0), ..facts() });
+    assert!(completion.completed && line.contains("-secret @/run/s"), "{line}");
+}
+
+#[test]
+fn a_secret_out_of_a_variable_is_not_in_our_arguments() {
+    let line = "java -jar agent.jar -url u -name n -secret hush -webSocket";
+    for (ours, warned) in [(None, true), (Some(2), true), (Some(9), true), (Some(1), false), (Some(0), false)] {
+        let (planned, completion) = planned(line, &CompletionFacts { entry_point: ours, ..facts() });
+        assert_eq!(planned, line.replace("hush", "@/run/s"));
+        assert_eq!(completion.warnings.len(), usize::from(warned), "{ours:?}");
+    }
 }
 
 #[test]
@@ -308,8 +400,8 @@ fn what_a_script_or_a_class_starts_stays_as_it_is_and_that_is_said() {
 #[test]
 fn a_relative_jar_that_is_not_there_is_fetched() {
     let absent = CompletionFacts { exists: &|_| false, ..facts() };
-    let (line, completion) = planned("java -jar lib/agent.jar -url u -name n", &absent);
-    assert_eq!(line, "java -jar /state/ci/agent.jar -url u -name n");
+    let (line, completion) = planned("java -jar lib/agent.jar -url u -name n -secret @f", &absent);
+    assert_eq!(line, "java -jar /state/ci/agent.jar -url u -name n -secret @f");
     assert_eq!(completion.jar, Jar::Fetch("/state/ci/agent.jar".into()));
     for (line, facts) in [
         ("java -jar /opt/agent.jar", absent),

@@ -93,9 +93,9 @@ fn whole(text: &str) -> String {
     without_hexadecimals(&masked)
 }
 
-/// A secret, unless it is only the name of the file that holds it.
+/// A secret, unless it is only the name of the file that holds it, or nothing at all.
 fn hidden(text: &str) -> String {
-    if text.starts_with('@') { text.to_owned() } else { MASK.to_owned() }
+    if text.is_empty() || text.starts_with('@') { text.to_owned() } else { MASK.to_owned() }
 }
 
 /// A shell's script: the words of each of its commands as if they were arguments of ours.
@@ -176,6 +176,14 @@ mod tests {
     }
 
     const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn nothing_is_no_secret() {
+        assert_eq!(
+            shown(&["java", "-jar", "agent.jar", "-secret", "", "-auth="]),
+            "java -jar agent.jar -secret  -auth="
+        );
+    }
 
     #[test]
     fn every_way_to_give_a_password() {

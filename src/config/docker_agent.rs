@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Surroundings;
 use super::agent_command::{AgentCommand, lines_of};
+use super::agent_options::are_java_options;
 use super::script;
 
 /// Variables that stand for an option with a value.
@@ -33,13 +34,18 @@ pub fn is_docker_agent(arguments: &[OsString]) -> bool {
 pub fn instead_of_an_agent(arguments: &[OsString], surroundings: &Surroundings) -> Option<Vec<OsString>> {
     match arguments {
         _ if !is_docker_agent(arguments) => None,
-        [_, question] if QUESTIONS.iter().any(|known| question == known) => {
+        [_, first, ..] if first.as_encoded_bytes().starts_with(b"-") && asks(arguments) => {
             let words = translate_docker_agent(arguments.to_vec(), surroundings).into_iter();
             Some(words.skip_while(|word| word != "--").skip(1).collect())
         }
         [_, program] if !program.as_encoded_bytes().starts_with(b"-") => Some(vec![program.clone()]),
         _ => None,
     }
+}
+
+/// Whether the agent only answers, whatever else it is told.
+fn asks(arguments: &[OsString]) -> bool {
+    arguments.iter().skip(1).any(|word| QUESTIONS.iter().any(|known| word == known))
 }
 
 /// The arguments of `agent-wrap` that do what these arguments of `jenkins-agent` say; others come back as they are.
@@ -53,8 +59,9 @@ pub fn translate_docker_agent(arguments: Vec<OsString>, surroundings: &Surroundi
         return arguments;
     }
     let mut theirs = arguments.into_iter().skip(1).collect();
-    let mut words: Vec<OsString> = vec!["agent-wrap".into(), "--".into(), java(surroundings)];
-    words.extend(split(surroundings.variable("JENKINS_JAVA_OPTS").or_else(|| surroundings.variable("JAVA_OPTS"))));
+    let mut words: Vec<OsString> = vec!["agent-wrap".into(), "--".into()];
+    words.extend(java(surroundings));
+    words.extend(split(java_options(surroundings).map(|(_, options)| options)));
     let jar = surroundings.variable("JENKINS_AGENT_FILE").unwrap_or(OsStr::new("/usr/share/jenkins/agent.jar"));
     words.extend(["-jar".into(), jar.to_owned()]);
     let mut remoting = quoted(surroundings.variable("REMOTING_OPTS"));
@@ -64,11 +71,69 @@ pub fn translate_docker_agent(arguments: Vec<OsString>, surroundings: &Surroundi
     words
 }
 
-fn java(surroundings: &Surroundings) -> OsString {
-    match (surroundings.variable("JENKINS_JAVA_BIN"), surroundings.variable("JAVA_HOME")) {
-        (Some(java), _) => java.to_owned(),
-        (None, Some(home)) => Path::new(home).join("bin/java").into(),
-        (None, None) => "java".into(),
+/// The options for java, and the variable that they are in.
+fn java_options(surroundings: &Surroundings) -> Option<(&'static str, &OsStr)> {
+    ["JENKINS_JAVA_OPTS", "JAVA_OPTS"].into_iter().find_map(|name| Some((name, surroundings.variable(name)?)))
+}
+
+/// What java does not get as it is meant.
+pub(super) enum JavaOptions {
+    /// It would take a word for the class to run.
+    Broken(String),
+    /// Words are torn where quotation marks seem to hold them together.
+    Torn(String),
+}
+
+/// Looks at the options for java, which have to be divided as the script divides them: whoever has them for it has
+/// written them so.
+pub(super) fn look_at_java_options(surroundings: &Surroundings) -> Option<JavaOptions> {
+    let (name, options) = java_options(surroundings)?;
+    let (words, held) = (split(Some(options)), quoted(Some(options)));
+    let is_torn = words.len() != held.len();
+    let how = "is divided at each blank, as the entry point of docker-agent's images does it, and quotation marks in it are \
+        letters like others; for a value with blanks write @FILE into it: java reads its options from that file, and \
+        understands quotation marks there";
+    if !are_java_options(&words, 0, words.len()) {
+        return Some(JavaOptions::Broken(format!(
+            "{name} in the environment: not each of its words is an option, and java would take one for the class to run; \
+             it {how}"
+        )));
+    }
+    is_torn.then(|| JavaOptions::Torn(format!("{name} in the environment {how}")))
+}
+
+/// That a variable asks for a WebSocket in words that the script does not know either.
+pub(super) fn neither_true_nor_false(surroundings: &Surroundings) -> Option<String> {
+    let value = surroundings.variable("JENKINS_WEB_SOCKET").filter(|value| *value != "true" && *value != "false")?;
+    Some(format!(
+        "JENKINS_WEB_SOCKET in the environment is {}, and only true asks for -webSocket; it is added all the same where the \
+         controller has no port for agents",
+        crate::quoted::quoted(value)
+    ))
+}
+
+/// That a variable counts on a shell, which the script has and we have not.
+pub(super) fn unexpanded(surroundings: &Surroundings) -> Option<String> {
+    let options = surroundings.variable("REMOTING_OPTS")?.to_string_lossy().into_owned();
+    let mut expanded = options.match_indices('$').filter(|(at, _)| {
+        let next = options[at + 1..].chars().next();
+        next.is_some_and(|next| next.is_ascii_alphabetic() || "_{(".contains(next))
+    });
+    (expanded.next().is_some() || options.contains('`')).then(|| {
+        "REMOTING_OPTS in the environment has $ or ` in it, which the entry point of docker-agent's images has a shell expand; \
+         here they stay as they are: write what is meant itself"
+            .to_owned()
+    })
+}
+
+/// Java, and what the script would run before it; a path may have blanks in it, though not for the script.
+fn java(surroundings: &Surroundings) -> Vec<OsString> {
+    let binary = surroundings.variable("JENKINS_JAVA_BIN").filter(|java| !split(Some(java)).is_empty());
+    match (binary, surroundings.variable("JAVA_HOME")) {
+        (Some(java), _) if Path::new(java).exists() => vec![java.to_owned()],
+        (Some(java), _) => split(Some(java)),
+        (None, Some(home)) => vec![Path::new(home).join("bin/java").into()],
+        (None, None) => vec!["java".into()],
     }
 }
 
@@ -86,9 +151,9 @@ fn connection(theirs: &[OsString], surroundings: &Surroundings) -> Vec<OsString>
     if surroundings.variable("JENKINS_WEB_SOCKET").is_some_and(|value| value == "true") && !given.has("-webSocket") {
         words.push("-webSocket".into());
     }
-    // Who says a part of how to connect is not completed any more, so the rest has to be said here.
+    // What is completed later is what the settings say; where the controller is not asked, they need not say it all.
     let direct = given.is_direct() || words.iter().any(|word| word == "-direct");
-    if direct || given.has_connection() {
+    if (direct || given.has_connection()) && !given.has("-jnlpUrl") {
         if let Some(url) = surroundings.variable("JENKINS_URL").filter(|_| !direct && given.urls().is_empty()) {
             words.extend(["-url".into(), url.to_owned()]);
         }
@@ -179,6 +244,11 @@ mod tests {
                     .to_owned(),
             ),
             (
+                "jenkins-agent -jnlpUrl https://ci/x.jnlp",
+                &[("JENKINS_URL", "https://ci/"), ("JENKINS_AGENT_NAME", "n")],
+                format!("agent-wrap -- java {jar} -jnlpUrl https://ci/x.jnlp"),
+            ),
+            (
                 "jenkins-agent",
                 &[
                     ("JENKINS_DIRECT_CONNECTION", "h:2"),
@@ -233,13 +303,64 @@ mod tests {
         assert_eq!(instead("/usr/local/bin/jenkins-agent bash").as_deref(), Some("bash"));
         for question in QUESTIONS {
             let expected = format!("/j/bin/java -Xmx1g -jar /usr/share/jenkins/agent.jar {question}");
-            assert_eq!(instead(&format!("jenkins-agent {question}")), Some(expected));
+            assert_eq!(instead(&format!("jenkins-agent {question}")), Some(expected.clone()));
+            assert_eq!(
+                instead(&format!("jenkins-agent -noKeepAlive {question}")),
+                Some(expected.replace(".jar ", ".jar -noKeepAlive "))
+            );
+            assert_eq!(instead(&format!("jenkins-agent bash {question}")), None);
         }
         for line in
             ["jenkins-agent", "jenkins-agent -url", "jenkins-agent s n", "agent-wrap bash", "agent-wrap -help", ""]
         {
             assert_eq!(instead(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn options_for_java_are_divided_as_the_script_divides_them() {
+        let found = |name: &str, options: &str| match look_at_java_options(&surroundings(&[(name, options)])) {
+            Some(JavaOptions::Broken(words)) => format!("broken: {words}"),
+            Some(JavaOptions::Torn(words)) => format!("torn: {words}"),
+            None => String::new(),
+        };
+        for fine in ["", "-Xmx1g -Da=b", "-Da=\"b\"", "-cp x --add-opens a=b @f", "-Da=it's", "-XX:X=\\n"] {
+            assert_eq!(found("JENKINS_JAVA_OPTS", fine), "", "{fine}");
+        }
+        assert!(found("JENKINS_JAVA_OPTS", "-Da=\"b -Dc\"").starts_with("torn: JENKINS_JAVA_OPTS"));
+        for broken in ["-Da=\"b c\"", "\"-Xmx1g\"", "-Xmx1g x", "-XX:OnOutOfMemoryError='kill -9 %p'"] {
+            assert!(found("JAVA_OPTS", broken).starts_with("broken: JAVA_OPTS"), "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_runs_java_may_be_several_words_or_a_path_with_blanks() {
+        let folder = tempfile::tempdir().unwrap();
+        let java = folder.path().join("my java");
+        std::fs::write(&java, "").unwrap();
+        let java = java.to_str().unwrap();
+        for (binary, words) in
+            [("nice -n 5  java", &["nice", "-n", "5", "java"][..]), (java, &[java]), (" ", &["java"])]
+        {
+            let variables = surroundings(&[("JENKINS_JAVA_BIN", binary)]);
+            let translated = translate_docker_agent(vec!["jenkins-agent".into()], &variables);
+            let end = translated.iter().position(|word| word == "-jar").unwrap();
+            assert_eq!(translated[2..end], *words, "{binary}");
+        }
+    }
+
+    #[test]
+    fn what_a_shell_would_expand_is_told() {
+        let told = |value: &str| unexpanded(&surroundings(&[("REMOTING_OPTS", value)])).is_some();
+        assert!(["-name $HOSTNAME", "-name ${A}", "-name `hostname`", "-x 'a' $(b)"].into_iter().all(told));
+        assert!(!["", "-noKeepAlive", "-proxyCredentials me:p$1$", "-x $"].into_iter().any(told));
+    }
+
+    #[test]
+    fn what_is_neither_true_nor_false_is_told() {
+        let told = |value: &str| neither_true_nor_false(&surroundings(&[("JENKINS_WEB_SOCKET", value)]));
+        assert!(["true", "false", ""].iter().all(|value| told(value).is_none()));
+        assert!(told("1").unwrap().contains("\"1\""));
     }
 
     #[test]

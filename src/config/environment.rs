@@ -94,24 +94,24 @@ fn is_known(name: &str) -> bool {
 }
 
 /// The environment for the agent, and thereby for every build: without what belongs to the service manager and to us,
-/// and without the API token. `JENKINS_SECRET` goes too when `secret_is_handed_over`, that is when the agent gets its
-/// secret in a file; a start script of the user's own may still need the variable.
+/// and without the API token. What goes besides depends on the command; see
+/// [`Completion::withheld`](super::Completion::withheld).
 #[must_use]
 pub fn child_environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-    secret_is_handed_over: bool,
+    withheld: &[&str],
 ) -> Vec<(OsString, OsString)> {
-    variables.into_iter().filter(|(name, _)| !is_withheld(name, secret_is_handed_over)).collect()
+    let is_kept = |name: &OsStr| !is_ours(name) && !withheld.iter().any(|withheld| name == *withheld);
+    variables.into_iter().filter(|(name, _)| is_kept(name)).collect()
 }
 
-fn is_withheld(name: &OsStr, secret_is_handed_over: bool) -> bool {
+fn is_ours(name: &OsStr) -> bool {
     use std::os::unix::ffi::OsStrExt as _;
     let name = name.as_bytes();
     matches!(name, b"NOTIFY_SOCKET" | b"CREDENTIALS_DIRECTORY" | b"JENKINS_API_TOKEN")
         || name.starts_with(b"WATCHDOG_")
         || name.starts_with(b"LISTEN_")
         || name.starts_with(b"AGENT_WRAP_")
-        || (secret_is_handed_over && name == b"JENKINS_SECRET")
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
             "JENKINS_API_TOKEN",
         ];
         let all = kept.iter().chain(&withheld).map(|name| (OsString::from(name), OsString::from("x")));
-        let names: Vec<OsString> = child_environment(all, false).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<OsString> = child_environment(all, &[]).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, kept.map(OsString::from));
     }
 
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn the_secret_stays_for_a_script_that_needs_it() {
         let secret = || [(OsString::from("JENKINS_SECRET"), OsString::from("x"))];
-        assert_eq!(child_environment(secret(), false), secret());
-        assert_eq!(child_environment(secret(), true), []);
+        assert_eq!(child_environment(secret(), &["SECRET"]), secret());
+        assert_eq!(child_environment(secret(), &["REMOTING_OPTS", "JENKINS_SECRET"]), []);
     }
 }

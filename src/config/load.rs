@@ -1,6 +1,5 @@
 //! Layers to settings.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use agent_wrap_supervisor::{
@@ -8,14 +7,16 @@ use agent_wrap_supervisor::{
 };
 use secrecy::SecretString;
 
-use super::agent_command::{AgentCommand, lines_of};
+use super::agent_command::{AgentCommand, Way, lines_of};
+use super::docker_agent::JavaOptions;
 use super::error::{Problem, SettingsError};
+use super::missing::Unasked;
 use super::print::print;
 use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
     Connection, ControllerSettings, Credentials, Drain, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource,
-    Settings, StatusLine, Surroundings, environment, file, missing, parse,
+    Settings, StatusLine, Surroundings, docker_agent, environment, file, missing, parse, refused, two_secrets,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -41,6 +42,7 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
     let path = asked_for.as_deref().unwrap_or(&surroundings.default_file);
     resolver.values = file::defaults(&mut resolver.problems);
     let from_file = file::read(path, asked_for.is_some(), &mut resolver.problems);
+    let secret_of_file = from_file.get(Key::SecretFile).cloned();
     resolver.values.overlay(from_file);
     let from_environment = environment::read(surroundings, &mut resolver.problems, &mut resolver.warnings);
     resolver.values.overlay(from_environment);
@@ -55,20 +57,40 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
     resolver.infer_from_stdio();
 
     let standalone = resolver.required(Key::Standalone, parse::switch).unwrap_or_default();
-    let command = AgentCommand::read(&cli.command, &lines_of);
+    let command = AgentCommand::read_as(&cli.command, cli.entry_point.is_some(), &lines_of);
     if !standalone && command.is_agent {
         resolver.infer_from_command(&command);
+    } else if command.way() == Way::Unsaid && command.jar.is_some() {
+        resolver.infer_node(&command);
     }
     let controller = resolver.controller(standalone, &command, cli, path);
-    let settings = resolver.settings(controller, &cli.command).map(|settings| match settings.controller {
+    let settings = resolver.settings(controller, cli).map(|settings| match settings.controller {
         Some(ControllerSettings { url, node, .. }) if standalone => {
             Settings { controller: None, unasked: Some(Connection { url, node }), ..settings }
         }
         controller => Settings { controller, ..settings },
     });
+    if cli.entry_point.is_some() {
+        match docker_agent::look_at_java_options(surroundings) {
+            Some(JavaOptions::Broken(words)) => resolver.problems.push(Problem::new(words)),
+            Some(JavaOptions::Torn(words)) => resolver.warnings.push(words),
+            None => {}
+        }
+        resolver.warnings.extend(docker_agent::neither_true_nor_false(surroundings));
+        resolver.warnings.extend(docker_agent::unexpanded(surroundings));
+    }
+    if resolver.problems.is_empty() {
+        resolver.problems.extend(refused::problems(&command, cli).into_iter().map(Problem::new));
+    }
+    resolver.warnings.extend(refused::warnings(&command));
+    resolver.warnings.extend(two_secrets::warning(&command, cli, surroundings, secret_of_file.as_ref()));
     let completes = |settings: &Settings| standalone && !settings.stdio;
     if settings.as_ref().is_some_and(completes) {
-        resolver.warnings.extend(missing::half_a_connection(&resolver.values, &command));
+        match missing::unasked(&resolver.values, &command, cli) {
+            Some(Unasked::Warning(words)) => resolver.warnings.push(words),
+            Some(Unasked::Problem(problem)) => resolver.problems.push(problem),
+            None => {}
+        }
     }
     match settings {
         Some(settings) if resolver.problems.is_empty() => {
@@ -158,6 +180,13 @@ impl Resolver {
         }
     }
 
+    /// An agent that is told its name, and by us alone where to connect to.
+    fn infer_node(&mut self, command: &AgentCommand) {
+        if let (None, Some((node, option))) = (self.values.get(Key::Node), command.node()) {
+            self.values.set(Key::Node, Given::new(node, Origin::Command(option)));
+        }
+    }
+
     /// What an agent speaks to over stdin and stdout is gone with it: another one would find nobody there.
     fn infer_from_stdio(&mut self) {
         let is_on = |given: &Given| given.text.to_str().is_some_and(|text| parse::switch(text) == Ok(true));
@@ -243,7 +272,7 @@ impl Resolver {
         }
     }
 
-    fn settings(&mut self, controller: Option<ControllerSettings>, command: &[OsString]) -> Option<Settings> {
+    fn settings(&mut self, controller: Option<ControllerSettings>, cli: &Cli) -> Option<Settings> {
         let online = self.required(Key::Online, online);
         let backoff = self.backoff();
         let online_method = self.required(Key::OnlineMethod, |text| {
@@ -331,7 +360,8 @@ impl Resolver {
             state_dir,
             ready: ready?,
             signals,
-            command: command.to_vec(),
+            command: cli.command.clone(),
+            entry_point: cli.entry_point,
         })
     }
 

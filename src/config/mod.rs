@@ -5,11 +5,15 @@
 //! place wherever it was made.
 
 mod agent_command;
+#[cfg(test)]
+mod agent_command_tests;
 mod agent_options;
 mod completion;
 #[cfg(test)]
 mod completion_tests;
 mod conceal;
+#[cfg(test)]
+mod connection_tests;
 mod credentials;
 mod docker_agent;
 mod drain;
@@ -24,6 +28,7 @@ mod parse;
 mod print;
 mod quote;
 mod reason;
+mod refused;
 mod reload;
 mod runtime_directory;
 mod script;
@@ -32,6 +37,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transparent;
+mod two_secrets;
+mod undone;
 mod values;
 
 use std::ffi::OsString;
@@ -44,9 +51,7 @@ use agent_wrap_supervisor::{
 
 use crate::clock;
 
-pub use completion::{
-    Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan, runs_agent_jar,
-};
+pub use completion::{Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, local_jnlp, plan};
 pub use credentials::{Credentials, SecretError, SecretSource};
 pub use docker_agent::{instead_of_an_agent, is_docker_agent, translate_docker_agent};
 pub use drain::{Drain, Until};
@@ -127,6 +132,8 @@ pub struct Settings {
     pub signals: Vec<crate::signals::Setting>,
     /// The agent's command, byte for byte as it was given. It may hold a secret: log it with [`shell_quote`] only.
     pub command: Vec<OsString>,
+    /// Called as `jenkins-agent`: how many of the words at the command's end were arguments, and not variables.
+    pub entry_point: Option<usize>,
 }
 
 /// What `--standalone` leaves of the settings about the controller: it is only told to the agent.

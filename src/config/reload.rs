@@ -38,6 +38,7 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         ready,
         signals,
         command,
+        entry_point,
     } = wanted;
     let mut held_back = HeldBack::default();
     let settings = Settings {
@@ -47,8 +48,9 @@ pub fn reload(running: &Settings, wanted: Settings) -> (Settings, Vec<&'static s
         log_level: held_back.keep("log-level", &running.log_level, &log_level),
         hold_file: held_back.keep("hold-file", &running.hold_file, &hold_file),
         state_dir: held_back.keep("state-dir", &running.state_dir, &state_dir),
-        // An argument of ours, as it was: it cannot change.
+        // Arguments of ours, as they were: they cannot change.
         command: held_back.keep("command", &running.command, &command),
+        entry_point,
         online,
         online_match,
         online_method,

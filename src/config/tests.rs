@@ -10,16 +10,16 @@ use crate::exit::ExitCode;
 use crate::signals::{self, Verb};
 
 /// A world with a settings file, an environment and a command line.
-struct World {
+pub(super) struct World {
     folder: tempfile::TempDir,
-    surroundings: Surroundings,
+    pub(super) surroundings: Surroundings,
     arguments: Vec<OsString>,
-    command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 impl World {
     /// The given arguments, and as little else as makes settings complete.
-    fn new(arguments: &[&str], command: &str) -> Self {
+    pub(super) fn new(arguments: &[&str], command: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let surroundings =
             Surroundings { variables: Vec::new(), default_file: folder.path().join("agent-wrap.toml"), root: true };
@@ -27,42 +27,42 @@ impl World {
         Self { folder, surroundings, arguments, command: command.split_whitespace().map(OsString::from).collect() }
     }
 
-    fn file(self, text: &str) -> Self {
+    pub(super) fn file(self, text: &str) -> Self {
         std::fs::write(&self.surroundings.default_file, text).unwrap();
         self
     }
 
-    fn variable(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn variable(mut self, name: &str, value: &str) -> Self {
         self.surroundings.variables.push((name.into(), value.into()));
         self
     }
 
-    fn cli(&self) -> Cli {
+    pub(super) fn cli(&self) -> Cli {
         let words = ["agent-wrap".into()].into_iter().chain(self.arguments.clone()).chain(self.command.clone());
         cli::parse(words, false).unwrap()
     }
 
-    fn load(&self) -> Result<Loaded, SettingsError> {
+    pub(super) fn load(&self) -> Result<Loaded, SettingsError> {
         load(&self.cli(), &self.surroundings)
     }
 
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         self.load().unwrap().settings
     }
 
     /// The error, with the temporary folder called `DIR`.
-    fn error(&self) -> (String, ExitCode) {
+    pub(super) fn error(&self) -> (String, ExitCode) {
         let error = self.load().expect_err("these settings are wrong");
         (self.unplaced(&error.problems().collect::<Vec<_>>().join("\n")), error.exit_code())
     }
 
-    fn unplaced(&self, text: &str) -> String {
+    pub(super) fn unplaced(&self, text: &str) -> String {
         text.replace(self.folder.path().to_str().unwrap(), "DIR")
     }
 }
 
-const AGENT: &str = "java -jar agent.jar";
-const COMPLETE: [&str; 4] = ["--url", "https://ci.example.org/", "--node", "a"];
+pub(super) const AGENT: &str = "java -jar agent.jar";
+pub(super) const COMPLETE: [&str; 4] = ["--url", "https://ci.example.org/", "--node", "a"];
 
 /// Four good values of a setting that differ from its default and from each other, as words.
 fn samples(setting: &Setting) -> [&'static str; 4] {
@@ -272,7 +272,7 @@ fn a_missing_url_names_every_place() {
 #[test]
 fn where_no_option_can_be_given_none_is_advised() {
     let words = |world: &World| {
-        let cli = Cli { without_options: true, ..world.cli() };
+        let cli = Cli { entry_point: Some(0), ..world.cli() };
         world.unplaced(&load(&cli, &world.surroundings).unwrap_err().to_string())
     };
     insta::assert_snapshot!(words(&World::new(&["--node", "a"], AGENT)), @r##"
@@ -294,28 +294,6 @@ fn without_a_controller_the_agent_is_still_told_of_it() {
     let other = standalone(&["--url", "https://other/", "--node", "a"]).settings();
     assert_eq!(reload(&settings, other), (settings.clone(), vec!["url"]));
     assert_eq!(reload(&settings, standalone(&[]).settings()), (settings.clone(), vec!["url", "node"]));
-}
-
-#[test]
-fn without_a_controller_half_a_connection_is_warned_about() {
-    let warned = |options: &[&'static str], command: &str| {
-        let world = World::new(&[&["--standalone"], options].concat(), command);
-        world.load().unwrap().warnings.join("")
-    };
-    insta::assert_snapshot!(warned(&COMPLETE, AGENT), @"the agent's command does not say how to connect, and nothing is added: with --standalone the controller is not asked, and of url, node and secret-file the settings have url, node, but not secret-file");
-    assert!(warned(&["--secret-file", "/s"], AGENT).ends_with("have secret-file, but not url, node"));
-    let all = [&COMPLETE[..], &["--secret-file", "/s"]].concat();
-    for (options, command) in [
-        (&all[..], AGENT),
-        (&[], AGENT),
-        (&COMPLETE, "java -jar agent.jar -secret @/s"),
-        (&COMPLETE, "java -jar agent.jar -direct ci:1"),
-        (&[&COMPLETE[..], &["--stdio"]].concat(), AGENT),
-        (&COMPLETE, "ssh host java -jar agent.jar"),
-        (&COMPLETE, "./start.sh"),
-    ] {
-        assert_eq!(warned(options, command), "", "{options:?} {command}");
-    }
 }
 
 #[test]

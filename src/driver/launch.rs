@@ -45,6 +45,7 @@ pub struct Launch {
     jar_dir: Option<PathBuf>,
     runtime: RuntimeDirectory,
     stdio: bool,
+    entry_point: Option<usize>,
     user: Option<User>,
     oom_score_adj: Option<i16>,
     /// Variables that the agent gets instead of ours.
@@ -100,6 +101,7 @@ impl Launch {
             }),
             runtime,
             stdio: settings.stdio,
+            entry_point: settings.entry_point,
             user,
             oom_score_adj: settings.agent_oom_score_adj,
             variables: variables.unwrap_or_default(),
@@ -164,6 +166,7 @@ impl Launch {
             secret_given: self.secret.is_some(),
             jar_dir: self.jar_dir.as_deref(),
             stdio: self.stdio,
+            entry_point: self.entry_point,
             exists: &|path| !files::is_absent(path),
             inherited: &files::inherited,
         };
@@ -187,7 +190,7 @@ impl Launch {
         };
         if let Some(controller) = &controller {
             if plan.completed {
-                let told = self.ask(controller).await?;
+                let told = self.ask(controller, &plan).await?;
                 (plan, inbound) = match self.go_on(told.as_ref().map_or(usual, kind), told, fetches, beside).await? {
                     Step::Ready(launched) => return Ok(launched),
                     Step::Lacking(plan, inbound) => (plan, inbound),
@@ -222,7 +225,8 @@ impl Launch {
 
     /// Hands over the secret, and says what is executed.
     fn finish(&self, plan: Completion, inbound: Option<&Inbound>) -> Result<Launched, String> {
-        if !self.told.swap(true, Ordering::Relaxed) {
+        let first = !self.told.swap(true, Ordering::Relaxed);
+        if first {
             for warning in &plan.warnings {
                 tracing::warn!(target: "agent_wrap", event = "command", "{warning}");
             }
@@ -232,6 +236,15 @@ impl Launch {
             }
         }
         let contents = self.secret_contents(&plan, inbound)?;
+        if first && is_another(&plan, contents.as_ref(), inbound) {
+            tracing::warn!(
+                target: "agent_wrap",
+                event = "secret_differs",
+                "the controller says that the node has another secret than the one that is given, and will hardly take the \
+                 agent: correct what the settings or the command say (--secret-file, AGENT_WRAP_SECRET, JENKINS_SECRET, \
+                 -secret), or leave it out"
+            );
+        }
         let secret_file = contents.map(|contents| self.write_secret(&contents)).transpose()?;
         let local_jnlp = matches!(plan.secret, NeededSecret::JnlpOfTheNode);
         let stays = local_jnlp || plan.command.iter().any(|word| word == "-noReconnect" || word == "-noreconnect");
@@ -247,7 +260,7 @@ impl Launch {
                  (AmbientCapabilities= in the unit, --cap-add in a container), or let java be the command"
             );
         }
-        let mut env = child_environment(std::env::vars_os(), secret_file.is_some());
+        let mut env = child_environment(std::env::vars_os(), plan.withheld);
         env.retain(|(name, _)| !self.variables.iter().any(|(ours, _)| ours == name));
         env.extend(self.variables.iter().cloned());
         let command = Command {
@@ -263,11 +276,12 @@ impl Launch {
         Ok(Launched { command, secret_file, reads_secret_once: stays })
     }
 
-    /// What the controller tells an inbound agent. With a secret of the settings' own it need not tell.
-    async fn ask(&self, controller: &Controller) -> Result<Option<Inbound>, Unprepared> {
+    /// What the controller tells an inbound agent. With a secret of the settings' or the command's own it need not tell.
+    async fn ask(&self, controller: &Controller, plan: &Completion) -> Result<Option<Inbound>, Unprepared> {
+        let needs_secret = matches!(plan.secret, NeededSecret::OfTheNode | NeededSecret::JnlpOfTheNode);
         match controller.inbound().await {
             Ok(inbound) => Ok(Some(inbound)),
-            Err(error) if self.secret.is_some() => {
+            Err(error) if self.secret.is_some() || !needs_secret => {
                 tracing::debug!(target: "agent_wrap", event = "inbound", "{error}");
                 Ok(None)
             }
@@ -314,6 +328,12 @@ impl Launch {
         }
         Ok(file)
     }
+}
+
+/// Whether the agent is to get another secret than the controller says that its node has.
+fn is_another(plan: &Completion, contents: Option<&SecretString>, inbound: Option<&Inbound>) -> bool {
+    let plain = contents.filter(|_| !matches!(plan.secret, NeededSecret::JnlpOfTheNode));
+    plain.zip(inbound).is_some_and(|(given, told)| given.expose_secret() != told.secret.expose_secret())
 }
 
 fn not_read(late: &Late) -> Unprepared {

@@ -113,7 +113,9 @@ impl Launch {
             Err(error) => Err(NotReady::Secret { place, error }),
         };
         match (&plan.secret, &self.secret) {
-            (NeededSecret::OfTheNode | NeededSecret::JnlpOfTheNode, Some(secret)) => read(secret, "--secret-file")?,
+            (NeededSecret::OfTheNode | NeededSecret::JnlpOfTheNode, Some(secret)) => {
+                read(secret, "--secret-file, AGENT_WRAP_SECRET or JENKINS_SECRET")?
+            }
             // What comes through a pipe is remembered from here on.
             (NeededSecret::Piped(path), _) => read(&SecretSource::File(path.clone()), "-secret of the command")?,
             (_, _) => {}
