@@ -3,13 +3,14 @@
 use agent_wrap_supervisor::{Event, Request};
 
 use super::{Agents as _, Shells, Turn};
+use crate::process::Suspension;
 use crate::signals::{Meaning, Received, signal_name};
 
 impl<S: Shells> Turn<S> {
     pub(super) fn signal(&mut self, received: Received) {
         match self.driver.table.classify(&received, self.driver.terminal) {
             Meaning::Nothing => {}
-            Meaning::ChildChanged => self.driver.processes.child_changed(),
+            Meaning::ChildChanged => self.child_changed(),
             Meaning::Reload => self.reload(received),
             Meaning::Request(request) => {
                 if !matches!(request, Request::Forward(_)) {
@@ -21,6 +22,19 @@ impl<S: Shells> Turn<S> {
                 }
                 self.handle(Event::Requested(request));
             }
+        }
+    }
+
+    /// An agent that was stopped is told of and left so: who has done it may want it.
+    fn child_changed(&mut self) {
+        self.driver.processes.child_changed();
+        let now = self.driver.clock.now();
+        match self.driver.processes.suspension() {
+            Some(Suspension::Begun { signal, why, cure }) => {
+                self.driver.story.agent_suspended(now, signal, why, &cure);
+            }
+            Some(Suspension::Over) => self.driver.story.agent_resumed(now),
+            None => {}
         }
     }
 }

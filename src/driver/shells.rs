@@ -14,7 +14,7 @@ use super::launch::{Launch, Launched};
 use super::unprepared::Unprepared;
 use crate::beside::{Beside, Late};
 use crate::controller::{Controller, CredentialError, CredentialSource};
-use crate::process::{AgentIdentity, Processes};
+use crate::process::{AgentIdentity, Processes, Suspension};
 use crate::signals::{Received, Signals};
 use crate::state::{Record, StateFile};
 use crate::systemd::ManagerSocket;
@@ -84,8 +84,11 @@ pub trait Agents<Launched> {
     /// Counts and signals what the agent has left behind.
     fn signal_leftovers(&mut self, generation: Generation, signal: LeftoverSignal);
 
-    /// Some child has ended.
+    /// Some child has ended, was stopped or goes on.
     fn child_changed(&mut self);
+
+    /// Whether the agent has been stopped, or goes on, since this was asked last.
+    fn suspension(&mut self) -> Option<Suspension>;
 }
 
 /// One node on one controller. Each answer is a future that ends within the time given for it, and whatever it has
@@ -242,6 +245,10 @@ impl Agents<Launched> for Processes {
 
     fn child_changed(&mut self) {
         self.child_changed();
+    }
+
+    fn suspension(&mut self) -> Option<Suspension> {
+        self.suspension()
     }
 }
 

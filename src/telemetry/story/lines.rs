@@ -335,6 +335,18 @@ impl Story {
         if useful && self.at_keyboard && self.interrupt_stops { format!(" ({words})") } else { String::new() }
     }
 
+    /// An agent that lives and does not run, as a line.
+    pub(in crate::telemetry) fn suspended_line(&self, signal: i32, why: Option<&str>, cure: &str) -> Line {
+        let offline = if self.node.is_empty() { "" } else { "; if it stays so, the controller will call it offline" };
+        let signal = signal_name(signal);
+        match why {
+            Some(why) => {
+                warn("agent_suspended", format!("the agent has been stopped by {signal}, {why}{offline}; {cure}"))
+            }
+            None => info("agent_suspended", format!("the agent has been stopped by {signal}{offline}; {cure}")),
+        }
+    }
+
     /// How it has ended, as a line.
     pub(super) fn ending_line(&mut self, now: Moment, ending: &Ending, code: u8) -> Line {
         let took = self.stopping.map(|since| format!(" after {}", span_words(now.since(since)))).unwrap_or_default();
