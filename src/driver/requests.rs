@@ -8,6 +8,10 @@ use crate::signals::{Meaning, Received, signal_name};
 
 impl<S: Shells> Turn<S> {
     pub(super) fn signal(&mut self, received: Received) {
+        if received.sender.is_none() {
+            // A key, which the terminal shows, or a change of its size.
+            self.mend_terminal();
+        }
         match self.driver.table.classify(&received, self.driver.terminal) {
             Meaning::Nothing => {}
             Meaning::ChildChanged => self.child_changed(),

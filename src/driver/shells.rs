@@ -172,6 +172,9 @@ pub trait Show {
     /// Shows these words instead of those before, or nothing, without waiting.
     fn show(&self, words: Option<&str>);
 
+    /// Shows the same anew, without waiting: a key was typed, which the terminal shows, or it has got another size.
+    fn mend(&self);
+
     /// Leaves nothing behind, and waits until it is so, if that can be had soon.
     fn erase(&self);
 }
@@ -327,6 +330,10 @@ impl Show for Screen {
 
     fn show(&self, words: Option<&str>) {
         self.show(words);
+    }
+
+    fn mend(&self) {
+        self.mend();
     }
 
     fn erase(&self) {
