@@ -39,6 +39,8 @@ pub struct Story {
     unclean: bool,
     /// An agent was started.
     started: bool,
+    /// One is being started or lives.
+    agent_lives: bool,
     keys: Keys,
     progress: Progress,
     kill_asked: bool,
@@ -66,6 +68,7 @@ impl Story {
             online: OnlinePolicy::Always,
             unclean: false,
             started: false,
+            agent_lives: false,
             keys: Keys::default(),
             progress: Progress::default(),
             kill_asked: false,

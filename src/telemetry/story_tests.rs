@@ -51,6 +51,32 @@ fn at_a_terminal_it_says_what_another_interrupt_does() {
 }
 
 #[test]
+fn nobody_is_told_that_a_key_kills_an_agent_that_is_not_there() {
+    let request = Request::Stop(StopSource::Interrupt);
+    let generation = Generation(1);
+    let taken = |effect| (2_000, Note::RequestTaken { request, effect });
+    let stopping = |agent| (1_000, Note::Stopping { source: StopSource::Interrupt, agent });
+    let exited = (1_500, Note::AgentExited { generation, exit: Exit::Code(143), asked: true, connected: true });
+    for (notes, words) in [
+        (
+            vec![stopping(false), taken(Effect::DrainSkipped)],
+            "stop (Ctrl-C): no agent runs, there is nothing to cut off (the third Ctrl-C ends at once)",
+        ),
+        (
+            vec![(0, Note::AgentStarting { generation }), stopping(true), exited, taken(Effect::Already)],
+            "already stopping (the third Ctrl-C ends at once)",
+        ),
+        (
+            vec![(0, Note::AgentStarting { generation }), stopping(true), taken(Effect::DrainSkipped)],
+            "stop (Ctrl-C): builds will not be waited for",
+        ),
+    ] {
+        let mut story = Story::new("n", at(0)).at_keyboard(true);
+        assert_eq!(texts(&mut story, &notes).last().map(String::as_str), Some(words));
+    }
+}
+
+#[test]
 fn a_person_who_has_cut_a_drain_is_told_of_the_next_key() {
     let mut story = Story::new("n", at(0)).at_keyboard(true);
     let mut notes = interrupted_drain();
