@@ -10,6 +10,7 @@ mod outlet;
 mod picture;
 mod progress;
 mod standing;
+mod stderr;
 mod story;
 #[cfg(test)]
 mod story_tests;
