@@ -1,6 +1,6 @@
 //! Signals that come to the wrapper: what each of them asks for, and who sent it.
 
-use agent_wrap_supervisor::{Event, Request};
+use agent_wrap_supervisor::{AgentState, Event, Request};
 
 use super::{Agents as _, Shells, Turn};
 use crate::process::Suspension;
@@ -29,9 +29,16 @@ impl<S: Shells> Turn<S> {
         }
     }
 
-    /// An agent that was stopped is told of and left so: who has done it may want it.
     fn child_changed(&mut self) {
         self.driver.processes.child_changed();
+        // One whose start has not been told yet is looked at then.
+        if self.supervisor.status().agent == AgentState::Alive {
+            self.look_for_suspension();
+        }
+    }
+
+    /// An agent that was stopped is told of and left so: who has done it may want it.
+    pub(super) fn look_for_suspension(&mut self) {
         let now = self.driver.clock.now();
         match self.driver.processes.suspension() {
             Some(Suspension::Begun { signal, why, cure }) => {

@@ -238,3 +238,28 @@ fn a_lift_takes_as_long_as_since_it_began() {
     let words = ["the mark is lifted after 28 ms", "the mark is lifted after 1.5 s", "the mark is lifted after 7 ms"];
     assert_eq!(lifted, [words.as_slice(), &["the mark is lifted"]].concat().iter().collect::<Vec<_>>());
 }
+
+#[test]
+fn why_the_kernel_has_stopped_the_agent_is_explained_once() {
+    let mut story = Story::new("n", at(0));
+    let mut tell = |signal, why| {
+        let line = story.suspended_line(signal, why, "do this");
+        (line.level, line.text)
+    };
+    let offline = "; if it stays so, the controller will call it offline; do this";
+    let reads = Some("because it reads");
+    let read = format!("the agent has been stopped by SIGTTIN, because it reads{offline}");
+    assert_eq!(tell(21, reads), (Level::Warn, read.clone()));
+    let again = "the agent has been stopped by SIGTTIN again, for the same reason".to_owned();
+    assert_eq!(tell(21, reads), (Level::Warn, again));
+    for why in ["because it writes", "because it sets modes"] {
+        let written = format!("the agent has been stopped by SIGTTOU, {why}{offline}");
+        assert_eq!(tell(22, Some(why)), (Level::Warn, written));
+    }
+    assert_eq!(tell(21, reads), (Level::Warn, read));
+    let stopped = format!("the agent has been stopped by SIGSTOP{offline}");
+    assert_eq!(tell(19, None), (Level::Info, stopped));
+    story.line(at(1), &Note::Stopping { source: StopSource::Interrupt, agent: true });
+    let line = story.suspended_line(19, None, "do this");
+    assert_eq!(line.text, "the agent has been stopped by SIGSTOP; do this");
+}

@@ -346,14 +346,23 @@ impl Story {
     }
 
     /// An agent that lives and does not run, as a line.
-    pub(in crate::telemetry) fn suspended_line(&self, signal: i32, why: Option<&str>, cure: &str) -> Line {
-        let offline = if self.node.is_empty() { "" } else { "; if it stays so, the controller will call it offline" };
-        let signal = signal_name(signal);
-        match why {
-            Some(why) => {
-                warn("agent_suspended", format!("the agent has been stopped by {signal}, {why}{offline}; {cure}"))
-            }
-            None => info("agent_suspended", format!("the agent has been stopped by {signal}{offline}; {cure}")),
+    pub(in crate::telemetry) fn suspended_line(&mut self, signal: i32, why: Option<&str>, cure: &str) -> Line {
+        let name = signal_name(signal);
+        let Some(why) = why else {
+            return info("agent_suspended", format!("the agent has been stopped by {name}{}; {cure}", self.offline()));
+        };
+        if self.explained.suspended(why) {
+            return warn("agent_suspended", format!("the agent has been stopped by {name} again, for the same reason"));
+        }
+        warn("agent_suspended", format!("the agent has been stopped by {name}, {why}{}; {cure}", self.offline()))
+    }
+
+    /// What becomes of an agent that does not run, unless it is ended anyway.
+    fn offline(&self) -> &'static str {
+        if self.node.is_empty() || self.stopping.is_some() {
+            ""
+        } else {
+            "; if it stays so, the controller will call it offline"
         }
     }
 
