@@ -138,7 +138,8 @@ fn ctrl_z_stops_the_agent_too_and_fg_continues_both() {
     assert!(shown.contains("did"), "{shown}");
     assert_eq!(shell.screen.modes(), modes);
     assert!(!shell.said().contains("signal INT"), "{}", shell.said());
-    assert!(shell.log().contains("\"stopped\""), "{}", shell.log());
+    let log = shell.log();
+    assert!(log.contains("\"stopped\"") && !log.contains("\"agent_suspended\""), "{log}");
     shell.exit();
 }
 
@@ -284,7 +285,9 @@ fn ctrl_z_does_not_stop_the_leader_of_a_session() {
     }
     assert_ne!(state(wrap.pid()), Some('T'));
     assert_ne!(state(agent), Some('T'));
-    wrap.stop().expect_code(0);
+    let outcome = wrap.stop();
+    outcome.expect_code(0);
+    assert!(!outcome.has("agent_suspended"), "{}", outcome.text());
 }
 
 #[test]

@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::screen::{CTRL_C, Screen, type_in};
-use common::standalone::{Said, exists, misbehave, standalone, standalone_with};
-use common::{PATIENCE, Wrap, eventually, wait_within, wrap};
+use common::standalone::{Said, exists, folder, misbehave, standalone, standalone_with};
+use common::{AGENT_WRAP, PATIENCE, Wrap, eventually, wait_within, wrap};
 use nix::sys::signal::Signal;
 
 /// A wrapper that leads a session at a terminal; its log goes to a pipe.
@@ -123,4 +125,46 @@ fn an_agent_that_reads_its_input_is_not_stopped_for_it() {
     said.wait_for("end of input");
     said.wait_for("/dev/null");
     wrap.outcome().expect_code(0);
+}
+
+/// Carries out a line of a shell in which the reader of the log goes away once the agent is started, and types this key
+/// then; what the terminal shows.
+#[track_caller]
+fn without_reader(before: &str, after: &str, key: &str) -> String {
+    let folder = folder();
+    let gone = folder.path().join("gone");
+    let line = format!(
+        "gone={}; trap : INT; {before} {AGENT_WRAP} --standalone sleep 1000 2>&1 |
+         (grep -m 1 started >/dev/null; exec <&-; : >$gone) {after}
+         echo it is'' over",
+        gone.display()
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &line]).env_clear().envs(wrap().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let screen = Screen::of(&mut command);
+    let mut shell = command.spawn().unwrap();
+    drop(command);
+    eventually("the reader is gone", || gone.exists());
+    screen.type_in(key);
+    let shown = screen.wait_for("it is over", 1);
+    assert!(wait_within(&mut shell, PATIENCE).is_some());
+    shown
+}
+
+#[test]
+fn a_log_whose_reader_is_gone_goes_on_at_the_terminal() {
+    let shown = without_reader("", "", CTRL_C);
+    for words in ["whoever read this log is gone", "SIGINT from the terminal", "exit code 0"] {
+        assert_eq!(shown.matches(words).count(), 1, "{words}: {shown}");
+    }
+}
+
+#[test]
+fn but_not_at_one_that_is_somebody_elses() {
+    let in_background = ("set -m;", "& until [ -e $gone ]; do :; done; kill %1; wait", "");
+    let beside_an_editor = ("stty -icanon;", "", CTRL_C);
+    for (before, after, key) in [in_background, beside_an_editor] {
+        let shown = without_reader(before, after, key);
+        assert!(!shown.contains("goes on here") && !shown.contains("exit code"), "{shown}");
+    }
 }

@@ -18,12 +18,14 @@ const SPOILS: &str = "trap '' TTOU; stty -echo -icanon </dev/tty; echo it is spo
 struct Exit {
     code: i32,
     options: &'static [&'static str],
+    /// What the agent does before it has spoiled the terminal.
+    first: &'static str,
     agent: &'static str,
     signals: &'static [Signal],
 }
 
 const fn exit(code: i32, options: &'static [&'static str], agent: &'static str, signals: &'static [Signal]) -> Exit {
-    Exit { code, options, agent, signals }
+    Exit { code, options, first: ":", agent, signals }
 }
 
 const EXITS: &[Exit] = &[
@@ -31,15 +33,18 @@ const EXITS: &[Exit] = &[
     exit(0, &[], "exec sleep 1000", &[Signal::SIGINT]),
     exit(7, &["--restart", "no"], "exit 7", &[]),
     exit(71, &["--restart-limit", "1"], "exit 1", &[]),
-    exit(137, &["--grace", "100ms"], "trap '' TERM; while :; do sleep 0.1; done", &[Signal::SIGTERM]),
+    Exit {
+        first: "trap '' TERM",
+        ..exit(137, &["--grace", "100ms"], "while :; do sleep 0.1; done", &[Signal::SIGTERM])
+    },
     exit(137, &["--restart", "no"], "kill -KILL $$", &[]),
 ];
 
 #[test]
 fn what_the_agent_has_changed_is_put_back_on_every_exit() {
-    for Exit { code, options, agent, signals } in EXITS {
+    for Exit { code, options, first, agent, signals } in EXITS {
         let mut command = wrap();
-        command.args(["--standalone"]).args(*options).args(["sh", "-c", &format!("{SPOILS}; {agent}")]);
+        command.args(["--standalone"]).args(*options).args(["sh", "-c", &format!("{first}; {SPOILS}; {agent}")]);
         let screen = Screen::of(&mut command);
         let modes = screen.modes();
         let mut child = command.spawn().unwrap();

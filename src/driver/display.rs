@@ -33,6 +33,12 @@ impl<Screen: Show> Display<Screen> {
         self.screen.show(picture.filter(|_| self.is_shown).map(|picture| picture.words.as_str()));
     }
 
+    fn mend(&self) {
+        if self.is_shown {
+            self.screen.mend();
+        }
+    }
+
     fn erase(&mut self) {
         self.is_shown = false;
         self.screen.erase();
@@ -70,6 +76,13 @@ impl<S: Shells> Turn<S> {
         }
         if !self.driver.display.as_ref().is_some_and(|display| display.is_shown) {
             self.driver.story.tell_progress(now, &status);
+        }
+    }
+
+    /// Something may have been written over what is shown.
+    pub(super) fn mend_terminal(&self) {
+        if let Some(display) = &self.driver.display {
+            display.mend();
         }
     }
 

@@ -323,8 +323,10 @@ impl<S: Shells> Turn<S> {
     fn tell(&mut self, note: &Note) {
         let now = self.driver.clock.now();
         self.driver.story.tell(now, note);
-        if let (Note::AgentConnected { .. }, Some((_, launched))) = (note, &mut self.launched) {
-            S::Launch::connected(launched);
+        match (note, &mut self.launched) {
+            (Note::AgentStarted { .. }, _) => self.look_for_suspension(),
+            (Note::AgentConnected { .. }, Some((_, launched))) => S::Launch::connected(launched),
+            _ => {}
         }
     }
 

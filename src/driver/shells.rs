@@ -15,7 +15,7 @@ use super::unprepared::Unprepared;
 use crate::beside::{Beside, Late};
 use crate::controller::{Controller, CredentialError, CredentialSource};
 use crate::hold::HoldWatch;
-use crate::process::{AgentIdentity, Processes};
+use crate::process::{AgentIdentity, Processes, Suspension};
 use crate::signals::{Received, Signals};
 use crate::state::{Record, StateFile};
 use crate::systemd::ManagerSocket;
@@ -90,8 +90,11 @@ pub trait Agents<Launched> {
     /// Counts and signals what the agent has left behind.
     fn signal_leftovers(&mut self, generation: Generation, signal: LeftoverSignal);
 
-    /// Some child has ended.
+    /// Some child has ended, was stopped or goes on.
     fn child_changed(&mut self);
+
+    /// Whether the agent has been stopped, or goes on, since this was asked last.
+    fn suspension(&mut self) -> Option<Suspension>;
 }
 
 /// One node on one controller. Each answer is a future that ends within the time given for it, and whatever it has
@@ -177,6 +180,9 @@ pub trait Show {
 
     /// Shows these words instead of those before, or nothing, without waiting.
     fn show(&self, words: Option<&str>);
+
+    /// Shows the same anew, without waiting: a key was typed, which the terminal shows, or it has got another size.
+    fn mend(&self);
 
     /// Leaves nothing behind, and waits until it is so, if that can be had soon.
     fn erase(&self);
@@ -265,6 +271,10 @@ impl Agents<Launched> for Processes {
     fn child_changed(&mut self) {
         self.child_changed();
     }
+
+    fn suspension(&mut self) -> Option<Suspension> {
+        self.suspension()
+    }
 }
 
 impl NodeClient for Controller {
@@ -346,6 +356,10 @@ impl Show for Screen {
 
     fn show(&self, words: Option<&str>) {
         self.show(words);
+    }
+
+    fn mend(&self) {
+        self.mend();
     }
 
     fn erase(&self) {

@@ -16,7 +16,8 @@
 //! *The agent gets a group of its own and never the terminal's foreground:* what is typed (Ctrl-C, Ctrl-Z) is for us,
 //! who pass on what is right, and the builds are not interrupted by it. An agent that reads its terminal would be
 //! stopped; its standard input is therefore `/dev/null` where ours is the controlling terminal. It may write there
-//! (unless `stty tostop` is set).
+//! (unless `stty tostop` is set). One that is stopped all the same, by the kernel or by somebody, is told of
+//! ([`Suspension`]): a SIGCHLD comes for that too.
 //!
 //! Needs Linux 5.4; from 5.11 on foreign descriptors are kept from the agent without a list of them.
 
@@ -36,6 +37,7 @@ mod resolve;
 mod rights;
 mod spawn;
 mod survivor;
+mod suspension;
 mod trail;
 mod user;
 mod watch;
@@ -61,12 +63,13 @@ pub use resolve::{Fault, Unresolved, check_for, check_readable, explain, resolve
 pub use rights::{Change, sees_environments};
 pub use spawn::{Command, User};
 pub use survivor::Survivor;
+pub use suspension::Suspension;
 pub use user::{Account, NoAccount};
 
 use guard::Guard;
 use leftovers::Key;
 use limit::Mark;
-use pidfd::{Whose, Zombie};
+use pidfd::{Halt, Whose, Zombie};
 use trail::Trail;
 use watch::{Watch, Watched};
 
@@ -338,6 +341,16 @@ impl Processes {
             }
         }
         self.sweep = Some(sweep);
+    }
+
+    /// What job control has made of the agent since this was asked last; to be asked at every SIGCHLD. Our own STOP of its
+    /// group is never seen: the CONT after it comes before anybody can ask.
+    pub fn suspension(&mut self) -> Option<Suspension> {
+        let (agent, halt) = self.agents.iter().find_map(|agent| Some((agent.pid, agent.watched.halt()?)))?;
+        Some(match halt {
+            Halt::Stopped(signal) => Suspension::begun(agent, signal),
+            Halt::Continued => Suspension::Over,
+        })
     }
 
     /// The fast way takes zombies in the kernel's order. An ended agent would come first for ever, so while there is

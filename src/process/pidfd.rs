@@ -62,27 +62,60 @@ pub(super) enum Zombie {
 
 /// Asks, without waiting, whether a child has ended. `None` when it (or all) still runs or there is none.
 pub(super) fn wait(whose: Whose<'_>, zombie: Zombie) -> Option<(i32, Exit)> {
+    let keep = if zombie == Zombie::Kept { libc::WNOWAIT } else { 0 };
+    let news = ask(whose, libc::WEXITED | keep)?;
+    let exit = match news.code {
+        libc::CLD_EXITED => Exit::Code(u8::try_from(news.status & 0xff).unwrap_or(u8::MAX)),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Exit::Signal(news.status),
+        _ => return None,
+    };
+    Some((news.pid, exit))
+}
+
+/// What job control has made of a child that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// This signal has stopped it.
+    Stopped(i32),
+    /// It goes on.
+    Continued,
+}
+
+/// Asks, without waiting, whether a child has been stopped or continued since it was asked for last. A stop that is over
+/// by then is not told; neither is one by a debugger, which the kernel keeps between the two.
+pub(super) fn halt(child: BorrowedFd<'_>) -> Option<Halt> {
+    let news = ask(Whose::Pidfd(child), libc::WSTOPPED | libc::WCONTINUED)?;
+    match news.code {
+        libc::CLD_STOPPED => Some(Halt::Stopped(news.status)),
+        libc::CLD_CONTINUED => Some(Halt::Continued),
+        _ => None,
+    }
+}
+
+/// What `waitid` says of a child.
+struct News {
+    pid: i32,
+    code: i32,
+    status: i32,
+}
+
+/// Asks for news of these kinds, without waiting.
+fn ask(whose: Whose<'_>, kinds: i32) -> Option<News> {
     let (kind, id) = match whose {
         Whose::Any => (libc::P_ALL, 0),
         Whose::Pid(pid) => (libc::P_PID, libc::id_t::try_from(pid).ok()?),
         Whose::Pidfd(fd) => (libc::P_PIDFD, libc::id_t::try_from(fd.as_raw_fd()).ok()?),
     };
-    let keep = if zombie == Zombie::Kept { libc::WNOWAIT } else { 0 };
     // SAFETY: a siginfo_t is plain data, for which all zeroes are a value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: info is valid for writing during the call.
-    let done = unsafe { libc::waitid(kind, id, &raw mut info, libc::WEXITED | libc::WNOHANG | keep) };
+    let done = unsafe { libc::waitid(kind, id, &raw mut info, libc::WNOHANG | kinds) };
     Errno::result(done).ok()?;
     // SAFETY: waitid has filled in the fields of a SIGCHLD, or left the zeroes.
     let pid = unsafe { info.si_pid() };
     // SAFETY: as above.
     let status = unsafe { info.si_status() };
-    let exit = match info.si_code {
-        libc::CLD_EXITED => Exit::Code(u8::try_from(status & 0xff).unwrap_or(u8::MAX)),
-        libc::CLD_KILLED | libc::CLD_DUMPED => Exit::Signal(status),
-        _ => return None,
-    };
-    (pid != 0).then_some((pid, exit))
+    (pid != 0).then_some(News { pid, code: info.si_code, status })
 }
 
 /// Waits until a child has ended and takes its zombie away; at once if that has been done. For one that has got KILL.

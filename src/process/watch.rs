@@ -12,7 +12,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::oom;
-use super::pidfd::{self, End, Whose, Zombie};
+use super::pidfd::{self, End, Halt, Whose, Zombie};
 use super::spawn::Report;
 
 /// A process whose end is awaited, and whether its pid and group are still its own.
@@ -42,6 +42,11 @@ impl Watched {
         if self.wait(Zombie::Reaped).is_some() {
             self.held.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// Whether it has been stopped or continued since this was asked last.
+    pub(super) fn halt(&self) -> Option<Halt> {
+        self.is_held().then(|| pidfd::halt(self.pidfd.as_fd())).flatten()
     }
 
     fn wait(&self, zombie: Zombie) -> Option<Exit> {

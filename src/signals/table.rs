@@ -106,7 +106,7 @@ pub enum Meaning {
     Request(Request),
     /// The settings are to be read again.
     Reload,
-    /// Some child has ended: a matter of the process shell.
+    /// Some child has ended, was stopped or goes on: a matter of the process shell.
     ChildChanged,
     /// Nothing.
     Nothing,

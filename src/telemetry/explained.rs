@@ -14,6 +14,8 @@ pub(super) struct Explained {
     told: Option<String>,
     remains: bool,
     left: bool,
+    /// Why the kernel has stopped an agent last.
+    suspended: Option<String>,
 }
 
 impl Explained {
@@ -24,7 +26,7 @@ impl Explained {
 
     /// The agent has got all that it needs.
     pub(super) fn lacks_nothing(&mut self) {
-        *self = Self { lacks: None, told: None, ..*self };
+        (self.lacks, self.told) = (None, None);
     }
 
     /// One that lacked something is tried again after `delay`. `None` if it was not for that.
@@ -49,6 +51,11 @@ impl Explained {
         let words = self.lacks.take().filter(|words| self.told.as_ref() != Some(words))?;
         self.told = Some(words.clone());
         Some(warn("not_prepared", words))
+    }
+
+    /// The kernel has stopped the agent for this reason: whether that is what people have been told last.
+    pub(super) fn suspended(&mut self, why: &str) -> bool {
+        self.suspended.replace(why.to_owned()).as_deref() == Some(why)
     }
 
     /// The agent has ended, and yet something of it lives.

@@ -20,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::journal::{self, Journal, Position};
 use super::line::Line;
 use super::outlet::{BottomLine, Courtesy, LostWords, Outlet};
+use super::stderr::Stderr;
 use super::visible::visible;
 use crate::mask;
 use crate::quoted::quoted;
@@ -47,6 +48,9 @@ pub enum Format {
     /// Records with fields, to systemd's journal and not to stderr.
     Journal,
 }
+
+const READER_GONE: &str = "whoever read this log is gone, as after Ctrl-C the tee of `2>&1 | tee log` is (`tee -i` would \
+                           stay); it goes on here";
 
 /// Logging could not be set up.
 #[derive(Debug, Error)]
@@ -123,8 +127,11 @@ pub fn install(format: Format, level: &str, node: &str) -> Result<Logging, Insta
     let look = Look { format, layout: TextLayout::of_stderr(), node: node.to_owned(), position: Position::default() };
     let (lost_words, position) = (look.lost_words(), look.position.clone());
     let name = (format == Format::Text).then(|| look.layout.name());
+    let layout = look.layout;
+    let notice = move || layout.line(SystemTime::now(), tracing::Level::WARN, READER_GONE);
     let outlet = Arc::new(match journal {
         Some(journal) => Outlet::new(journal, lost_words),
+        None if format == Format::Text => Outlet::new(Stderr::new(notice), lost_words),
         None => Outlet::new(io::stderr(), lost_words),
     });
     look.subscriber(targets, Arc::clone(&outlet)).try_init().ok();

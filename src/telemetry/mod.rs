@@ -11,6 +11,7 @@ mod outlet;
 mod picture;
 mod progress;
 mod standing;
+mod stderr;
 mod story;
 #[cfg(test)]
 mod story_tests;

@@ -50,7 +50,7 @@ pub(super) trait Sink: Send + Sync {
     /// Whether more would be taken, now or within `patience`.
     fn takes_more(&self, patience: Duration) -> bool;
 
-    /// How many columns there are for a line at the bottom, if one may be drawn now.
+    /// How many columns the terminal has, if a line may be drawn at its bottom now.
     fn room(&self) -> Option<usize> {
         None
     }
@@ -95,6 +95,8 @@ struct Queue {
     /// The line at the bottom, and whether it is another than the thread has seen.
     bottom: Option<String>,
     redraws: bool,
+    /// What is there of it may have been written over.
+    torn: bool,
     /// The thread has taken lines out and not written them all.
     writing: bool,
     /// The reader does not keep up.
@@ -185,6 +187,15 @@ impl BottomLine {
         self.shared.set_bottom(words.map(|words| format!("{} {words}", self.name)));
     }
 
+    /// Draws what is shown anew, because something else may have been written there.
+    pub fn mend(&self) {
+        let mut queue = self.shared.queue();
+        queue.redraws = true;
+        queue.torn = true;
+        drop(queue);
+        self.shared.filled.notify_one();
+    }
+
     /// Erases it and waits until that is done, but not for a terminal that takes nothing.
     pub fn erase(&self) {
         self.shared.set_bottom(None);
@@ -273,6 +284,7 @@ impl Shared {
             mem::swap(&mut queue.waiting, &mut lines);
             let lost = mem::take(&mut queue.lost);
             queue.redraws = false;
+            let torn = mem::take(&mut queue.torn);
             queue.writing = true;
             let line = queue.bottom.clone();
             drop(queue);
@@ -280,7 +292,7 @@ impl Shared {
                 lines.extend_from_slice((self.lost_words)(lost).as_bytes());
             }
             if line.is_some() || bottom.is_drawn() {
-                let mut text = bottom.compose(&lines, line.as_deref(), self.sink.room());
+                let mut text = bottom.compose(&lines, line.as_deref(), self.sink.room(), torn);
                 self.write(&mut text, None);
             } else {
                 for line in lines.split_inclusive_mut(|byte| *byte == b'\n') {

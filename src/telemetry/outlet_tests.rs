@@ -183,9 +183,9 @@ fn terminal(room: Option<usize>) -> (Outlet, BottomLine, std::sync::mpsc::Receiv
 fn lines_and_the_line_at_the_bottom_are_one_write() {
     let (outlet, line, written) = terminal(Some(80));
     line.show(Some("waiting"));
-    assert_eq!(written.recv().unwrap(), "\r\x1b[Kme waiting");
+    assert_eq!(written.recv().unwrap(), "\r\x1b[Kme waiting\r");
     say(&outlet, "one");
-    assert_eq!(written.recv().unwrap(), "\r\x1b[Kone\nme waiting");
+    assert_eq!(written.recv().unwrap(), "\r\x1b[Kone\nme waiting\r");
     line.show(Some("waiting"));
     line.erase();
     assert_eq!(written.try_recv().as_deref(), Ok("\r\x1b[K"), "it is waited for");
@@ -197,7 +197,7 @@ fn lines_and_the_line_at_the_bottom_are_one_write() {
 fn what_stands_at_the_bottom_is_gone_at_the_end() {
     let (outlet, line, written) = terminal(Some(80));
     line.show(Some("waiting"));
-    assert_eq!(written.recv().unwrap(), "\r\x1b[Kme waiting");
+    assert_eq!(written.recv().unwrap(), "\r\x1b[Kme waiting\r");
     line.show(None);
     outlet.flush();
     assert_eq!(written.try_recv().as_deref(), Ok("\r\x1b[K"));

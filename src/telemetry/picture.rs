@@ -59,6 +59,9 @@ impl Standing {
 
     /// An agent that runs, and is not what it is to be.
     fn not_well(&self, now: Moment, status: &Status<'_>) -> Option<Words> {
+        if let Some(text) = self.suspension_words() {
+            return Some(Words { text, counts: false });
+        }
         status.desired.filter(|desired| **desired != Desired::AsItIs)?;
         if self.failure.is_some() {
             return Some(self.waiting(now, status, "the agent runs, "));

@@ -6,7 +6,7 @@ use agent_wrap_supervisor::{Desired, Generation, Goal, Mark, Moment, NodeView, N
 use super::builds::builds_words;
 use super::format::shown;
 use super::picture::builds_of;
-use super::words::{exit_words, owner_words, quoted, span_words, times_words};
+use super::words::{exit_words, owner_words, quoted, signal_name, span_words, times_words};
 
 /// What was told and still holds.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub(super) struct Standing {
     pub(super) pause_end: Moment,
     /// When the agent was started.
     pub(super) started: Moment,
+    /// Since when the agent does not run, although it lives, by which signal, and how it is continued.
+    suspension: Option<(Moment, i32, String)>,
     /// When running builds are not waited for any longer.
     pub(super) drain_end: Option<Moment>,
     /// How long the agent has to end, and until when.
@@ -55,7 +57,10 @@ impl Standing {
                 self.lacks = None;
                 self.exit = None;
             }
-            Note::AgentExited { exit, .. } => self.exit = Some(exit_words(*exit)),
+            Note::AgentExited { exit, .. } => {
+                self.exit = Some(exit_words(*exit));
+                self.suspension = None;
+            }
             Note::RestartPlanned { delay, .. } => {
                 self.pause = *delay;
                 self.pause_end = now + *delay;
@@ -75,6 +80,23 @@ impl Standing {
         for end in [&mut self.pause_end, &mut self.grace_end].into_iter().chain(&mut self.drain_end) {
             *end = *end + time;
         }
+    }
+
+    /// Takes note of an agent that was stopped without being asked to end.
+    pub(super) fn suspended(&mut self, now: Moment, signal: i32, cure: &str) {
+        let since = self.suspension.as_ref().map_or(now, |(since, ..)| *since);
+        self.suspension = Some((since, signal, cure.to_owned()));
+    }
+
+    /// Takes note that it goes on; how long it was stopped, if that was told.
+    pub(super) fn resumed(&mut self, now: Moment) -> Option<Span> {
+        self.suspension.take().map(|(since, ..)| now.since(since))
+    }
+
+    /// That the agent is stopped, if it is.
+    pub(super) fn suspension_words(&self) -> Option<String> {
+        let (_, signal, cure) = self.suspension.as_ref()?;
+        Some(format!("the agent is stopped by {}; {cure}", signal_name(*signal)))
     }
 
     /// Takes note of what the agent lacks that is about to fail.
@@ -123,6 +145,9 @@ impl Standing {
     }
 
     fn running(&self, status: &Status<'_>) -> String {
+        if let Some(words) = self.suspension_words() {
+            return words;
+        }
         let Some(view) = status.believed.filter(|_| status.desired.is_some()) else {
             return match (&self.failure, status.desired) {
                 (Some(failure), Some(_)) => {
@@ -254,6 +279,25 @@ mod tests {
         }
         let standalone = Status { desired: None, ..status(Phase::Running) };
         assert_eq!(standing.words(Moment(0), &standalone), "the agent runs");
+    }
+
+    #[test]
+    fn an_agent_that_is_stopped_is_said_until_it_goes_on_or_has_ended() {
+        let mut standing = Standing::default();
+        let running = Status { desired: None, ..status(Phase::Running) };
+        let exit = Exit::Signal(9);
+        let ended = Note::AgentExited { generation: Generation(1), exit, asked: false, connected: false };
+        assert_eq!(standing.resumed(Moment(0)), None, "nothing was told");
+        for _ in 0..2 {
+            standing.suspended(Moment(1_000), 19, "`kill -CONT 7` continues it");
+            standing.suspended(Moment(2_000), 21, "this helps");
+            assert_eq!(standing.words(Moment(0), &running), "the agent is stopped by SIGTTIN; this helps");
+            assert_eq!(standing.resumed(Moment(5_000)), Some(Span::seconds(4)));
+            assert_eq!(standing.words(Moment(0), &running), "the agent runs");
+        }
+        standing.suspended(Moment(6_000), 19, "this helps");
+        standing.hear(Moment(7_000), &ended);
+        assert_eq!(standing.words(Moment(0), &running), "the agent runs");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::outlet::Courtesy;
 use super::picture::{Picture, builds_of};
 use super::progress::Progress;
 use super::standing::Standing;
+use super::words::span_words;
 
 const CUTS: &str = "Ctrl-C again to cut it off";
 
@@ -40,6 +41,8 @@ pub struct Story {
     unclean: bool,
     /// An agent was started.
     started: bool,
+    /// One is being started or lives.
+    agent_lives: bool,
     keys: Keys,
     progress: Progress,
     kill_asked: bool,
@@ -68,6 +71,7 @@ impl Story {
             online: OnlinePolicy::Always,
             unclean: false,
             started: false,
+            agent_lives: false,
             keys: Keys::default(),
             progress: Progress::default(),
             kill_asked: false,
@@ -157,6 +161,20 @@ impl Story {
     /// Logs what an agent that has ended has left behind.
     pub fn left_behind(&mut self, processes: &str) {
         self.explained.left(processes).log(&self.node);
+    }
+
+    /// Logs that the agent was stopped by this signal, without being asked to end. `why` the kernel has done it, or nothing
+    /// where somebody else has.
+    pub fn agent_suspended(&mut self, now: Moment, signal: i32, why: Option<&str>, cure: &str) {
+        self.standing.suspended(now, signal, cure);
+        self.suspended_line(signal, why, cure).log(&self.node);
+    }
+
+    /// Logs that it goes on, if the stop has been told.
+    pub fn agent_resumed(&mut self, now: Moment) {
+        if let Some(after) = self.standing.resumed(now) {
+            info("agent_resumed", format!("the agent goes on, after {}", span_words(after))).log(&self.node);
+        }
     }
 
     /// Logs a note.

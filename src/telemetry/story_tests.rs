@@ -51,6 +51,32 @@ fn at_a_terminal_it_says_what_another_interrupt_does() {
 }
 
 #[test]
+fn nobody_is_told_that_a_key_kills_an_agent_that_is_not_there() {
+    let request = Request::Stop(StopSource::Interrupt);
+    let generation = Generation(1);
+    let taken = |effect| (2_000, Note::RequestTaken { request, effect });
+    let stopping = |agent| (1_000, Note::Stopping { source: StopSource::Interrupt, agent });
+    let exited = (1_500, Note::AgentExited { generation, exit: Exit::Code(143), asked: true, connected: true });
+    for (notes, words) in [
+        (
+            vec![stopping(false), taken(Effect::DrainSkipped)],
+            "stop (Ctrl-C): no agent runs, there is nothing to cut off (the third Ctrl-C ends at once)",
+        ),
+        (
+            vec![(0, Note::AgentStarting { generation }), stopping(true), exited, taken(Effect::Already)],
+            "already stopping (the third Ctrl-C ends at once)",
+        ),
+        (
+            vec![(0, Note::AgentStarting { generation }), stopping(true), taken(Effect::DrainSkipped)],
+            "stop (Ctrl-C): builds will not be waited for",
+        ),
+    ] {
+        let mut story = Story::new("n", at(0)).at_keyboard(true);
+        assert_eq!(texts(&mut story, &notes).last().map(String::as_str), Some(words));
+    }
+}
+
+#[test]
 fn a_person_who_has_cut_a_drain_is_told_of_the_next_key() {
     let mut story = Story::new("n", at(0)).at_keyboard(true);
     let mut notes = interrupted_drain();
@@ -211,4 +237,29 @@ fn a_lift_takes_as_long_as_since_it_began() {
     let lifted: Vec<&String> = texts.iter().filter(|text| text.starts_with("the mark is lifted")).collect();
     let words = ["the mark is lifted after 28 ms", "the mark is lifted after 1.5 s", "the mark is lifted after 7 ms"];
     assert_eq!(lifted, [words.as_slice(), &["the mark is lifted"]].concat().iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn why_the_kernel_has_stopped_the_agent_is_explained_once() {
+    let mut story = Story::new("n", at(0));
+    let mut tell = |signal, why| {
+        let line = story.suspended_line(signal, why, "do this");
+        (line.level, line.text)
+    };
+    let offline = "; if it stays so, the controller will call it offline; do this";
+    let reads = Some("because it reads");
+    let read = format!("the agent has been stopped by SIGTTIN, because it reads{offline}");
+    assert_eq!(tell(21, reads), (Level::Warn, read.clone()));
+    let again = "the agent has been stopped by SIGTTIN again, for the same reason".to_owned();
+    assert_eq!(tell(21, reads), (Level::Warn, again));
+    for why in ["because it writes", "because it sets modes"] {
+        let written = format!("the agent has been stopped by SIGTTOU, {why}{offline}");
+        assert_eq!(tell(22, Some(why)), (Level::Warn, written));
+    }
+    assert_eq!(tell(21, reads), (Level::Warn, read));
+    let stopped = format!("the agent has been stopped by SIGSTOP{offline}");
+    assert_eq!(tell(19, None), (Level::Info, stopped));
+    story.line(at(1), &Note::Stopping { source: StopSource::Interrupt, agent: true });
+    let line = story.suspended_line(19, None, "do this");
+    assert_eq!(line.text, "the agent has been stopped by SIGSTOP; do this");
 }

@@ -46,6 +46,11 @@ impl Screen {
         self.line.show(words);
     }
 
+    /// Shows the same anew, because something else may have been written there.
+    pub fn mend(&self) {
+        self.line.mend();
+    }
+
     /// Erases them and waits until that is done.
     pub fn erase(&self) {
         self.line.erase();

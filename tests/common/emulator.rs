@@ -18,7 +18,8 @@ pub fn rows(written: &str) -> Vec<String> {
             '\x1b' => {
                 assert_eq!(characters.next(), Some('['), "an unknown sequence in {written:?}");
                 match characters.find(char::is_ascii_alphabetic) {
-                    Some('K') => row.truncate(column),
+                    // Below the last row there is nothing.
+                    Some('K' | 'J') => row.truncate(column),
                     Some('m' | 'h' | 'l') | None => {}
                     Some(other) => panic!("the unknown sequence {other:?} in {written:?}"),
                 }

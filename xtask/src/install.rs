@@ -137,6 +137,12 @@ const PACKAGES: &[Package] = &[
         is_there: || skip::need_program("sshd"),
         reason: "a terminal on the other side, and a connection that is lost",
     },
+    Package {
+        name: "tmux",
+        users: &[User::Test],
+        is_there: || skip::need_program("tmux"),
+        reason: "a terminal that becomes narrower",
+    },
 ];
 
 /// Installs what `user` needs and is missing. What cannot be installed is said; what needs it says so then.

@@ -16,6 +16,8 @@ pub struct Sheet {
     pub agent_writes: bool,
     pub line: Option<String>,
     pub all: Vec<(Moment, Option<String>)>,
+    /// How often it was drawn anew.
+    pub mended: usize,
 }
 
 impl Show for Paper {
@@ -26,6 +28,14 @@ impl Show for Paper {
 
     fn show(&self, words: Option<&str>) {
         self.0.lock().shows(words);
+    }
+
+    fn mend(&self) {
+        let mut world = self.0.lock();
+        if world.sheet.line.is_none() {
+            world.violated("a line that is not there is mended");
+        }
+        world.sheet.mended += 1;
     }
 
     fn erase(&self) {

@@ -9,7 +9,7 @@ use super::agent::{AgentPlan, Process, ProcessState};
 use super::partners::Prepared;
 use super::world::{Shared, World};
 use crate::driver::Agents;
-use crate::process::AgentIdentity;
+use crate::process::{AgentIdentity, Suspension};
 
 pub struct Machine(pub Shared);
 
@@ -101,6 +101,11 @@ impl Agents<Prepared> for Machine {
 
     fn child_changed(&mut self) {
         self.0.lock().point(format_args!("CHLD"));
+    }
+
+    fn suspension(&mut self) -> Option<Suspension> {
+        self.0.lock().point(format_args!("is it stopped?"));
+        None
     }
 }
 

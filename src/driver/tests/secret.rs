@@ -17,7 +17,7 @@ use crate::beside::Late;
 use crate::config::{self, RuntimeDirectory, Surroundings};
 use crate::controller::Controller;
 use crate::driver::{Agents, Driver, Launch, Launched, RunBeside, Shells, Turn};
-use crate::process::AgentIdentity;
+use crate::process::{AgentIdentity, Suspension};
 
 /// The partners with what the program itself gets ready.
 enum WithFiles {}
@@ -81,6 +81,10 @@ impl Agents<Launched> for Forks {
     }
 
     fn child_changed(&mut self) {}
+
+    fn suspension(&mut self) -> Option<Suspension> {
+        None
+    }
 }
 
 /// Files that do not hang.

@@ -12,8 +12,8 @@ use super::life::{Life, Lived};
 use super::paper::Sheet;
 use super::world::{Happening, Preparation};
 
-const WRITES: Sheet = Sheet { agent_writes: true, line: None, all: Vec::new() };
-const ELSEWHERE: Sheet = Sheet { agent_writes: false, line: None, all: Vec::new() };
+const WRITES: Sheet = Sheet { agent_writes: true, line: None, all: Vec::new(), mended: 0 };
+const ELSEWHERE: Sheet = Sheet { agent_writes: false, line: None, all: Vec::new(), mended: 0 };
 
 fn shown(life: Life, sheet: &Sheet) -> Lived {
     let lived = Life { paper: Some(sheet.clone()), tracing: true, ..life }.live();
@@ -117,6 +117,19 @@ fn what_is_got_ready_is_shown_until_there_is_an_agent() {
     let preparation = Preparation { pauses: vec![Span::seconds(3)], lacks: None };
     let life = Life { preparations: [preparation].into(), ..traced(policy()) };
     expect(&lines(&shown(life.at(Span::seconds(60), TERM), &WRITES)), "starting the agent");
+}
+
+#[test]
+fn what_a_key_or_another_size_may_have_torn_is_drawn_anew() {
+    let life = |at, signal| drained(policy()).at(Span::seconds(at), Happening::Signal(signal));
+    let mended = |life: Life| {
+        let lived = shown(life.at(Span::seconds(50), Happening::BuildEnds), &ELSEWHERE);
+        let world = lived.shared.lock();
+        world.sheet.mended
+    };
+    let without = mended(drained(policy()));
+    assert_eq!(mended(life(40, libc::SIGWINCH)), without + 1);
+    assert_eq!(mended(life(25, libc::SIGWINCH)), without, "nothing was shown then");
 }
 
 /// How often the driver has waited between these seconds.

@@ -17,6 +17,12 @@ impl Story {
     pub(in crate::telemetry) fn line(&mut self, now: Moment, note: &Note) -> Line {
         self.keys.hear(note);
         match note {
+            Note::AgentStarting { .. } => self.agent_lives = true,
+            Note::Stopping { agent, .. } => self.agent_lives = *agent,
+            Note::AgentExited { .. } | Note::SpawnFailed(_) => self.agent_lives = false,
+            _ => {}
+        }
+        match note {
             Note::SurvivorFound => warn(
                 "survivor_found",
                 "an agent that an earlier wrapper left behind still runs; it is ended before another is started",
@@ -376,13 +382,17 @@ impl Story {
             Effect::Already => match request {
                 Request::Stop(source) => {
                     let kills = source == StopSource::Interrupt && self.keys.kills();
-                    format!("already stopping{}", self.hint(kills, "the third Ctrl-C kills the agent"))
+                    format!("already stopping{}", self.hint(kills, self.third()))
                 }
                 _ => format!("{what}: is being done already"),
             },
             Effect::Repeated => return debug("request", format!("{what}: once more in a moment counts as once")),
             // While draining, the next line says what is cut off.
             Effect::DrainSkipped if self.draining.is_some() => return debug("request", format!("{what}: no drain")),
+            Effect::DrainSkipped if !self.agent_lives => {
+                let kills = request == Request::Stop(StopSource::Interrupt) && self.keys.kills();
+                format!("{what}: no agent runs, there is nothing to cut off{}", self.hint(kills, self.third()))
+            }
             Effect::DrainSkipped => format!("{what}: builds will not be waited for"),
             Effect::Killed => {
                 self.kill_asked = true;
@@ -416,6 +426,32 @@ impl Story {
     /// What a person at the terminal can do now.
     pub(super) fn hint(&self, useful: bool, words: &str) -> String {
         if useful && self.at_keyboard && self.interrupt_stops { format!(" ({words})") } else { String::new() }
+    }
+
+    /// An agent that lives and does not run, as a line.
+    pub(in crate::telemetry) fn suspended_line(&mut self, signal: i32, why: Option<&str>, cure: &str) -> Line {
+        let name = signal_name(signal);
+        let Some(why) = why else {
+            return info("agent_suspended", format!("the agent has been stopped by {name}{}; {cure}", self.offline()));
+        };
+        if self.explained.suspended(why) {
+            return warn("agent_suspended", format!("the agent has been stopped by {name} again, for the same reason"));
+        }
+        warn("agent_suspended", format!("the agent has been stopped by {name}, {why}{}; {cure}", self.offline()))
+    }
+
+    /// What becomes of an agent that does not run, unless it is ended anyway.
+    fn offline(&self) -> &'static str {
+        if self.node.is_empty() || self.stopping.is_some() {
+            ""
+        } else {
+            "; if it stays so, the controller will call it offline"
+        }
+    }
+
+    /// What the third interrupt of a stop does.
+    fn third(&self) -> &'static str {
+        if self.agent_lives { "the third Ctrl-C kills the agent" } else { "the third Ctrl-C ends at once" }
     }
 
     /// How it has ended, as a line.
