@@ -11,6 +11,7 @@ pub mod exit;
 pub mod files;
 mod hash;
 pub mod held;
+pub mod jar;
 mod mask;
 pub mod process;
 mod quoted;

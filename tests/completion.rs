@@ -51,7 +51,7 @@ fn a_real_agent_needs_only_its_jar(security: bool) {
     hudson.create_node("a (real) agent", 1).expect("the node is created");
     let dir = tempfile::tempdir().expect("a directory");
     let mut command = wrapper(&hudson, "a (real) agent", dir.path());
-    command.args(["java", "-Xmx64m"]);
+    command.args(["--log-level", "debug", "java", "-Xmx64m"]);
     let plain = hudson.agent_command("x");
     command.args(plain.iter().skip(1).take_while(|word| *word != "-jar").filter(|word| !word.starts_with("-X")));
     command.args(["-jar", "slave.jar"]);
@@ -71,6 +71,8 @@ fn a_real_agent_needs_only_its_jar(security: bool) {
     hudson.disconnect("a (real) agent").expect("disconnected");
     let second = wrap.agent_pid(2);
     wrap.wait_for_nth("agent_connected", 2);
+    // The same jar, which was not sent again.
+    wrap.wait_for_words("answers that its jar has not changed", 1);
     assert!(!is_alive(first) && is_alive(second));
     let outcome = wrap.stop();
     outcome.expect_code(0);

@@ -6,6 +6,7 @@
 mod announcer;
 mod asking;
 mod display;
+mod jars;
 mod launch;
 mod reload;
 mod requests;
@@ -33,7 +34,7 @@ pub use announcer::Announcer;
 pub use display::Display;
 pub use launch::{Launch, Launched, NotReady};
 pub use reload::{Reload, Reloaded};
-pub use shells::{Agents, Hear, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells, Show};
+pub use shells::{Agents, Hear, Keep, NodeClient, OwnSignals, Prepare, Program, RejectingJar, RunBeside, Shells, Show};
 pub use unprepared::Unprepared;
 
 /// After so many signals in a row everything else has a turn, so that nobody holds up a stop by sending more and more.
@@ -108,6 +109,9 @@ struct Turn<S: Shells> {
     launching: Option<(Generation, AbortHandle)>,
     /// What the agent that was forked last was started with.
     launched: Option<(Generation, Box<S::Launched>)>,
+    /// What puts the jar before that agent's in its place again. It is judged when the rest of what the agent was started
+    /// with is gone.
+    jar: Option<(Generation, RejectingJar)>,
     reloading: Reloading,
     /// Readings of the settings that have begun.
     reloads: u32,
@@ -155,6 +159,7 @@ impl<S: Shells> Turn<S> {
             in_flight: None,
             launching: None,
             launched: None,
+            jar: None,
             reloading: Reloading::No,
             reloads: 0,
             crowd: 0,
@@ -207,9 +212,12 @@ impl<S: Shells> Turn<S> {
         self.supervisor.handle(now, event);
     }
 
-    fn fact(&mut self, fact: Event) {
-        match fact {
-            Event::AgentSpawned { generation, .. } => {
+    fn fact(&mut self, mut fact: Event) {
+        match &mut fact {
+            Event::AgentSpawned { generation, new_jar, .. } => {
+                let generation = *generation;
+                let launched = self.launched.as_ref().filter(|(number, _)| *number == generation);
+                *new_jar = launched.is_some_and(|(_, launched)| S::Launch::has_new_jar(launched));
                 // Of one that is over there is nothing to be found.
                 if let Some(identity) = self.driver.processes.identity(generation) {
                     self.driver.record.agent = Some(identity);
@@ -217,6 +225,7 @@ impl<S: Shells> Turn<S> {
                 }
             }
             Event::SpawnFailed { generation, failure } => {
+                let (generation, failure) = (*generation, *failure);
                 self.forget_launched(generation);
                 if let SpawnFailure::NotFound | SpawnFailure::NotExecutable = failure {
                     let words = self.driver.launch.why_not_executed(failure);
@@ -270,6 +279,7 @@ impl<S: Shells> Turn<S> {
                 self.driver.record.earlier.clear();
                 self.write_state();
             }
+            Action::RejectJar { generation } => self.reject_jar(generation),
             Action::SignalLeftovers { generation, signal } => {
                 self.driver.processes.signal_leftovers(generation, signal);
             }
@@ -301,7 +311,7 @@ impl<S: Shells> Turn<S> {
         let now = self.driver.clock.now();
         self.driver.story.tell(now, note);
         if let (Note::AgentConnected { .. }, Some((_, launched))) = (note, &mut self.launched) {
-            S::Launch::connected(launched);
+            S::Launch::connected(launched, &*self.driver.beside);
         }
     }
 

@@ -140,8 +140,17 @@ pub trait Prepare<Controller, Beside>: Send + Sync + 'static {
     fn why_not_executed(&self, failure: SpawnFailure) -> String;
 
     /// The agent that was started with it is connected.
-    fn connected(launched: &mut Self::Launched);
+    fn connected(launched: &mut Self::Launched, beside: &Beside);
+
+    /// Whether its jar has replaced another one, which is still there, and no agent has been seen connected with it.
+    fn has_new_jar(launched: &Self::Launched) -> bool;
+
+    /// What puts the jar before in its place again; `None` where that is not ours to do.
+    fn rejecting_jar(launched: &Self::Launched) -> Option<RejectingJar>;
 }
+
+/// Puts the jar before a rejected one in its place again, and says so. It may hang.
+pub type RejectingJar = Box<dyn FnOnce() + Send>;
 
 /// Where the record for the next run is kept.
 pub trait Keep {
@@ -184,6 +193,9 @@ pub trait RunBeside: Send + Sync + 'static {
         patience: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T, Late>> + Send;
+
+    /// Has something done after all that was asked for before, and before all that will be.
+    fn submit(&self, work: impl FnOnce() + Send + 'static);
 }
 
 /// The shells of the program itself.
@@ -296,8 +308,16 @@ impl<B: RunBeside> Prepare<Controller, B> for Launch {
         self.why_not_executed(failure)
     }
 
-    fn connected(launched: &mut Launched) {
-        launched.connected();
+    fn connected(launched: &mut Launched, beside: &B) {
+        launched.connected(beside);
+    }
+
+    fn has_new_jar(launched: &Launched) -> bool {
+        launched.has_new_jar()
+    }
+
+    fn rejecting_jar(launched: &Launched) -> Option<RejectingJar> {
+        launched.rejecting_jar()
     }
 }
 
@@ -334,5 +354,9 @@ impl RunBeside for Beside {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T, Late>> + Send {
         self.run(patience, work)
+    }
+
+    fn submit(&self, work: impl FnOnce() + Send + 'static) {
+        self.submit(work);
     }
 }

@@ -13,6 +13,9 @@ pub enum Event {
         generation: Generation,
         /// Its process id, for people to read.
         pid: u32,
+        /// The jar that it was started with has replaced another one, which is still there, and no agent has been seen
+        /// connected with it.
+        new_jar: bool,
     },
     /// The agent of this generation could not be started; nothing of it is left.
     SpawnFailed {

@@ -33,6 +33,7 @@ pub struct Life {
     pub fates: VecDeque<Fate>,
     pub plans: VecDeque<AgentPlan>,
     pub preparations: VecDeque<Preparation>,
+    pub new_jars: VecDeque<bool>,
     pub readings: VecDeque<Reading>,
     pub suspensions: VecDeque<Span>,
     pub chaos: Option<Chaos>,
@@ -145,6 +146,7 @@ impl Life {
             world.fates = self.fates;
             world.plans = self.plans;
             world.preparations = self.preparations;
+            world.new_jars = self.new_jars;
             world.readings = self.readings;
             world.suspensions = self.suspensions;
             world.chaos = self.chaos;

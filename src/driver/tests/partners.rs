@@ -15,7 +15,7 @@ use super::process::Machine;
 use super::settings::Aside;
 use super::world::Shared;
 use crate::clock::duration;
-use crate::driver::{Keep, NodeClient, OwnSignals, Prepare, RunBeside, Shells, Unprepared};
+use crate::driver::{Keep, NodeClient, OwnSignals, Prepare, RejectingJar, RunBeside, Shells, Unprepared};
 use crate::signals::Received;
 use crate::state::Record;
 
@@ -93,6 +93,7 @@ pub fn no_secret(kind: FailureKind) -> Failure {
 /// What an agent is started with. There is one at a time.
 pub struct Prepared {
     shared: Shared,
+    new_jar: bool,
 }
 
 impl Drop for Prepared {
@@ -150,8 +151,9 @@ impl<Controller: NodeClient, Beside: RunBeside> Prepare<Controller, Beside> for 
             Some(Lack::Secret(kind)) => return Err(Unprepared::Controller(no_secret(kind))),
             None => world.prepared += 1,
         }
+        let new_jar = world.new_jars.pop_front().unwrap_or_default();
         drop(world);
-        Ok(Prepared { shared })
+        Ok(Prepared { shared, new_jar })
     }
 
     fn why_not_executed(&self, failure: SpawnFailure) -> String {
@@ -159,8 +161,17 @@ impl<Controller: NodeClient, Beside: RunBeside> Prepare<Controller, Beside> for 
         "the file is damaged".to_owned()
     }
 
-    fn connected(launched: &mut Prepared) {
+    fn connected(launched: &mut Prepared, _: &Beside) {
         launched.shared.lock().point(format_args!("its secret has been read"));
+    }
+
+    fn has_new_jar(launched: &Prepared) -> bool {
+        launched.new_jar
+    }
+
+    fn rejecting_jar(launched: &Prepared) -> Option<RejectingJar> {
+        let shared = launched.shared.clone();
+        Some(Box::new(move || shared.lock().point(format_args!("JAR put back"))))
     }
 }
 

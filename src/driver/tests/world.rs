@@ -94,6 +94,8 @@ pub struct World {
     pub fates: VecDeque<Fate>,
     pub plans: VecDeque<AgentPlan>,
     pub preparations: VecDeque<Preparation>,
+    /// Whether what is prepared next has a new jar.
+    pub new_jars: VecDeque<bool>,
     pub refuses_secrets: Option<FailureKind>,
     pub readings: VecDeque<Reading>,
     pub reasons: Vec<String>,
@@ -144,6 +146,7 @@ impl World {
             fates: VecDeque::new(),
             plans: VecDeque::new(),
             preparations: VecDeque::new(),
+            new_jars: VecDeque::new(),
             refuses_secrets: None,
             readings: VecDeque::new(),
             reasons: Vec::new(),

@@ -160,8 +160,11 @@ impl Supervisor {
         let news = core::mem::take(&mut node.retell) || news;
         let retry = self.retry_delay(&failure, verdict);
         self.timers.set(Deadline::RetryRequest, retry);
-        if failure.kind == FailureKind::Unavailable && matches!(self.phase, Phase::Enabling | Phase::BackingOff) {
-            self.agent.excuse_failure();
+        if matches!(self.phase, Phase::Enabling | Phase::BackingOff) {
+            self.agent.jar_suspected = false;
+            if failure.kind == FailureKind::Unavailable {
+                self.agent.excuse_failure();
+            }
         }
         if kind == RequestKind::Read
             && verdict == Verdict::Final
@@ -277,6 +280,7 @@ impl Supervisor {
             self.tell(Note::OldChannelHeld);
         }
         if self.phase == Phase::Enabling && self.gives_up() {
+            self.judge_jar();
             self.give_up();
             return;
         }
@@ -325,6 +329,7 @@ impl Supervisor {
             self.tell_marked();
         }
         self.tell_free_or_left(settlement);
+        self.judge_jar();
         self.start_agent();
     }
 

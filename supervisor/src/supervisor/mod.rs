@@ -118,7 +118,7 @@ impl Supervisor {
             return;
         }
         match event {
-            Event::AgentSpawned { generation, pid } => self.agent_spawned(generation, pid),
+            Event::AgentSpawned { generation, pid, new_jar } => self.agent_spawned(generation, pid, new_jar),
             Event::RemainsFound { generation, processes } => self.remains_found(generation, processes),
             Event::SpawnFailed { generation, failure } => self.spawn_failed(generation, failure),
             Event::AgentUnprepared { generation, failure } => self.agent_unprepared(generation, failure),

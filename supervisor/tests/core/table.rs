@@ -123,7 +123,7 @@ fn written(outcome: WriteOutcome) -> Event {
 
 fn events(generation: Generation) -> Vec<Event> {
     let mut events = vec![
-        Event::AgentSpawned { generation, pid: 7 },
+        Event::AgentSpawned { generation, pid: 7, new_jar: false },
         Event::RemainsFound { generation, processes: "java".into() },
         Event::SpawnFailed { generation, failure: SpawnFailure::NotFound },
         Event::SpawnFailed { generation, failure: SpawnFailure::Exhausted(11) },

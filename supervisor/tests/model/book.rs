@@ -28,6 +28,7 @@ pub enum Broken {
     OnlineWhileStopping,
     LiftedBeyondPolicy,
     MarkedOver,
+    RejectedUnjustly,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -58,11 +59,41 @@ pub struct Book {
     lift_open: bool,
     /// One before the last was never answered.
     lift_lost: bool,
+    jar: Jar,
+    rejected: bool,
     /// Since the errand began something has gone wrong, or somebody has interfered.
     hindered: bool,
 }
 
+/// The new jar of the last agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Jar {
+    /// It had none, or was seen connected, or was asked to end, or its jar has been rejected.
+    #[default]
+    Fine,
+    /// It was started with one.
+    New,
+    /// It has ended by itself.
+    Suspect,
+}
+
 impl Book {
+    pub fn forked(&mut self, new_jar: bool) {
+        self.jar = if new_jar { Jar::New } else { Jar::Fine };
+    }
+
+    pub fn connected(&mut self) {
+        self.jar = Jar::Fine;
+    }
+
+    pub fn ended(&mut self, asked: bool) {
+        self.jar = if self.jar == Jar::New && !asked { Jar::Suspect } else { Jar::Fine };
+    }
+
+    pub fn has_rejected(&self) -> bool {
+        self.rejected
+    }
+
     pub fn hinder(&mut self) {
         self.hindered = true;
     }
@@ -198,6 +229,12 @@ impl<K: Keeper> World<K> {
             }
             Action::Tell(Note::StartedUnmarked(_)) => self.book.start_anyway = true,
             Action::Tell(Note::RequestTaken { effect: Effect::Killed, .. }) => self.book.hurried = true,
+            Action::RejectJar { .. } => {
+                if std::mem::take(&mut self.book.jar) != Jar::Suspect {
+                    self.book.violated(Broken::RejectedUnjustly);
+                }
+                self.book.rejected = true;
+            }
             Action::Finish(ending) => self.check_ending(ending),
             Action::CancelSpawn { .. }
             | Action::CancelRequest { .. }

@@ -19,6 +19,8 @@ pub struct Lot {
     pub policy: Policy,
     pub version: Version,
     pub mark: Option<Owner>,
+    /// The first agents are started with a new jar.
+    pub new_jar: bool,
 }
 
 /// Spans short enough that few moments lie between two that matter, in the proportions of the real ones.
@@ -60,7 +62,8 @@ fn with(change: impl FnOnce(&mut Policy, &mut NodePolicy)) -> Policy {
 pub fn lots() -> Vec<Lot> {
     use Owner::{EarlierRun, Foreign, Monitor};
     let (jenkins, old, hudson) = (Version::JENKINS, Version::OLD_JENKINS, Version::HUDSON);
-    let lot = |name, policy, version, mark| Lot { name, policy, version, mark };
+    let lot = |name, policy, version, mark| Lot { name, policy, version, mark, new_jar: false };
+    let new_jar = |lot| Lot { new_jar: true, ..lot };
     vec![
         lot("Jenkins, a free node", policy(), jenkins, None),
         lot("Jenkins, somebody's mark", policy(), jenkins, Some(Foreign)),
@@ -87,13 +90,21 @@ pub fn lots() -> Vec<Lot> {
             Some(Foreign),
         ),
         lot("a survivor", with(|policy, _| policy.survivor = true), jenkins, Some(EarlierRun)),
+        new_jar(lot("a new jar", policy(), jenkins, None)),
+        new_jar(lot("a new jar, --restart no", with(|policy, _| policy.restart = RestartMode::No), hudson, None)),
         lot("--standalone", Policy { node: None, ..policy() }, jenkins, None),
     ]
 }
 
 /// Enough lots to meet every sight, for a check that takes seconds.
-pub const FEW: [&str; 5] =
-    ["Jenkins, a free node", "Hudson, somebody's mark", "--if-refused start", "--restart no", "--restart-limit 1"];
+pub const FEW: [&str; 6] = [
+    "Jenkins, a free node",
+    "Hudson, somebody's mark",
+    "--if-refused start",
+    "--restart no",
+    "--restart-limit 1",
+    "a new jar, --restart no",
+];
 
 /// The lot of this name.
 pub fn named(name: &str) -> Lot {
@@ -121,6 +132,7 @@ impl Lot {
             network: Vec::new(),
             process: self.policy.survivor.then(|| Process::alive(Generation(0))),
             counting: None,
+            new_jar: self.new_jar,
             stale: None,
             ending: None,
             requests,

@@ -42,6 +42,8 @@ enum Fault {
     LooksAway,
     /// A mark read back is said to be missing.
     RaisesFalseAlarm,
+    /// It takes every end of an agent for the fault of its jar.
+    BlamesEveryJar,
 }
 
 /// The core with one fault.
@@ -121,6 +123,10 @@ impl Faulty {
             }
             (Fault::RaisesFalseAlarm, Action::Finish(Ending::Stopped { killed, .. })) => {
                 Some(Action::Finish(Ending::Stopped { killed, confirmed: false }))
+            }
+            (Fault::BlamesEveryJar, Action::Reap { generation }) => {
+                self.extra.push_back(Action::RejectJar { generation });
+                Some(Action::Reap { generation })
             }
             (Fault::BelievesAnswers, action) => {
                 match action {
@@ -234,6 +240,8 @@ planted! {
         breaks properties::TWO_REQUESTS;
     a_look_away_is_found: LooksAway on lots::named("Hudson, somebody's mark"), 1 disturbances,
         breaks properties::STRAY_MARK;
+    a_jar_that_is_rejected_after_a_stop_is_found: BlamesEveryJar on lots::named("a new jar"), 0 disturbances,
+        breaks properties::REJECTED_UNJUSTLY;
     a_false_alarm_is_found: RaisesFalseAlarm on lots::named("Jenkins, a free node"), 0 disturbances,
         breaks properties::FALSE_ALARM;
 }

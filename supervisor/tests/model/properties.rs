@@ -100,6 +100,8 @@ pub const ENDS_WELL: &str = "4: calm weather leads to a running agent or to the 
 pub const TWO_REQUESTS: &str = "no request is sent while one is in flight";
 pub const ONLINE_WHILE_STOPPING: &str = "never online once stopping";
 pub const LIFTED_BEYOND_POLICY: &str = "nobody else's mark is lifted beyond the policy";
+pub const REJECTED_UNJUSTLY: &str =
+    "a new jar is rejected only when its agent has ended by itself before it was seen connected, and once";
 /// All of them.
 pub const WHOLE: &str = "every property";
 pub const MARKED_OVER: &str = "nobody's mark is written over";
@@ -175,6 +177,7 @@ fn rules<K: Keeper>() -> Vec<Property<Exploration<K>>> {
         ONLINE_WHILE_STOPPING => OnlineWhileStopping,
         LIFTED_BEYOND_POLICY => LiftedBeyondPolicy,
         MARKED_OVER => MarkedOver,
+        REJECTED_UNJUSTLY => RejectedUnjustly,
     };
     properties.push(Property::always(ENDS_WELL, |model: &Exploration<K>, world: &World<K>| {
         world.calm_leads_to(&model.ends_well, |world| world.ending.is_some() || world.is_home())
@@ -218,6 +221,7 @@ fn sights<K: Keeper>() -> Vec<Property<Exploration<K>>> {
         Property::sometimes("seen: given up because the agent keeps failing", |_, world: &World<K>| {
             matches!(world.ending, Some(Ending::GaveUp))
         }),
+        Property::sometimes("seen: a new jar that is rejected", |_, world: &World<K>| world.book.has_rejected()),
         Property::sometimes("seen: an end with the agent", |_, world: &World<K>| {
             matches!(world.ending, Some(Ending::AgentEnded { .. }))
         }),

@@ -361,7 +361,9 @@ impl<K: Keeper> World<K> {
                 let process = self.process.as_mut().unwrap();
                 process.life = Life::Alive;
                 process.late = std::mem::take(&mut process.slow);
-                return self.tell(Event::AgentSpawned { generation, pid: 100 });
+                let new_jar = self.new_jar;
+                self.book.forked(new_jar);
+                return self.tell(Event::AgentSpawned { generation, pid: 100, new_jar });
             }
         };
         self.process = None;
@@ -370,6 +372,7 @@ impl<K: Keeper> World<K> {
 
     fn ends(&mut self, exit: Exit) -> Vec<Action> {
         let process = self.process.as_mut().unwrap();
+        self.book.ended(process.termed || process.killed);
         process.life = Life::Ended;
         process.connected = false;
         let generation = process.generation;

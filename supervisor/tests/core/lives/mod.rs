@@ -2,6 +2,7 @@
 //! Notes are in quotes, requests and process actions in capitals.
 
 mod failing;
+mod jars;
 mod numbers;
 mod requests;
 mod slow;

@@ -2,8 +2,8 @@
 //! supervisor says of itself, except which phase it is in and what it is about to do.
 
 use agent_wrap_supervisor::{
-    Action, AgentSignal, Desired, Effect, Ending, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Moment, Note,
-    OfflinePolicy, OfflineReason, OnlinePolicy, Owner, Policy, RequestNumber, Span,
+    Action, AgentSignal, Desired, Effect, Ending, Generation, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Moment,
+    Note, OfflinePolicy, OfflineReason, OnlinePolicy, Owner, Policy, RequestNumber, Span,
 };
 
 use super::World;
@@ -35,6 +35,8 @@ pub struct Checks {
     lift_lost: Option<Span>,
     /// A mark of ours is behind a running agent since.
     stray_since: Option<Moment>,
+    /// The agent that has ended by itself, unseen, and whose new jar may be rejected.
+    pub jar: Option<Generation>,
     /// The last request that failed, or any other disturbance.
     pub disturbed: Moment,
 }
@@ -125,6 +127,13 @@ impl World {
             Action::Reap { .. } => {
                 if self.process.as_ref().is_none_or(|process| process.state != ProcessState::Dead) {
                     self.violated("Reap of an agent that has not ended");
+                }
+            }
+            Action::RejectJar { generation } => {
+                if self.checks.jar.take() != Some(*generation) {
+                    self.violated(
+                        "RejectJar, but no agent with a new jar has ended by itself before it was seen connected",
+                    );
                 }
             }
             Action::Finish(ending) => self.check_ending(&ending.clone()),

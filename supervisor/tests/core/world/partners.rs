@@ -99,7 +99,7 @@ impl World {
             }
             Action::CancelSpawn { generation } => self.cancel_spawn(generation),
             Action::SignalAgent { generation, signal } => self.signal(generation, signal),
-            Action::SignalGroup { .. } | Action::Remember(_) | Action::Tell(_) => {}
+            Action::SignalGroup { .. } | Action::RejectJar { .. } | Action::Remember(_) | Action::Tell(_) => {}
             Action::StopSelf => self.suspended = true,
             Action::Reap { .. } => self.process = None,
             Action::SignalLeftovers { generation, signal } => self.signal_leftovers(generation, signal),
@@ -222,7 +222,8 @@ impl World {
         if termed {
             self.signal(generation, AgentSignal::Terminate);
         }
-        self.tell(Event::AgentSpawned { generation, pid: 100 + generation.0 });
+        self.checks.jar = None;
+        self.tell(Event::AgentSpawned { generation, pid: 100 + generation.0, new_jar: plan.new_jar });
     }
 
     pub(super) fn connects(&mut self, generation: Generation) {
@@ -251,6 +252,8 @@ impl World {
             return;
         }
         process.state = ProcessState::Dead;
+        let asked = process.termed || process.killed;
+        self.checks.jar = (process.plan.new_jar && !asked && !self.core.status().connected).then_some(generation);
         let held = process.plan.channel_held;
         if held.is_zero() {
             self.controller.disconnect(generation);

@@ -69,6 +69,7 @@ pub fn render_action(action: &Action) -> String {
         }
         Action::SignalGroup { resume, .. } => if *resume { "CONT to group" } else { "STOP to group" }.into(),
         Action::StopSelf => "STOP self".into(),
+        Action::RejectJar { generation } => format!("REJECT the jar of {}", generation.0),
         Action::Reap { generation } => format!("REAP {}", generation.0),
         Action::SignalLeftovers { signal, .. } => format!("leftovers {signal:?}"),
         Action::ReadNode { request, .. } => format!("READ {}", request.0),
