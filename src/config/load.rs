@@ -12,8 +12,8 @@ use super::print::print;
 use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
-    Connection, ControllerSettings, Credentials, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource, Settings,
-    StatusLine, Surroundings, environment, file, missing, parse,
+    Connection, ControllerSettings, Credentials, JarUpdate, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource,
+    Settings, StatusLine, Surroundings, environment, file, missing, parse,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -281,6 +281,9 @@ impl Resolver {
             ];
             parse::choice(text, &choices)
         });
+        let jar_update = self.required(Key::JarUpdate, |text| {
+            parse::choice(text, &[("restart", JarUpdate::Restart), ("idle", JarUpdate::Idle)])
+        });
         let status_line = self.required(Key::StatusLine, |text| {
             parse::choice(text, &[("auto", StatusLine::Auto), ("never", StatusLine::Never)])
         });
@@ -309,6 +312,7 @@ impl Resolver {
             leftovers: leftovers?,
             restart: restart?,
             backoff: backoff?,
+            jar_update: jar_update?,
             secret,
             agent_user,
             agent_oom_score_adj,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use agent_wrap_supervisor::{Event, Generation, SpawnFailure};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Agents as _, Answer, Prepare as _, RejectingJar, RunBeside, Shells, Turn, Unprepared};
+use super::{Agents as _, Answer, NodeClient as _, Prepare as _, RejectingJar, RunBeside, Shells, Turn, Unprepared};
 use crate::beside::Late;
 use crate::config::{
     self, Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, RuntimeDirectory, SecretFile, SecretSource,
@@ -347,6 +347,10 @@ impl Launched {
         self.jar.as_ref().is_some_and(ControllersJar::is_new)
     }
 
+    pub(super) fn jar(&self) -> Option<ControllersJar> {
+        self.jar.clone()
+    }
+
     pub(super) fn rejecting_jar(&self) -> Option<RejectingJar> {
         self.jar.as_ref().map(ControllersJar::rejecting)
     }
@@ -381,6 +385,7 @@ impl<S: Shells> Turn<S> {
                 self.driver.story.be_read();
                 self.driver.processes.spawn(generation, &launched);
                 self.jar = S::Launch::rejecting_jar(&launched).map(|reject| (generation, reject));
+                self.jar_look.began(self.driver.controller.as_deref().and_then(S::Controller::version));
                 self.launched = Some((generation, launched));
             }
             Err(Unprepared::Controller(failure)) => {

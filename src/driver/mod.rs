@@ -28,6 +28,7 @@ use crate::signals::{SignalTable, Terminal};
 use crate::state::Record;
 use crate::telemetry::Story;
 
+use jars::JarLook;
 use reload::Reloading;
 
 pub use announcer::Announcer;
@@ -94,6 +95,12 @@ enum Answer<Launch, Launched> {
     Event(Event),
     Launched(Generation, Result<Box<Launched>, Unprepared>),
     Reloaded(reload::Outcome<Launch>),
+    /// Whether a controller of this version offers another jar than that of the agent.
+    JarLooked {
+        generation: Generation,
+        version: String,
+        found: Result<bool, Unprepared>,
+    },
 }
 
 type AnswerOf<S> = Answer<<S as Shells>::Launch, <S as Shells>::Launched>;
@@ -112,6 +119,7 @@ struct Turn<S: Shells> {
     /// What puts the jar before that agent's in its place again. It is judged when the rest of what the agent was started
     /// with is gone.
     jar: Option<(Generation, RejectingJar)>,
+    jar_look: JarLook,
     reloading: Reloading,
     /// Readings of the settings that have begun.
     reloads: u32,
@@ -160,6 +168,7 @@ impl<S: Shells> Turn<S> {
             launching: None,
             launched: None,
             jar: None,
+            jar_look: JarLook::default(),
             reloading: Reloading::No,
             reloads: 0,
             crowd: 0,
@@ -243,8 +252,13 @@ impl<S: Shells> Turn<S> {
                 if let Event::NodeRead { request, .. } | Event::NodeWritten { request, .. } = &event {
                     self.in_flight.take_if(|(number, _)| number == request);
                 }
+                let read = matches!(&event, Event::NodeRead { outcome: Ok(_), .. });
                 self.handle(event);
+                if read {
+                    self.look_for_jar();
+                }
             }
+            Answer::JarLooked { generation, version, found } => self.jar_looked(generation, version, found),
             Answer::Launched(generation, launched) => self.agent_prepared(generation, launched),
             Answer::Reloaded(outcome) => self.reloaded(outcome),
         }

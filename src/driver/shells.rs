@@ -122,6 +122,9 @@ pub trait NodeClient: Send + Sync + 'static {
 
     /// Takes another pattern for the marks that are to be lifted.
     fn set_online_match(&self, pattern: Option<regex_lite::Regex>);
+
+    /// The controller's version, as the last read that told has said it.
+    fn version(&self) -> Option<String>;
 }
 
 /// Gets ready what one run of the agent needs.
@@ -144,6 +147,14 @@ pub trait Prepare<Controller, Beside>: Send + Sync + 'static {
 
     /// Whether its jar has replaced another one, which is still there, and no agent has been seen connected with it.
     fn has_new_jar(launched: &Self::Launched) -> bool;
+
+    /// Looks whether the controller offers another jar now; an error when that cannot be told. `None` where the jar is not
+    /// the controller's.
+    fn look_for_jar(
+        launched: &Self::Launched,
+        controller: Arc<Controller>,
+        beside: Arc<Beside>,
+    ) -> Option<impl Future<Output = Result<bool, Unprepared>> + Send + 'static>;
 
     /// What puts the jar before in its place again; `None` where that is not ours to do.
     fn rejecting_jar(launched: &Self::Launched) -> Option<RejectingJar>;
@@ -291,6 +302,10 @@ impl NodeClient for Controller {
     fn set_online_match(&self, pattern: Option<regex_lite::Regex>) {
         self.set_online_match(pattern);
     }
+
+    fn version(&self) -> Option<String> {
+        self.version()
+    }
 }
 
 impl<B: RunBeside> Prepare<Controller, B> for Launch {
@@ -314,6 +329,15 @@ impl<B: RunBeside> Prepare<Controller, B> for Launch {
 
     fn has_new_jar(launched: &Launched) -> bool {
         launched.has_new_jar()
+    }
+
+    fn look_for_jar(
+        launched: &Launched,
+        controller: Arc<Controller>,
+        beside: Arc<B>,
+    ) -> Option<impl Future<Output = Result<bool, Unprepared>> + Send + 'static> {
+        let jar = launched.jar()?;
+        Some(async move { jar.is_outdated(&controller, &*beside).await })
     }
 
     fn rejecting_jar(launched: &Launched) -> Option<RejectingJar> {

@@ -20,6 +20,16 @@ pub enum AgentState {
     Exited(Exit),
 }
 
+/// Whether another jar is offered than that of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum JarOffer {
+    None,
+    /// The agent is to be started anew with it.
+    Open,
+    /// That was tried and taken back; the next start takes it.
+    Over,
+}
+
 /// The agent and the history of its failures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Agent {
@@ -34,6 +44,8 @@ pub(crate) struct Agent {
     pub(crate) new_jar: bool,
     /// Its jar is to blame for its end, unless the next read shows that the controller is.
     pub(crate) jar_suspected: bool,
+    /// Whether another jar than its own is offered.
+    pub(crate) jar_offer: JarOffer,
     /// When it was started the controller still held the channel of the agent before.
     pub(crate) channel_held: bool,
     /// The controller has reported it connected and then no longer.
@@ -70,6 +82,7 @@ impl Agent {
             ran: false,
             new_jar: false,
             jar_suspected: false,
+            jar_offer: JarOffer::None,
             channel_held: false,
             gone: false,
             settled: false,
@@ -94,6 +107,7 @@ impl Agent {
         self.ran = false;
         self.new_jar = false;
         self.jar_suspected = false;
+        self.jar_offer = JarOffer::None;
         self.channel_held = channel_held;
         self.gone = false;
         self.settled = false;

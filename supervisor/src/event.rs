@@ -69,6 +69,12 @@ pub enum Event {
         /// What became of it.
         outcome: WriteOutcome,
     },
+    /// While the agent of this generation runs, the controller has begun to offer another jar than the one that it was
+    /// started with.
+    JarOffered {
+        /// The run of the agent that this is about.
+        generation: Generation,
+    },
     /// Somebody wants something: a signal, or a request of the control program.
     Requested(Request),
     /// We were stopped together with the agent and have been continued; timers go on from here.

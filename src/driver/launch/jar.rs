@@ -10,7 +10,7 @@ use crate::state;
 
 /// The controller's jar, as it is when an agent is started with it.
 #[derive(Clone, Debug)]
-pub(super) struct ControllersJar {
+pub(in super::super) struct ControllersJar {
     place: Place,
     found: Found,
 }
@@ -35,6 +35,19 @@ impl ControllersJar {
                 );
             }
         })
+    }
+
+    /// Whether the controller offers another one now, which is in its place then. The agent goes on with the file that it
+    /// has opened.
+    pub(in super::super) async fn is_outdated(
+        &self,
+        controller: &Controller,
+        beside: &impl RunBeside,
+    ) -> Result<bool, Unprepared> {
+        ask(controller, &self.place, beside).await??;
+        let place = self.place.clone();
+        let found = beside.run(PATIENCE, move || place.found()).await.map_err(|late| not_read(&late))?;
+        Ok(found.is_some_and(|found| found.checksum != self.found.checksum))
     }
 
     /// Puts the one before in its place again.
@@ -91,33 +104,16 @@ pub(super) async fn fetch(
     path: &Path,
     beside: &impl RunBeside,
 ) -> Result<Option<ControllersJar>, Unprepared> {
-    let (place, version) = (Place::at(path.to_owned()), controller.version());
-    let known = {
-        let (place, version) = (place.clone(), version.clone());
-        let look = move || {
-            place.path().parent().map_or(Ok(()), state::make_folder)?;
-            Ok(place.known(version.as_deref()))
-        };
-        beside.run(PATIENCE, look).await.map_err(|late| not_read(&late))?
-    };
-    let fetched = match known {
-        Ok(known) => controller
-            .fetch_agent_jar(&place, known.as_ref())
-            .await
-            .map_err(|error| Unprepared::from_controller(&error, "cannot fetch the agent's jar", "")),
-        Err(error) => {
-            let error: std::io::Error = error;
-            Err(Unprepared::Other(format!("the folder of {} cannot be made: {error}", path.display())))
-        }
-    };
-    let failed = fetched.as_ref().is_err();
+    let place = Place::at(path.to_owned());
+    let fetched = ask(controller, &place, beside).await?;
+    let failed = fetched.is_err();
     let (is_whole, found) = {
         let place = place.clone();
         let look = move || (!failed || place.is_whole(), place.found());
         beside.run(PATIENCE, look).await.map_err(|late| not_read(&late))?
     };
     match fetched {
-        Ok(fetched) => tell(&fetched, &place, version.as_deref()),
+        Ok(()) => {}
         Err(unprepared) if is_whole => tracing::warn!(
             target: "agent_wrap",
             event = "jar_kept",
@@ -127,6 +123,40 @@ pub(super) async fn fetch(
         Err(unprepared) => return Err(unprepared),
     }
     Ok(found.map(|found| ControllersJar { place, found }))
+}
+
+/// Asks the controller whether the jar that is here is still the one that it hands out, and takes the one that it sends. The
+/// outer error says that files cannot be read, the inner one that the controller has sent none.
+async fn ask(
+    controller: &Controller,
+    place: &Place,
+    beside: &impl RunBeside,
+) -> Result<Result<(), Unprepared>, Unprepared> {
+    let version = controller.version();
+    let known = {
+        let (place, version) = (place.clone(), version.clone());
+        let look = move || {
+            place.path().parent().map_or(Ok(()), state::make_folder)?;
+            Ok(place.known(version.as_deref()))
+        };
+        beside.run(PATIENCE, look).await.map_err(|late| not_read(&late))?
+    };
+    let known = match known {
+        Ok(known) => known,
+        Err(error) => {
+            let error: std::io::Error = error;
+            let words = format!("the folder of {} cannot be made: {error}", place.path().display());
+            return Ok(Err(Unprepared::Other(words)));
+        }
+    };
+    let fetched = controller.fetch_agent_jar(place, known.as_ref()).await;
+    Ok(match fetched {
+        Ok(fetched) => {
+            tell(&fetched, place, version.as_deref());
+            Ok(())
+        }
+        Err(error) => Err(Unprepared::from_controller(&error, "cannot fetch the agent's jar", "")),
+    })
 }
 
 fn tell(fetched: &Fetched, place: &Place, version: Option<&str>) {

@@ -18,6 +18,7 @@ use super::process::{Machine, identity};
 use super::settings::{Aside, Reading, reloader, settings};
 use super::world::{Chaos, Happening, Preparation, RELOAD, RESTART, STOP_NOW, Shared, World};
 use crate::clock::Clock;
+use crate::config::JarUpdate;
 use crate::driver::{Announcer, Answers, Display, Driver, Reasons, Shells, Turn};
 use crate::signals::{Setting, SignalTable, Terminal, Verb};
 use crate::state::Record;
@@ -34,6 +35,9 @@ pub struct Life {
     pub plans: VecDeque<AgentPlan>,
     pub preparations: VecDeque<Preparation>,
     pub new_jars: VecDeque<bool>,
+    pub offers: VecDeque<bool>,
+    /// Agents take another jar when they are idle.
+    pub jar_when_idle: bool,
     pub readings: VecDeque<Reading>,
     pub suspensions: VecDeque<Span>,
     pub chaos: Option<Chaos>,
@@ -147,6 +151,7 @@ impl Life {
             world.plans = self.plans;
             world.preparations = self.preparations;
             world.new_jars = self.new_jars;
+            world.offers = self.offers;
             world.readings = self.readings;
             world.suspensions = self.suspensions;
             world.chaos = self.chaos;
@@ -163,7 +168,10 @@ impl Life {
             Announcer::new(Notifier::new(watchdog), Manager(shared.clone()))
         });
         let has_node = policy.node.is_some();
-        let settings = settings(&policy);
+        let mut settings = settings(&policy);
+        if self.jar_when_idle {
+            settings.jar_update = JarUpdate::Idle;
+        }
         let driver = Driver {
             clock,
             story: Story::new("n", clock.now()).at_keyboard(policy.terminal),

@@ -169,6 +169,22 @@ impl<Controller: NodeClient, Beside: RunBeside> Prepare<Controller, Beside> for 
         launched.new_jar
     }
 
+    fn look_for_jar(
+        launched: &Prepared,
+        _: Arc<Controller>,
+        _: Arc<Beside>,
+    ) -> Option<impl Future<Output = Result<bool, Unprepared>> + Send + 'static> {
+        let shared = launched.shared.clone();
+        Some(async move {
+            shared.lock().point(format_args!("LOOK for a jar"));
+            tokio::task::yield_now().await;
+            let mut world = shared.lock();
+            let found = world.offers.pop_front();
+            world.offered(found == Some(true));
+            found.ok_or_else(|| Unprepared::Other("nothing is to be had".to_owned()))
+        })
+    }
+
     fn rejecting_jar(launched: &Prepared) -> Option<RejectingJar> {
         let shared = launched.shared.clone();
         Some(Box::new(move || shared.lock().point(format_args!("JAR put back"))))

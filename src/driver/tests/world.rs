@@ -51,6 +51,8 @@ pub enum Happening {
     RefusesSecrets(Option<FailureKind>),
     BuildBegins,
     BuildEnds,
+    /// The controller has this version from now on.
+    Upgraded(u32),
 }
 
 /// How long it takes to get ready what an agent needs: a pause at each await point.
@@ -96,6 +98,10 @@ pub struct World {
     pub preparations: VecDeque<Preparation>,
     /// Whether what is prepared next has a new jar.
     pub new_jars: VecDeque<bool>,
+    /// The controller's version.
+    pub version: Option<String>,
+    /// Whether another jar is offered, each time that one is looked for; nothing can be told when there is no more.
+    pub offers: VecDeque<bool>,
     pub refuses_secrets: Option<FailureKind>,
     pub readings: VecDeque<Reading>,
     pub reasons: Vec<String>,
@@ -147,6 +153,8 @@ impl World {
             plans: VecDeque::new(),
             preparations: VecDeque::new(),
             new_jars: VecDeque::new(),
+            version: None,
+            offers: VecDeque::new(),
             refuses_secrets: None,
             readings: VecDeque::new(),
             reasons: Vec::new(),
@@ -256,6 +264,7 @@ impl World {
                     self.controller.builds += 1;
                 }
             }
+            Happening::Upgraded(version) => self.version = Some(version.to_string()),
             Happening::BuildEnds => self.controller.builds = self.controller.builds.saturating_sub(1),
         }
     }

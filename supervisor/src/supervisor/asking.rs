@@ -345,6 +345,10 @@ impl Supervisor {
             node.desired = Desired::Online(Scope::Own);
             self.tell(Note::Settled);
         }
+        if !settling && self.may_renew(settlement) {
+            self.renew();
+            return;
+        }
         self.schedule_look(settling);
     }
 

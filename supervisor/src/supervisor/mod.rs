@@ -1,6 +1,7 @@
 //! The state machine: one event in, a decision, actions out.
 
 mod asking;
+mod renewing;
 mod requests;
 mod running;
 mod starting;
@@ -126,6 +127,7 @@ impl Supervisor {
             Event::LeftoversCounted { generation, alive } => self.leftovers_counted(generation, alive),
             Event::NodeRead { request, outcome } => self.node_read(request, outcome),
             Event::NodeWritten { request, outcome } => self.node_written(request, outcome),
+            Event::JarOffered { generation } => self.jar_offered(generation),
             Event::Requested(request) => self.requested(request),
             Event::Resumed => self.resumed(),
             Event::PolicyChanged(policy) => self.policy_changed(*policy),

@@ -1,6 +1,7 @@
 //! What people, signals and service managers ask for: admitted, taken as done already, or refused.
 
 use super::{Phase, Supervisor};
+use crate::agent::JarOffer;
 use crate::errand::{Cause, Errand, Goal, INTERRUPT_GAP, Interrupts, Landing};
 use crate::node::Knowledge;
 use crate::{
@@ -158,6 +159,10 @@ impl Supervisor {
             return self.taken(request, Effect::Already);
         }
         self.taken(request, Effect::Done);
+        if self.renews() && matches!(self.phase, Phase::Marking | Phase::Draining) {
+            self.begin_errand(Goal::Land);
+            return;
+        }
         if self.errand.is_some() {
             // The node is marked for the restart, and stays so for the next agent.
             self.landing = Landing::Wished;
@@ -188,6 +193,9 @@ impl Supervisor {
             Some(Goal::Exit(_)) => return self.taken(request, Effect::TooLate),
             Some(Goal::Land | Goal::Restart) if matches!(self.phase, Phase::Marking | Phase::Draining) => {
                 self.taken(request, Effect::TakenBack);
+                if self.renews() {
+                    self.agent.jar_offer = JarOffer::Over;
+                }
                 return self.take_errand_back();
             }
             Some(Goal::Restart) if self.landing.holds() => {
@@ -240,6 +248,11 @@ impl Supervisor {
         }
         match self.phase {
             Phase::Running | Phase::Landed => {
+                self.taken(request, Effect::Done);
+                self.begin_errand(Goal::Restart);
+            }
+            // What was only for a new jar is somebody's wish now.
+            Phase::Marking | Phase::Draining if self.renews() => {
                 self.taken(request, Effect::Done);
                 self.begin_errand(Goal::Restart);
             }

@@ -131,6 +131,7 @@ fn events(generation: Generation) -> Vec<Event> {
         Event::AgentUnprepared { generation, failure: failure(FailureKind::Forbidden) },
         Event::AgentExited { generation, exit: Exit::Code(1) },
         Event::AgentExited { generation: Generation(99), exit: Exit::Code(1) },
+        Event::JarOffered { generation },
         Event::LeftoversCounted { generation, alive: 0 },
         Event::LeftoversCounted { generation, alive: 2 },
         view(None, true),

@@ -29,11 +29,12 @@ pub enum Broken {
     LiftedBeyondPolicy,
     MarkedOver,
     RejectedUnjustly,
+    CutForAJar,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Book {
-    broken: u16,
+    broken: u32,
     /// What the last read has shown, unless something was written since.
     known: Option<Option<Mark>>,
     /// The errand that is to end the agent, and for how long it has been under way, as far as that matters.
@@ -61,6 +62,9 @@ pub struct Book {
     lift_lost: bool,
     jar: Jar,
     rejected: bool,
+    /// The agent is being started anew for the sake of a new jar, and nobody has asked for anything.
+    renewing: bool,
+    renewed: bool,
     /// Since the errand began something has gone wrong, or somebody has interfered.
     hindered: bool,
 }
@@ -88,6 +92,15 @@ impl Book {
 
     pub fn ended(&mut self, asked: bool) {
         self.jar = if self.jar == Jar::New && !asked { Jar::Suspect } else { Jar::Fine };
+    }
+
+    /// An operator has asked for something.
+    pub fn asked(&mut self) {
+        self.renewing = false;
+    }
+
+    pub fn has_renewed(&self) -> bool {
+        self.renewed
     }
 
     pub fn has_rejected(&self) -> bool {
@@ -227,6 +240,8 @@ impl<K: Keeper> World<K> {
                     self.book.violated(Broken::KilledFirst);
                 }
             }
+            Action::Tell(Note::RenewingJar) => self.book.renewing = true,
+            Action::Tell(Note::RenewalPutOff { .. }) => self.book.renewing = false,
             Action::Tell(Note::StartedUnmarked(_)) => self.book.start_anyway = true,
             Action::Tell(Note::RequestTaken { effect: Effect::Killed, .. }) => self.book.hurried = true,
             Action::RejectJar { .. } => {
@@ -292,6 +307,13 @@ impl<K: Keeper> World<K> {
     }
 
     fn check_terminate(&mut self) {
+        if std::mem::take(&mut self.book.renewing) {
+            self.book.renewed = true;
+            // What has changed since the look that was answered last was carried out, nobody can know.
+            if self.controller.builds && !self.book.touched {
+                self.book.violated(Broken::CutForAJar);
+            }
+        }
         let Some((_, age)) = self.book.errand else { return };
         let first = self.process.as_ref().is_some_and(|process| !process.termed);
         let Some(node) = &self.policy.0.node else { return };

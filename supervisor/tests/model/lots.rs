@@ -21,6 +21,8 @@ pub struct Lot {
     pub mark: Option<Owner>,
     /// The first agents are started with a new jar.
     pub new_jar: bool,
+    /// The controller is going to offer another jar while an agent runs.
+    pub jar_to_come: bool,
 }
 
 /// Spans short enough that few moments lie between two that matter, in the proportions of the real ones.
@@ -62,8 +64,9 @@ fn with(change: impl FnOnce(&mut Policy, &mut NodePolicy)) -> Policy {
 pub fn lots() -> Vec<Lot> {
     use Owner::{EarlierRun, Foreign, Monitor};
     let (jenkins, old, hudson) = (Version::JENKINS, Version::OLD_JENKINS, Version::HUDSON);
-    let lot = |name, policy, version, mark| Lot { name, policy, version, mark, new_jar: false };
+    let lot = |name, policy, version, mark| Lot { name, policy, version, mark, new_jar: false, jar_to_come: false };
     let new_jar = |lot| Lot { new_jar: true, ..lot };
+    let offered = |lot| Lot { jar_to_come: true, ..lot };
     vec![
         lot("Jenkins, a free node", policy(), jenkins, None),
         lot("Jenkins, somebody's mark", policy(), jenkins, Some(Foreign)),
@@ -92,18 +95,21 @@ pub fn lots() -> Vec<Lot> {
         lot("a survivor", with(|policy, _| policy.survivor = true), jenkins, Some(EarlierRun)),
         new_jar(lot("a new jar", policy(), jenkins, None)),
         new_jar(lot("a new jar, --restart no", with(|policy, _| policy.restart = RestartMode::No), hudson, None)),
+        offered(lot("another jar is offered", policy(), jenkins, None)),
+        offered(lot("another jar is offered, by Hudson", with(|policy, _| policy.drain = Span::ZERO), hudson, None)),
         lot("--standalone", Policy { node: None, ..policy() }, jenkins, None),
     ]
 }
 
 /// Enough lots to meet every sight, for a check that takes seconds.
-pub const FEW: [&str; 6] = [
+pub const FEW: [&str; 7] = [
     "Jenkins, a free node",
     "Hudson, somebody's mark",
     "--if-refused start",
     "--restart no",
     "--restart-limit 1",
     "a new jar, --restart no",
+    "another jar is offered, by Hudson",
 ];
 
 /// The lot of this name.
@@ -133,6 +139,7 @@ impl Lot {
             process: self.policy.survivor.then(|| Process::alive(Generation(0))),
             counting: None,
             new_jar: self.new_jar,
+            jar_to_come: self.jar_to_come,
             stale: None,
             ending: None,
             requests,

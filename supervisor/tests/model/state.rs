@@ -91,6 +91,8 @@ pub struct World<K> {
     pub counting: Option<Counting>,
     /// Agents are started with a jar that has replaced another one, which was not put back yet.
     pub new_jar: bool,
+    /// The controller is going to offer another jar.
+    pub jar_to_come: bool,
     /// The answer to a request that was closed in the moment in which it came: the driver may still hand it over.
     pub stale: Option<Message>,
     pub ending: Option<Ending>,

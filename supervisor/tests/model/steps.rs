@@ -50,6 +50,8 @@ pub enum Step {
     Accept,
     BuildBegins,
     BuildEnds,
+    /// The controller offers another jar than the running agent's.
+    OfferJar,
 }
 
 impl Step {
@@ -65,7 +67,8 @@ impl Step {
             | Self::GoDown
             | Self::Refuse(_)
             | Self::RefuseWrites(_)
-            | Self::BuildBegins => true,
+            | Self::BuildBegins
+            | Self::OfferJar => true,
             Self::Ends(_) => !world.end_is_due(),
             Self::Unprepared(_) => !world.controller.down && world.controller.refuses.is_none(),
             Self::Elapse
@@ -204,6 +207,9 @@ impl<K: Keeper> World<K> {
         if controller.builds {
             steps.push(Step::BuildEnds);
         }
+        if self.jar_to_come && self.running().is_some_and(|process| !process.is_remains) {
+            steps.push(Step::OfferJar);
+        }
         if controller.down {
             steps.push(Step::ComeUp);
             return;
@@ -292,6 +298,7 @@ impl<K: Keeper> World<K> {
             }
             Step::Ask(request) => {
                 self.requests -= 1;
+                self.book.asked();
                 if matches!(request, Request::Stop(_) | Request::StopNow) {
                     self.book.stop_asked(&self.policy.0);
                 }
@@ -312,6 +319,11 @@ impl<K: Keeper> World<K> {
             Step::Accept => {
                 self.controller.refuses = None;
                 Vec::new()
+            }
+            Step::OfferJar => {
+                self.jar_to_come = false;
+                let generation = self.process.as_ref().unwrap().generation;
+                self.tell(Event::JarOffered { generation })
             }
             Step::BuildBegins | Step::BuildEnds => {
                 self.controller.builds = step == Step::BuildBegins;

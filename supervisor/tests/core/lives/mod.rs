@@ -4,6 +4,7 @@
 mod failing;
 mod jars;
 mod numbers;
+mod renewals;
 mod requests;
 mod slow;
 mod starting;

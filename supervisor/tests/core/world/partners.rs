@@ -66,6 +66,7 @@ impl World {
             | Event::AgentUnprepared { .. }
             | Event::RemainsFound { .. }
             | Event::AgentExited { .. }
+            | Event::JarOffered { .. }
             | Event::NodeRead { .. }
             | Event::NodeWritten { .. } => true,
             // Zero is told each time that it is reached, and whoever asks twice means it.
@@ -218,6 +219,9 @@ impl World {
         }
         if let Some((after, exit)) = plan.ends {
             self.plan(after, Happening::Ends(generation, exit));
+        }
+        if let Some(after) = plan.jar_offered {
+            self.plan(after, Happening::OffersJar(generation));
         }
         if termed {
             self.signal(generation, AgentSignal::Terminate);

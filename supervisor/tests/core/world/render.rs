@@ -50,6 +50,7 @@ pub fn render_event(event: &Event) -> String {
             format!("write {} {outcome}", request.0)
         }
         Event::Requested(request) => format!("asked for {request:?}"),
+        Event::JarOffered { generation } => format!("another jar than that of agent {} is offered", generation.0),
         Event::Resumed => "resumed".into(),
         Event::PolicyChanged(_) => "policy changed".into(),
     }
