@@ -10,7 +10,7 @@ use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Fault, On, Operation, Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
-use agent_wrap_testbed::stage::Stage;
+use agent_wrap_testbed::stage::{BuildState, Stage};
 use common::{Outcome, Wrap, eventually, wrap_with_state};
 use nix::sys::signal::{Signal, kill};
 
@@ -316,5 +316,69 @@ fn a_real_java_with_a_really_broken_jar() {
     wrap.wait_for("jar_rejected");
     wrap.wait_for_nth("agent_connected", 2);
     assert!(scene.uses("one"));
+    stopped(wrap);
+}
+
+#[test]
+fn an_idle_agent_takes_the_jar_of_an_upgraded_controller_and_no_build_is_cut() {
+    let scene = Scene::jenkins();
+    let wrap = scene.start(&["--jar-update", "idle"]);
+    wrap.wait_for("agent_connected");
+    let gate = scene.dir.path().join("gate");
+    let build = scene.controller.start_build("n", &gate).expect("the build is queued");
+    let state = || scene.controller.build(&build).expect("the controller answers");
+    eventually("the build runs", || state() == BuildState::Running);
+    scene.offer("two", 2);
+    scene.upgrade("2.579");
+    wrap.wait_for_nth("jar_fetched", 2);
+    let reads = || scene.controller.requests_for(Operation::ReadNode).len();
+    let before = reads();
+    eventually("the node is looked at some more", || reads() > before + 3);
+    assert_eq!((state(), scene.controller.node("n").expect("a node").marked), (BuildState::Running, false));
+    fs::write(&gate, "").expect("the build may end");
+    wrap.wait_for("renewing_jar");
+    wrap.wait_for_nth("agent_connected", 2);
+    assert_eq!(state(), BuildState::Finished("SUCCESS".to_owned()));
+    scene.controller.wait_for("the node to be free", |world| !world.node_state("n").unwrap_or_default().marked);
+    // A version with the same jar is no reason.
+    scene.upgrade("2.580");
+    eventually("it is looked for", || scene.answers().len() == 4);
+    let before = reads();
+    eventually("the node is looked at some more", || reads() > before + 3);
+    let outcome = stopped(wrap);
+    assert_eq!(outcome.events().iter().filter(|event| *event == "agent_started").count(), 2, "{}", outcome.text());
+}
+
+#[test]
+fn a_jar_for_idle_agents_that_dies_at_once_is_put_back_too() {
+    let scene = Scene::jenkins();
+    let wrap = scene.start(&["--jar-update", "idle"]);
+    wrap.wait_for("agent_connected");
+    scene.offer("deadly", 2);
+    scene.upgrade("2.579");
+    wrap.wait_for("jar_rejected");
+    wrap.wait_for_nth("agent_connected", 2);
+    assert!(scene.uses("one"));
+    // And is not taken again, whatever version hands it out.
+    scene.upgrade("2.580");
+    wrap.wait_for("jar_passed_over");
+    let reads = || scene.controller.requests_for(Operation::ReadNode).len();
+    let before = reads();
+    eventually("the node is looked at some more", || reads() > before + 3);
+    let outcome = stopped(wrap);
+    assert_eq!(outcome.events().iter().filter(|event| *event == "renewing_jar").count(), 1, "{}", outcome.text());
+}
+
+#[test]
+fn by_default_a_running_agent_is_left_alone() {
+    let scene = Scene::jenkins();
+    let wrap = scene.start(&[]);
+    wrap.wait_for("agent_connected");
+    scene.offer("two", 2);
+    scene.upgrade("2.579");
+    let reads = || scene.controller.requests_for(Operation::ReadNode).len();
+    let before = reads();
+    eventually("the node is looked at some more", || reads() > before + 3);
+    assert_eq!(scene.answers(), [200]);
     stopped(wrap);
 }
