@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 
 use super::{TERM, end, node};
 use crate::world::agent::AgentPlan;
-use crate::world::{Happening, World};
+use crate::world::{Fate, Happening, World};
 
 /// An agent with a new jar that ends by itself after a tenth of a second.
 fn dying() -> AgentPlan {
@@ -80,6 +80,10 @@ fn a_controller_that_is_down_is_to_blame() {
     down.plan(Span(50), Happening::GoesDown);
     down.plan(Span::seconds(20), Happening::ComesUp);
     assert_eq!(rejections(down), 0);
+    // Before it, and not after it any more.
+    let mut blinking = world(Policy::default(), AgentPlan { ends: Some((Span(600), Exit::Code(1))), ..dying() });
+    blinking.fates.extend([Fate::Answered(Span(10), Span(10)), Fate::Fails(FailureKind::Unavailable)]);
+    assert_eq!(rejections(blinking), 0);
     // One that is just coming up refuses good credentials for moments.
     let mut refusing = world(Policy::default(), dying());
     refusing.plan(Span(50), Happening::RefusesReads(Some(FailureKind::Unauthenticated)));
@@ -108,6 +112,17 @@ fn a_channel_that_is_still_held_is_to_blame() {
     world.run(Span::seconds(60));
     let story = world.honest_story();
     assert!(story.contains("OldChannelHeld") && !story.contains("REJECT"), "{story}");
+}
+
+#[test]
+fn an_agent_that_was_connected_for_a_moment_is_seen_by_its_channel() {
+    let plan = AgentPlan {
+        connects_after: Some(Span(100)),
+        ends: Some((Span(200), Exit::Code(1))),
+        channel_held: Span::seconds(60),
+        ..dying()
+    };
+    assert_eq!(rejections(world(Policy::default(), plan)), 0);
 }
 
 #[test]

@@ -156,6 +156,14 @@ fn whoever_asks_for_something_meanwhile_gets_it() {
         assert_eq!((world.core.status().phase, world.generations), (Phase::Running, 2), "{phase:?}");
         assert!(!world.honest_story().contains("RenewalPutOff"));
 
+        if phase == Phase::Marking {
+            let mut world = renewing(phase);
+            world.ask(Request::Restart);
+            world.happens(Happening::BuildBegins);
+            world.run(Span::seconds(10));
+            assert_eq!(world.core.status().phase, Phase::Draining, "{}", world.honest_story());
+        }
+
         let mut world = renewing(phase);
         world.ask(TERM);
         let story = end(world);
