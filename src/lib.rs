@@ -12,6 +12,7 @@ pub mod files;
 mod hash;
 pub mod held;
 pub mod hold;
+pub mod jar;
 mod mask;
 pub mod process;
 mod quoted;

@@ -51,7 +51,7 @@ fn a_real_agent_needs_only_its_jar(security: bool) {
     hudson.create_node("a (real) agent", 1).expect("the node is created");
     let dir = tempfile::tempdir().expect("a directory");
     let mut command = wrapper(&hudson, "a (real) agent", dir.path());
-    command.args(["java", "-Xmx64m"]);
+    command.args(["--log-level", "debug", "java", "-Xmx64m"]);
     let plain = hudson.agent_command("x");
     command.args(plain.iter().skip(1).take_while(|word| *word != "-jar").filter(|word| !word.starts_with("-X")));
     command.args(["-jar", "slave.jar"]);
@@ -71,6 +71,8 @@ fn a_real_agent_needs_only_its_jar(security: bool) {
     hudson.disconnect("a (real) agent").expect("disconnected");
     let second = wrap.agent_pid(2);
     wrap.wait_for_nth("agent_connected", 2);
+    // The same jar, which was not sent again.
+    wrap.wait_for_words("answers that its jar has not changed", 1);
     assert!(!is_alive(first) && is_alive(second));
     let outcome = wrap.stop();
     outcome.expect_code(0);
@@ -432,9 +434,10 @@ fn each_controller_has_its_own_jar_and_its_nodes_share_it() {
         let place = controller.url().trim_end_matches('/').replace("http://127.0.0.1:", "localhost_");
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
         assert!(name.starts_with(&format!("{place}+")), "{name} is not {place}'s");
-        let names: Vec<_> =
-            fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
-        assert_eq!(names, std::slice::from_ref(jar));
+        let names = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, ["agent.jar", "agent.jar.json", "agent.jar.lock"]);
     }
     assert_eq!([&one, &other].map(|controller| controller.requests_for(Operation::Jar).len()), [2, 1]);
     for wrap in wrappers {

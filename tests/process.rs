@@ -77,7 +77,9 @@ impl Bench {
 
     async fn spawned(&mut self, generation: Generation) -> i32 {
         match self.next().await {
-            Event::AgentSpawned { generation: told, pid } if told == generation => i32::try_from(pid).expect("a pid"),
+            Event::AgentSpawned { generation: told, pid, .. } if told == generation => {
+                i32::try_from(pid).expect("a pid")
+            }
             other => panic!("not spawned: {other:?}"),
         }
     }

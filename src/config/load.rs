@@ -15,8 +15,9 @@ use super::print::print;
 use super::table::{Key, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 use super::{
-    Connection, ControllerSettings, Credentials, Drain, LogFormat, LogLevel, Ready, ReasonTemplate, SecretSource,
-    Settings, StatusLine, Surroundings, docker_agent, environment, file, missing, parse, refused, two_secrets,
+    Connection, ControllerSettings, Credentials, Drain, JarUpdate, LogFormat, LogLevel, Ready, ReasonTemplate,
+    SecretSource, Settings, StatusLine, Surroundings, docker_agent, environment, file, missing, parse, refused,
+    two_secrets,
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -317,6 +318,9 @@ impl Resolver {
             ];
             parse::choice(text, &choices)
         });
+        let jar_update = self.required(Key::JarUpdate, |text| {
+            parse::choice(text, &[("restart", JarUpdate::Restart), ("idle", JarUpdate::Idle)])
+        });
         let status_line = self.required(Key::StatusLine, |text| {
             parse::choice(text, &[("auto", StatusLine::Auto), ("never", StatusLine::Never)])
         });
@@ -348,6 +352,7 @@ impl Resolver {
             leftovers: leftovers?,
             restart: restart?,
             backoff: backoff?,
+            jar_update: jar_update?,
             secret,
             agent_user,
             agent_oom_score_adj,

@@ -106,6 +106,8 @@ pub struct Settings {
     pub restart: RestartMode,
     /// The pauses between starts.
     pub backoff: Backoff,
+    /// When another jar of the controller's is taken.
+    pub jar_update: JarUpdate,
     /// The node's own secret, for a completed command; `None`: the controller is asked for it.
     pub secret: Option<SecretSource>,
     /// The user, and after a colon the group, to run the agent as; names or numbers.
@@ -171,6 +173,15 @@ pub enum LogFormat {
     Json,
     /// Records for systemd's journal.
     Journal,
+}
+
+/// `--jar-update`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JarUpdate {
+    /// At each start of the agent.
+    Restart,
+    /// When the controller's version changes too, and the agent is idle.
+    Idle,
 }
 
 /// `--status-line`.

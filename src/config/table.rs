@@ -32,6 +32,7 @@ pub(crate) enum Key {
     RestartQuick,
     RestartSlowAfter,
     RestartSlowDelay,
+    JarUpdate,
     SecretFile,
     AgentUser,
     AgentOomScoreAdj,
@@ -246,6 +247,8 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
         "Mark the node and slow down after N failures"),
     row(Key::RestartSlowDelay, "restart-slow-delay", Group::Agent, Kind::Time, "TIME",
         "Pause between slow restarts"),
+    row(Key::JarUpdate, "jar-update", Group::Agent, Kind::Text, "WHEN",
+        "Take another agent.jar: restart, or also when idle"),
     row(Key::SecretFile, "secret-file", Group::Agent, Kind::Path, "FILE",
         "The node's own secret; else the controller is asked for it")
         .or(&[literal("AGENT_WRAP_SECRET"), literal("JENKINS_SECRET")])

@@ -75,6 +75,7 @@ fn samples(setting: &Setting) -> [&'static str; 4] {
         (Key::Offline, _) => ["never", "always", "never", "always"],
         (Key::Leftovers, _) => ["leave", "kill", "leave", "kill"],
         (Key::Restart, _) => ["no", "on-failure", "no", "on-failure"],
+        (Key::JarUpdate, _) => ["idle", "restart", "idle", "restart"],
         (Key::Ready, _) => ["started", "connected", "started", "connected"],
         (Key::StatusLine, _) => ["never", "auto", "never", "auto"],
         (Key::LogFormat, _) => ["text", "json", "journal", "json"],
@@ -581,6 +582,7 @@ fn what_is_printed_shows_origins_hides_secrets_and_brings_the_same_about() {
     restart-quick = "10s"                            # default
     restart-slow-after = 10                          # default
     restart-slow-delay = "5m"                        # default
+    jar-update = "restart"                           # default
     #secret-file is not set
     #agent-user is not set
     #agent-oom-score-adj is not set

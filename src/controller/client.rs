@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_wrap_supervisor::{Failure, NodeView};
+use reqwest::header::HeaderName;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
 use super::credentials::{CredentialSource, Credentials, Unavailable};
@@ -29,6 +30,8 @@ pub struct Controller {
     pub(super) resolved: AtomicBool,
     online_match: Mutex<Option<regex_lite::Regex>>,
     claimed: AtomicBool,
+    /// What the last answer that told has said.
+    version: Mutex<Option<String>>,
 }
 
 impl Controller {
@@ -57,6 +60,7 @@ impl Controller {
             root: Mutex::new(root),
             online_match: Mutex::new(settings.online_match),
             claimed: AtomicBool::new(settings.claimed),
+            version: Mutex::new(None),
         })
     }
 
@@ -64,6 +68,12 @@ impl Controller {
     #[must_use]
     pub fn url(&self) -> String {
         self.root().as_str().to_owned()
+    }
+
+    /// The controller's version, as the last read of the node has told it. Hudson tells none.
+    #[must_use]
+    pub fn version(&self) -> Option<String> {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tells whether a mark of ours is on the node, as the state file would.
@@ -106,6 +116,9 @@ impl Controller {
             claimed: self.claimed.load(Ordering::Relaxed),
         };
         let version = answer.header("x-jenkins");
+        if let Some(version) = version {
+            *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.to_owned());
+        }
         let head = Head { version, date: answer.date() };
         read::node_view(&answer.body, head, &judge).map_err(|error| {
             let url = self.shown(&answer.url);
@@ -145,8 +158,20 @@ impl Controller {
 
     /// Gets a page with the credentials, its head only.
     pub(super) async fn open(&self, path: &str) -> Result<Response, ControllerError> {
+        self.open_if(path, &[]).await
+    }
+
+    /// The same on these conditions.
+    pub(super) async fn open_if(
+        &self,
+        path: &str,
+        conditions: &[(HeaderName, &str)],
+    ) -> Result<Response, ControllerError> {
         let url = self.root().page(path);
-        let request = self.credentials.sign(self.clients.reads.get(url.clone()));
+        let mut request = self.credentials.sign(self.clients.reads.get(url.clone()));
+        for (name, value) in conditions {
+            request = request.header(name, *value);
+        }
         request.send().await.map_err(|error| self.broken(&url, &error))
     }
 

@@ -1,17 +1,16 @@
 //! The agent's jar, fetched from the controller that it has to match.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use reqwest::{Response, StatusCode};
 
 use super::client::Controller;
 use super::error::ControllerError;
-use super::http::{Answer, broken, shown};
-use crate::held::Held;
+use super::http::{Answer, broken, header, shown};
+use crate::jar::{Offer, Partial, Place, Taken};
 
 /// The most that is fetched, in bytes. Real ones have one or two million.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -22,64 +21,93 @@ const WITHIN: Duration = Duration::from_secs(120);
 /// Jenkins' name for it, and the older one, which is Hudson's too.
 const JARS: [&str; 2] = ["jnlpJars/agent.jar", "jnlpJars/slave.jar"];
 
-/// What a zip file begins with.
-const ZIP_BEGIN: &[u8] = b"PK\x03\x04";
-
-/// What the last record of a zip file begins with; after it come 18 bytes and a comment.
-const ZIP_END: &[u8] = b"PK\x05\x06";
-
-/// A jar that has been written.
+/// What the controller has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Where it came from.
-    pub url: String,
+pub enum Fetched {
+    /// It still hands out what it was asked about.
+    Unchanged,
+    /// It has handed one out.
+    Came {
+        /// Where it came from.
+        url: String,
+        /// Its size in bytes.
+        bytes: u64,
+        /// What has become of it.
+        taken: Taken,
+    },
 }
 
 impl Controller {
-    /// Fetches the agent's jar into this file, which is replaced only by a whole one. Takes two minutes at the most.
+    /// Fetches the agent's jar into its place, unless the controller still hands out the one that is `known`. Takes two
+    /// minutes at the most.
     ///
     /// # Errors
     /// When the controller does not hand it out, when what comes is no jar, or when it cannot be written.
-    pub async fn fetch_agent_jar(&self, to: &Path) -> Result<Fetched, ControllerError> {
+    pub async fn fetch_agent_jar(&self, place: &Place, known: Option<&Offer>) -> Result<Fetched, ControllerError> {
         let url = || self.shown(&self.root().page(JARS[0]));
-        let fetched = tokio::time::timeout(WITHIN, self.fetch_unbounded(to)).await;
+        let fetched = tokio::time::timeout(WITHIN, self.fetch_unbounded(place, known)).await;
         fetched.unwrap_or_else(|_| Err(ControllerError::Timeout { url: url(), within: WITHIN }))
     }
 
-    async fn fetch_unbounded(&self, to: &Path) -> Result<Fetched, ControllerError> {
+    async fn fetch_unbounded(&self, place: &Place, known: Option<&Offer>) -> Result<Fetched, ControllerError> {
         self.ensure_resolved().await?;
         let [first, second] = JARS;
-        let mut response = self.open(first).await?;
+        let (mut page, mut response) = (first, self.ask_for_jar(first, known).await?);
         if response.status() == StatusCode::UNAUTHORIZED && self.credentials_changed().await {
-            response = self.open(first).await?;
+            response = self.ask_for_jar(first, known).await?;
         }
         // Hudson looks for any name in that folder, and answers 500 for a file that is not there.
         if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::INTERNAL_SERVER_ERROR) {
-            let older = self.open(second).await?;
-            if older.status() == StatusCode::OK {
-                response = older;
+            let older = self.ask_for_jar(second, known).await?;
+            if matches!(older.status(), StatusCode::OK | StatusCode::NOT_MODIFIED) {
+                (page, response) = (second, older);
             }
         }
-        if response.status() != StatusCode::OK {
-            return Err(self.refusal(&Answer::read(response).await?));
-        }
         let url = shown(response.url());
-        let partial = receive(response, to).await?;
-        let target = to.to_owned();
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if of_page(known, page).is_some() => return Ok(Fetched::Unchanged),
+            StatusCode::NOT_MODIFIED => {
+                let why = "304 (not modified) to a request that did not ask whether it was".to_owned();
+                return Err(ControllerError::NoJar { url, why });
+            }
+            _ => return Err(self.refusal(&Answer::read(response).await?)),
+        }
+        let sent = |name| header(response.headers(), name).map(str::to_owned);
+        let (etag, last_modified) = (sent(ETAG.as_str()), sent(LAST_MODIFIED.as_str()));
+        let controller = self.version();
+        let partial = receive(response, place.path()).await?;
+        let bytes = partial.bytes();
+        let target = place.clone();
         // The disk may take its time, and nothing else must wait for it.
-        let kept = tokio::task::spawn_blocking(move || partial.keep(&target)).await;
+        let taken = tokio::task::spawn_blocking(move || {
+            let page = page.to_owned();
+            target.take(partial, |checksum| Offer { checksum, page, etag, last_modified, controller })
+        });
         let failed = |error: io::Error| {
             if error.kind() == io::ErrorKind::InvalidData {
                 ControllerError::NoJar { url: url.clone(), why: error.to_string() }
             } else {
-                unwritable(to, &error)
+                unwritable(place.path(), &error)
             }
         };
-        let bytes = kept.map_err(|error| unwritable(to, &io::Error::other(error)))?.map_err(failed)?;
-        Ok(Fetched { bytes, url })
+        let taken = taken.await.map_err(|error| unwritable(place.path(), &io::Error::other(error)))?.map_err(failed)?;
+        Ok(Fetched::Came { url, bytes, taken })
     }
+
+    async fn ask_for_jar(&self, page: &str, known: Option<&Offer>) -> Result<Response, ControllerError> {
+        let mut conditions = Vec::new();
+        if let Some(offer) = of_page(known, page) {
+            conditions.extend(offer.etag.iter().map(|etag| (IF_NONE_MATCH, etag.as_str())));
+            conditions.extend(offer.last_modified.iter().map(|date| (IF_MODIFIED_SINCE, date.as_str())));
+        }
+        self.open_if(page, &conditions).await
+    }
+}
+
+/// What is known, if it came from this page: another one's dates mean nothing.
+fn of_page<'a>(known: Option<&'a Offer>, page: &str) -> Option<&'a Offer> {
+    known.filter(|offer| offer.page == page)
 }
 
 async fn receive(mut response: Response, to: &Path) -> Result<Partial, ControllerError> {
@@ -90,11 +118,10 @@ async fn receive(mut response: Response, to: &Path) -> Result<Partial, Controlle
     }
     let mut partial = Partial::create(to).map_err(|error| unwritable(to, &error))?;
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(&url, None, true, &error))? {
-        partial.bytes += chunk.len() as u64;
-        if partial.bytes > LIMIT {
+        if partial.bytes() + chunk.len() as u64 > LIMIT {
             return Err(too_large());
         }
-        partial.held.file().write_all(&chunk).map_err(|error| unwritable(to, &error))?;
+        partial.add(&chunk).map_err(|error| unwritable(to, &error))?;
     }
     Ok(partial)
 }
@@ -103,83 +130,43 @@ fn unwritable(path: &Path, error: &io::Error) -> ControllerError {
     ControllerError::File { path: path.to_owned(), why: error.to_string() }
 }
 
-/// The file while it is incomplete. It is removed unless it is kept; and when we are killed, by the next fetch that
-/// sees that nobody holds it.
-struct Partial {
-    held: Held,
-    bytes: u64,
-}
-
-impl Partial {
-    /// In the same folder, because a rename does not cross file systems; under a name that no other wrapper has, in
-    /// whatever pid namespace.
-    fn create(to: &Path) -> io::Result<Self> {
-        let name = to.file_name().ok_or_else(|| io::Error::other("it is no name of a file"))?;
-        let hidden = format!(".{}.", name.to_string_lossy());
-        remove_abandoned(folder(to), &hidden);
-        let random = getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?;
-        let held = Held::take(&to.with_file_name(format!("{hidden}{random:08x}")))?;
-        // An agent of another user has to read it, whatever the umask.
-        held.file().set_permissions(Permissions::from_mode(0o644))?;
-        Ok(Self { held, bytes: 0 })
-    }
-
-    /// Puts the whole file in its place, and gives its size.
-    fn keep(self, to: &Path) -> io::Result<u64> {
-        self.check()?;
-        self.held.file().sync_all()?;
-        fs::rename(self.held.path(), to)?;
-        File::open(folder(to))?.sync_all()?;
-        Ok(self.bytes)
-    }
-
-    /// A login page, or half a jar, is no jar.
-    fn check(&self) -> io::Result<()> {
-        let no_jar = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        let mut begin = Vec::new();
-        let mut file = self.held.file();
-        file.rewind()?;
-        file.take(ZIP_BEGIN.len() as u64).read_to_end(&mut begin)?;
-        if begin != ZIP_BEGIN {
-            return Err(no_jar("it is no jar"));
-        }
-        let longest_tail = 22 + u64::from(u16::MAX);
-        let mut tail = Vec::new();
-        file.seek(SeekFrom::Start(self.bytes.saturating_sub(longest_tail)))?;
-        file.read_to_end(&mut tail)?;
-        let ends = tail.windows(ZIP_END.len()).any(|window| window == ZIP_END);
-        if ends { Ok(()) } else { Err(no_jar("it is only a part of a jar")) }
-    }
-}
-
-fn folder(of: &Path) -> &Path {
-    of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Removes the incomplete files of those who were killed.
-fn remove_abandoned(folder: &Path, hidden: &str) {
-    // What cannot be removed takes space and does no other harm.
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(hidden)) {
-        let _ = Held::try_take(&entry.path());
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::{Arc, Mutex};
+
     use super::super::testing::{Reply, Server, answer};
     use super::*;
+    use crate::jar::testing::jar;
+
+    /// What comes with a jar of a real Jenkins.
+    const DATE: &str = "Last-Modified: Mon, 23 Nov 2026 02:49:43 GMT\r\n";
 
     fn zip() -> Vec<u8> {
-        [ZIP_BEGIN, &[7; 100_000], ZIP_END, &[0; 18]].concat()
+        jar(&"a class".repeat(10_000))
     }
 
     fn body(bytes: &[u8]) -> Reply {
-        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", bytes.len());
+        body_with("", bytes)
+    }
+
+    fn body_with(headers: &str, bytes: &[u8]) -> Reply {
+        let length = bytes.len();
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n");
         Reply::Bytes([head.as_bytes(), bytes].concat())
     }
 
     async fn fetch(folder: &Path, reply: impl Fn(&str) -> Reply + Send + 'static) -> Result<Fetched, ControllerError> {
+        fetch_twice(folder, 1, reply).await.pop().unwrap()
+    }
+
+    /// Fetches so often, each time asking about what is known.
+    async fn fetch_twice(
+        folder: &Path,
+        times: usize,
+        reply: impl Fn(&str) -> Reply + Send + 'static,
+    ) -> Vec<Result<Fetched, ControllerError>> {
         let server =
             Server::start(
                 move |request| {
@@ -187,11 +174,17 @@ mod tests {
                 },
             )
             .await;
-        server.client().fetch_agent_jar(&folder.join("agent.jar")).await
+        let (client, place) = (server.client(), Place::at(folder.join("agent.jar")));
+        let mut all = Vec::new();
+        for _ in 0..times {
+            all.push(client.fetch_agent_jar(&place, place.known(None).as_ref()).await);
+        }
+        all
     }
 
     fn names(folder: &Path) -> Vec<String> {
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.ends_with(".lock")).collect()
     }
 
     #[tokio::test]
@@ -200,13 +193,13 @@ mod tests {
         fs::write(folder.path().join("agent.jar"), "the old one").unwrap();
         let fetched = fetch(folder.path(), |request| {
             assert!(request.starts_with("GET /jnlpJars/agent.jar"));
+            assert!(!request.to_lowercase().contains("\r\nif-"), "{request}");
             body(&zip())
         })
         .await
         .unwrap();
-        assert_eq!(fetched.bytes, zip().len() as u64);
+        assert!(matches!(fetched, Fetched::Came { bytes, taken: Taken::Put(_), .. } if bytes == zip().len() as u64));
         assert_eq!(fs::read(folder.path().join("agent.jar")).unwrap(), zip());
-        assert_eq!(names(folder.path()), ["agent.jar"]);
     }
 
     #[tokio::test]
@@ -217,46 +210,68 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_killed_wrapper_left_is_removed_and_what_another_one_fetches_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let [jar, other] = ["agent.jar", "remoting.jar"].map(|name| folder.path().join(name));
-        let (mut living, of_another_name) =
-            (Partial::create(&jar).unwrap(), folder.path().join(".remoting.jar.0000000a"));
-        for left in [".agent.jar.0000000b", ".agent.jar.4711"] {
-            fs::write(folder.path().join(left), ZIP_BEGIN).unwrap();
+    async fn it_is_asked_for_once_and_then_asked_about() {
+        for (headers, condition) in [
+            (DATE, "if-modified-since: Mon, 23 Nov 2026 02:49:43 GMT\r\n"),
+            ("ETag: W/\"4711\"\r\n", "if-none-match: W/\"4711\"\r\n"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut all = fetch_twice(folder.path(), 3, move |request| {
+                if request.contains(condition) {
+                    answer("304 Not Modified", "", "")
+                } else {
+                    assert!(!request.contains("\r\nif-"), "{request}");
+                    body_with(headers, &zip())
+                }
+            })
+            .await;
+            assert!(matches!(all.remove(0), Ok(Fetched::Came { .. })));
+            assert!(all.iter().all(|fetched| matches!(fetched, Ok(Fetched::Unchanged))), "{all:?}");
+            assert_eq!(fs::read(folder.path().join("agent.jar")).unwrap(), zip());
         }
-        fs::write(&of_another_name, ZIP_BEGIN).unwrap();
-        fetch(folder.path(), |_| body(&zip())).await.unwrap();
-        let hidden = living.held.path().file_name().unwrap().to_str().unwrap().to_owned();
-        let mut found = names(folder.path());
-        found.sort();
-        let mut expected = [hidden.as_str(), ".remoting.jar.0000000a", "agent.jar"];
-        expected.sort_unstable();
-        assert_eq!(found, expected);
-        // And each publishes its own bytes.
-        let longer = [zip(), vec![0; 10]].concat();
-        living.held.file().write_all(&longer).unwrap();
-        living.bytes = longer.len() as u64;
-        living.keep(&jar).unwrap();
-        assert_eq!(fs::read(&jar).unwrap(), longer);
-        drop(Partial::create(&other).unwrap());
-        assert_eq!(names(folder.path()), ["agent.jar"]);
+    }
+
+    #[tokio::test]
+    async fn without_a_date_it_is_fetched_each_time_and_replaced_only_when_it_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = Arc::new(Mutex::new(0));
+        let all = fetch_twice(folder.path(), 3, move |_| {
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            if *count < 3 { body(&zip()) } else { body(&jar("another")) }
+        })
+        .await;
+        let taken = all.into_iter().map(|fetched| match fetched.unwrap() {
+            Fetched::Came { taken, .. } => taken,
+            Fetched::Unchanged => panic!("nobody has said so"),
+        });
+        assert!(matches!(taken.collect::<Vec<_>>().as_slice(), [Taken::Put(_), Taken::Same, Taken::Put(_)]));
+    }
+
+    #[tokio::test]
+    async fn a_304_that_nobody_asked_for_is_no_jar() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = fetch(folder.path(), |_| answer("304 Not Modified", "", "")).await.unwrap_err();
+        assert!(error.to_string().contains("did not ask"), "{error}");
+        assert_eq!(names(folder.path()), [""; 0]);
     }
 
     #[tokio::test]
     async fn hudson_has_it_by_another_name() {
         for status in ["404 Not Found", "500 No such file"] {
             let folder = tempfile::tempdir().unwrap();
-            let fetched =
-                fetch(
-                    folder.path(),
-                    move |request| {
-                        if request.contains("slave.jar") { body(&zip()) } else { answer(status, "", "") }
-                    },
-                )
-                .await
-                .unwrap();
-            assert!(fetched.url.ends_with("/jnlpJars/slave.jar"));
+            let mut all = fetch_twice(folder.path(), 2, move |request| match request {
+                request if !request.contains("slave.jar") => {
+                    assert!(!request.contains("if-modified-since"), "it is another page's date: {request}");
+                    answer(status, "", "")
+                }
+                request if request.contains("if-modified-since") => answer("304 Not Modified", "", ""),
+                _ => body_with(DATE, &zip()),
+            })
+            .await;
+            assert_eq!(all.pop().unwrap().unwrap(), Fetched::Unchanged);
+            assert!(matches!(all.pop().unwrap().unwrap(),
+                Fetched::Came { url, .. } if url.ends_with("/jnlpJars/slave.jar")));
         }
     }
 

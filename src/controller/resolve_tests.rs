@@ -4,6 +4,7 @@ use agent_wrap_supervisor::{Failure, FailureKind, MarkMethod, RequestNumber, Wri
 
 use super::testing::{AMPLE, Reply, Server, answer, json, settings};
 use super::*;
+use crate::jar::Place;
 
 const ONLINE: &str = r#"{"offline":false,"temporarilyOffline":false,"idle":true}"#;
 
@@ -50,7 +51,8 @@ async fn a_place_that_is_not_ours_is_named_and_never_gets_the_credentials() {
             assert!(failure.words.contains(host.trim_start_matches('/')), "{location}: {}", failure.words);
             let marked = client.mark_offline(RequestNumber(1), MarkMethod::Toggle, "", AMPLE).await;
             assert!(matches!(marked, WriteOutcome::Failed(_)), "{location}: {marked:?}");
-            assert!(client.inbound().await.is_err() && client.fetch_agent_jar("/nonexistent".as_ref()).await.is_err());
+            let nowhere = Place::at("/nonexistent".into());
+            assert!(client.inbound().await.is_err() && client.fetch_agent_jar(&nowhere, None).await.is_err());
         }
         assert_eq!(client.url(), server.url);
         assert!(server.asked().iter().all(|asked| asked == "GET /login"), "{location}: {:?}", server.asked());

@@ -2,9 +2,10 @@
 //! before each run of the agent.
 
 mod check;
+mod jar;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use agent_wrap_supervisor::{Event, Generation, SpawnFailure};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Agents as _, Answer, Prepare as _, RunBeside, Shells, Turn, Unprepared};
+use super::{Agents as _, Answer, NodeClient as _, Prepare as _, RejectingJar, RunBeside, Shells, Turn, Unprepared};
 use crate::beside::Late;
 use crate::config::{
     self, Completion, CompletionFacts, ControllerKind, Jar, NeededSecret, RuntimeDirectory, SecretFile, SecretSource,
@@ -22,7 +23,9 @@ use crate::controller::{Controller, Inbound};
 use crate::files;
 use crate::process::{self, Command, User, keeps_death_signal};
 use crate::quoted::quoted;
-use crate::state::{self, StateDir};
+use crate::state::StateDir;
+
+use jar::ControllersJar;
 
 pub use check::NotReady;
 
@@ -62,6 +65,8 @@ pub struct Launched {
     secret_file: Option<SecretFile>,
     /// The agent reads its secret once: it never executes itself again.
     reads_secret_once: bool,
+    /// The jar, where it is the controller's.
+    jar: Option<ControllersJar>,
 }
 
 /// How far the preparation has come.
@@ -188,6 +193,7 @@ impl Launch {
             Step::Ready(launched) => return Ok(launched),
             Step::Lacking(plan, inbound) => (plan, inbound),
         };
+        let mut jar = None;
         if let Some(controller) = &controller {
             if plan.completed {
                 let told = self.ask(controller, &plan).await?;
@@ -197,11 +203,12 @@ impl Launch {
                 };
             }
             if let Jar::Fetch(path) = &plan.jar {
-                fetch(controller, path).await?;
+                jar = jar::fetch(controller, path, beside).await?;
             }
         }
         let finished = beside.run(PATIENCE, move || self.finish(plan, inbound.as_ref())).await;
-        finished.map_err(|late| not_read(&late))?.map_err(Unprepared::Other)
+        let launched = finished.map_err(|late| not_read(&late))?.map_err(Unprepared::Other)?;
+        Ok(Launched { jar, ..launched })
     }
 
     /// Plans with what is known, and finishes the plan unless it lacks something.
@@ -273,7 +280,7 @@ impl Launch {
             guarded: !stays || scripted,
             scripted,
         };
-        Ok(Launched { command, secret_file, reads_secret_once: stays })
+        Ok(Launched { command, secret_file, reads_secret_once: stays, jar: None })
     }
 
     /// What the controller tells an inbound agent. With a secret of the settings' or the command's own it need not tell.
@@ -344,47 +351,28 @@ fn kind(inbound: &Inbound) -> ControllerKind {
     if inbound.hudson { ControllerKind::Hudson } else { ControllerKind::Jenkins { agent_port: !inbound.web_socket } }
 }
 
-/// Fetches the jar that matches the controller; an older one will do while it cannot be had.
-async fn fetch(controller: &Controller, path: &Path) -> Result<(), Unprepared> {
-    let made = path.parent().map_or(Ok(()), state::make_folder);
-    let fetched = match made {
-        Ok(()) => controller
-            .fetch_agent_jar(path)
-            .await
-            .map_err(|error| Unprepared::from_controller(&error, "cannot fetch the agent's jar", "")),
-        Err(error) => Err(Unprepared::Other(format!("the folder of {} cannot be made: {error}", path.display()))),
-    };
-    match fetched {
-        Ok(fetched) => {
-            tracing::info!(
-                target: "agent_wrap",
-                event = "jar_fetched",
-                "fetched {} ({} bytes) to {}",
-                fetched.url,
-                fetched.bytes,
-                path.display()
-            );
-            Ok(())
-        }
-        Err(unprepared) if path.exists() => {
-            tracing::warn!(
-                target: "agent_wrap",
-                event = "jar_kept",
-                "{unprepared}; going on with the one fetched earlier, {}",
-                path.display()
-            );
-            Ok(())
-        }
-        Err(unprepared) => Err(unprepared),
-    }
-}
-
 impl Launched {
-    /// The agent is connected: the secret has been read, and where it is read only once its file may go.
-    pub(super) fn connected(&mut self) {
+    /// The agent is connected: the secret has been read, and where it is read only once its file may go; and its jar is
+    /// good.
+    pub(super) fn connected(&mut self, beside: &impl RunBeside) {
         if self.reads_secret_once {
             self.secret_file = None;
         }
+        if let Some(prove) = self.jar.as_mut().and_then(ControllersJar::proving) {
+            beside.submit(prove);
+        }
+    }
+
+    pub(super) fn has_new_jar(&self) -> bool {
+        self.jar.as_ref().is_some_and(ControllersJar::is_new)
+    }
+
+    pub(super) fn jar(&self) -> Option<ControllersJar> {
+        self.jar.clone()
+    }
+
+    pub(super) fn rejecting_jar(&self) -> Option<RejectingJar> {
+        self.jar.as_ref().map(ControllersJar::rejecting)
     }
 }
 
@@ -416,6 +404,8 @@ impl<S: Shells> Turn<S> {
                 // What has been said of it stands before its own first words.
                 self.driver.story.be_read();
                 self.driver.processes.spawn(generation, &launched);
+                self.jar = S::Launch::rejecting_jar(&launched).map(|reject| (generation, reject));
+                self.jar_look.began(self.driver.controller.as_deref().and_then(S::Controller::version));
                 self.launched = Some((generation, launched));
             }
             Err(Unprepared::Controller(failure)) => {

@@ -7,6 +7,7 @@ mod announcer;
 mod asking;
 mod display;
 mod held;
+mod jars;
 mod launch;
 mod reload;
 mod requests;
@@ -32,13 +33,16 @@ use crate::telemetry::Story;
 use crate::wall::Seconds;
 
 use held::{Looking, changed};
+use jars::JarLook;
 use reload::Reloading;
 
 pub use announcer::Announcer;
 pub use display::Display;
 pub use launch::{Launch, Launched, NotReady};
 pub use reload::{Reload, Reloaded};
-pub use shells::{Agents, Hear, Hold, Keep, NodeClient, OwnSignals, Prepare, Program, RunBeside, Shells, Show};
+pub use shells::{
+    Agents, Hear, Hold, Keep, NodeClient, OwnSignals, Prepare, Program, RejectingJar, RunBeside, Shells, Show,
+};
 pub use unprepared::Unprepared;
 
 /// After so many signals in a row everything else has a turn, so that nobody holds up a stop by sending more and more.
@@ -103,6 +107,12 @@ enum Answer<Launch, Launched> {
     Launched(Generation, Result<Box<Launched>, Unprepared>),
     Reloaded(reload::Outcome<Launch>),
     Held(Result<Option<String>, Late>),
+    /// Whether a controller of this version offers another jar than that of the agent.
+    JarLooked {
+        generation: Generation,
+        version: String,
+        found: Result<bool, Unprepared>,
+    },
 }
 
 type AnswerOf<S> = Answer<<S as Shells>::Launch, <S as Shells>::Launched>;
@@ -118,6 +128,10 @@ struct Turn<S: Shells> {
     launching: Option<(Generation, AbortHandle)>,
     /// What the agent that was forked last was started with.
     launched: Option<(Generation, Box<S::Launched>)>,
+    /// What puts the jar before that agent's in its place again. It is judged when the rest of what the agent was started
+    /// with is gone.
+    jar: Option<(Generation, RejectingJar)>,
+    jar_look: JarLook,
     reloading: Reloading,
     looking: Looking,
     /// Until when builds are waited for, where that goes by the clock on the wall.
@@ -168,6 +182,8 @@ impl<S: Shells> Turn<S> {
             in_flight: None,
             launching: None,
             launched: None,
+            jar: None,
+            jar_look: JarLook::default(),
             reloading: Reloading::No,
             looking: Looking::No,
             limit: None,
@@ -224,9 +240,12 @@ impl<S: Shells> Turn<S> {
         self.supervisor.handle(now, event);
     }
 
-    fn fact(&mut self, fact: Event) {
-        match fact {
-            Event::AgentSpawned { generation, .. } => {
+    fn fact(&mut self, mut fact: Event) {
+        match &mut fact {
+            Event::AgentSpawned { generation, new_jar, .. } => {
+                let generation = *generation;
+                let launched = self.launched.as_ref().filter(|(number, _)| *number == generation);
+                *new_jar = launched.is_some_and(|(_, launched)| S::Launch::has_new_jar(launched));
                 // Of one that is over there is nothing to be found.
                 if let Some(identity) = self.driver.processes.identity(generation) {
                     self.driver.record.agent = Some(identity);
@@ -234,6 +253,7 @@ impl<S: Shells> Turn<S> {
                 }
             }
             Event::SpawnFailed { generation, failure } => {
+                let (generation, failure) = (*generation, *failure);
                 self.forget_launched(generation);
                 if let SpawnFailure::NotFound | SpawnFailure::NotExecutable = failure {
                     let words = self.driver.launch.why_not_executed(failure);
@@ -251,8 +271,13 @@ impl<S: Shells> Turn<S> {
                 if let Event::NodeRead { request, .. } | Event::NodeWritten { request, .. } = &event {
                     self.in_flight.take_if(|(number, _)| number == request);
                 }
+                let read = matches!(&event, Event::NodeRead { outcome: Ok(_), .. });
                 self.handle(event);
+                if read {
+                    self.look_for_jar();
+                }
             }
+            Answer::JarLooked { generation, version, found } => self.jar_looked(generation, version, found),
             Answer::Launched(generation, launched) => self.agent_prepared(generation, launched),
             Answer::Reloaded(outcome) => self.reloaded(outcome),
             Answer::Held(seen) => self.hold_seen(seen),
@@ -288,6 +313,7 @@ impl<S: Shells> Turn<S> {
                 self.driver.record.earlier.clear();
                 self.write_state();
             }
+            Action::RejectJar { generation } => self.reject_jar(generation),
             Action::SignalLeftovers { generation, signal } => {
                 self.driver.processes.signal_leftovers(generation, signal);
             }
@@ -325,7 +351,7 @@ impl<S: Shells> Turn<S> {
         self.driver.story.tell(now, note);
         match (note, &mut self.launched) {
             (Note::AgentStarted { .. }, _) => self.look_for_suspension(),
-            (Note::AgentConnected { .. }, Some((_, launched))) => S::Launch::connected(launched),
+            (Note::AgentConnected { .. }, Some((_, launched))) => S::Launch::connected(launched, &*self.driver.beside),
             _ => {}
         }
     }

@@ -134,6 +134,9 @@ pub trait NodeClient: Send + Sync + 'static {
 
     /// Takes another pattern for the marks that are to be lifted.
     fn set_online_match(&self, pattern: Option<regex_lite::Regex>);
+
+    /// The controller's version, as the last read that told has said it.
+    fn version(&self) -> Option<String>;
 }
 
 /// Gets ready what one run of the agent needs.
@@ -152,8 +155,25 @@ pub trait Prepare<Controller, Beside>: Send + Sync + 'static {
     fn why_not_executed(&self, failure: SpawnFailure) -> String;
 
     /// The agent that was started with it is connected.
-    fn connected(launched: &mut Self::Launched);
+    fn connected(launched: &mut Self::Launched, beside: &Beside);
+
+    /// Whether its jar has replaced another one, which is still there, and no agent has been seen connected with it.
+    fn has_new_jar(launched: &Self::Launched) -> bool;
+
+    /// Looks whether the controller offers another jar now; an error when that cannot be told. `None` where the jar is not
+    /// the controller's.
+    fn look_for_jar(
+        launched: &Self::Launched,
+        controller: Arc<Controller>,
+        beside: Arc<Beside>,
+    ) -> Option<impl Future<Output = Result<bool, Unprepared>> + Send + 'static>;
+
+    /// What puts the jar before in its place again; `None` where that is not ours to do.
+    fn rejecting_jar(launched: &Self::Launched) -> Option<RejectingJar>;
 }
+
+/// Puts the jar before a rejected one in its place again, and says so. It may hang.
+pub type RejectingJar = Box<dyn FnOnce() + Send>;
 
 /// Where the record for the next run is kept.
 pub trait Keep {
@@ -211,6 +231,9 @@ pub trait RunBeside: Send + Sync + 'static {
         patience: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T, Late>> + Send;
+
+    /// Has something done after all that was asked for before, and before all that will be.
+    fn submit(&self, work: impl FnOnce() + Send + 'static);
 }
 
 /// The shells of the program itself.
@@ -315,6 +338,10 @@ impl NodeClient for Controller {
     fn set_online_match(&self, pattern: Option<regex_lite::Regex>) {
         self.set_online_match(pattern);
     }
+
+    fn version(&self) -> Option<String> {
+        self.version()
+    }
 }
 
 impl<B: RunBeside> Prepare<Controller, B> for Launch {
@@ -332,8 +359,25 @@ impl<B: RunBeside> Prepare<Controller, B> for Launch {
         self.why_not_executed(failure)
     }
 
-    fn connected(launched: &mut Launched) {
-        launched.connected();
+    fn connected(launched: &mut Launched, beside: &B) {
+        launched.connected(beside);
+    }
+
+    fn has_new_jar(launched: &Launched) -> bool {
+        launched.has_new_jar()
+    }
+
+    fn look_for_jar(
+        launched: &Launched,
+        controller: Arc<Controller>,
+        beside: Arc<B>,
+    ) -> Option<impl Future<Output = Result<bool, Unprepared>> + Send + 'static> {
+        let jar = launched.jar()?;
+        Some(async move { jar.is_outdated(&controller, &*beside).await })
+    }
+
+    fn rejecting_jar(launched: &Launched) -> Option<RejectingJar> {
+        launched.rejecting_jar()
     }
 }
 
@@ -374,6 +418,10 @@ impl RunBeside for Beside {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T, Late>> + Send {
         self.run(patience, work)
+    }
+
+    fn submit(&self, work: impl FnOnce() + Send + 'static) {
+        self.submit(work);
     }
 }
 

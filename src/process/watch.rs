@@ -94,7 +94,8 @@ impl Watch {
         if let Some(wanted) = oom_score_adj {
             oom::adjust_or_warn(pid, wanted);
         }
-        self.tell(Event::AgentSpawned { generation, pid });
+        // Which jar it has is nothing that a process shows.
+        self.tell(Event::AgentSpawned { generation, pid, new_jar: false });
         self.end.come().await;
         let exit = self.watched.ended().unwrap_or(Exit::Unknown);
         self.tell(Event::AgentExited { generation, exit });

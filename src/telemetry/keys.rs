@@ -83,7 +83,7 @@ mod tests {
             }
         };
         pump(&mut supervisor);
-        supervisor.handle(Moment(1), Event::AgentSpawned { generation: Generation(1), pid: 7 });
+        supervisor.handle(Moment(1), Event::AgentSpawned { generation: Generation(1), pid: 7, new_jar: false });
         for at in interrupts {
             supervisor.handle(Moment(*at), Event::Requested(Request::Stop(StopSource::Interrupt)));
             pump(&mut supervisor);

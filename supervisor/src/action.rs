@@ -40,6 +40,11 @@ pub enum Action {
         /// The run of the agent that is over.
         generation: Generation,
     },
+    /// Put the jar before the new one in its place again, and do not take the new one again: its agent died at once.
+    RejectJar {
+        /// The run of the agent that was started with it, and is over.
+        generation: Generation,
+    },
     /// Signal what the agent has left in its group and what we have adopted. Answered by `LeftoversCounted`.
     SignalLeftovers {
         /// The run of the agent that left them.

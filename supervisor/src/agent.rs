@@ -38,6 +38,16 @@ pub(crate) const FLAPPING_AFTER: u8 = 3;
 /// So many looks in a row have to show it connected before it is steady.
 const STEADY_AFTER: u8 = 3;
 
+/// Whether another jar is offered than that of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum JarOffer {
+    None,
+    /// The agent is to be started anew with it.
+    Open,
+    /// That was tried and taken back; the next start takes it.
+    Over,
+}
+
 /// The agent and the history of its failures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Agent {
@@ -48,6 +58,12 @@ pub(crate) struct Agent {
     pub(crate) connected: bool,
     /// This run's process has been there.
     pub(crate) ran: bool,
+    /// It was started with a jar that has replaced another one, and that nobody was seen connected with.
+    pub(crate) new_jar: bool,
+    /// Its jar is to blame for its end, unless the next read shows that the controller is.
+    pub(crate) jar_suspected: bool,
+    /// Whether another jar than its own is offered.
+    pub(crate) jar_offer: JarOffer,
     /// When it was started the controller still held the channel of the agent before.
     pub(crate) channel_held: bool,
     /// The controller has reported it connected and then no longer.
@@ -88,6 +104,9 @@ impl Agent {
             pid: 0,
             connected: false,
             ran: false,
+            new_jar: false,
+            jar_suspected: false,
+            jar_offer: JarOffer::None,
             channel_held: false,
             gone: false,
             absence: Absence::No,
@@ -113,6 +132,9 @@ impl Agent {
         self.pid = 0;
         self.connected = false;
         self.ran = false;
+        self.new_jar = false;
+        self.jar_suspected = false;
+        self.jar_offer = JarOffer::None;
         self.channel_held = channel_held;
         self.gone = false;
         self.absence = Absence::No;
@@ -180,6 +202,13 @@ impl Agent {
         }
     }
 
+    /// Whether this end, which nobody asked for, looks as if its new jar were no good: at once, never seen connected, and not
+    /// by a signal, which a JVM reports as 129, 130 or 143 where it has a handler.
+    pub(crate) fn suspects_jar(&self, exit: Exit) -> bool {
+        let by_signal = matches!(exit, Exit::Signal(_) | Exit::Code(129 | 130 | 143));
+        self.new_jar && !self.connected && !self.asked && !self.channel_held && !self.young.is_zero() && !by_signal
+    }
+
     /// Counts an end.
     pub(crate) fn count_failure(&mut self) {
         self.failures = self.failures.saturating_add(1);
@@ -195,6 +224,7 @@ impl Agent {
 
     /// Takes the last end out of the count, once; true if it was in it.
     pub(crate) fn excuse_failure(&mut self) -> bool {
+        self.jar_suspected = false;
         if self.excused || self.failures == 0 {
             return false;
         }
@@ -258,6 +288,29 @@ mod tests {
         assert!(!agent.failed(Exit::Code(0)));
         assert!(agent.failed(Exit::Code(1)));
         assert!(agent.failed(Exit::Signal(9)));
+    }
+
+    #[test]
+    fn a_new_jar_is_suspected_only_when_nothing_else_is() {
+        let mut fresh = Agent::new(false);
+        fresh.begin(false);
+        (fresh.young, fresh.new_jar) = (Span::seconds(10), true);
+        assert!(fresh.suspects_jar(Exit::Code(1)) && fresh.suspects_jar(Exit::Code(0)));
+        for exit in [Exit::Signal(9), Exit::Code(143), Exit::Code(129), Exit::Code(130)] {
+            assert!(!fresh.suspects_jar(exit), "{exit:?}");
+        }
+        let others: [fn(&mut Agent); 5] = [
+            |agent| agent.new_jar = false,
+            |agent| agent.connected = true,
+            |agent| agent.asked = true,
+            |agent| agent.channel_held = true,
+            |agent| agent.young = Span::ZERO,
+        ];
+        for other in others {
+            let mut agent = fresh.clone();
+            other(&mut agent);
+            assert!(!agent.suspects_jar(Exit::Code(1)), "{agent:?}");
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub(crate) struct Errand {
     pub(crate) interrupts: Interrupts,
     /// What is left of the time in which another interrupt counts as the same.
     pub(crate) gap: Span,
+    /// Nobody has asked for it: it is for a new jar, and no build is cut off for that.
+    pub(crate) renews: bool,
     /// Do not wait for running builds.
     pub(crate) skip_drain: bool,
     /// Do not wait for anything any more.
@@ -110,6 +112,7 @@ impl Errand {
             goal,
             interrupts: Interrupts::None,
             gap: Span::ZERO,
+            renews: false,
             skip_drain: false,
             hurry: false,
             confirmed: false,

@@ -13,6 +13,9 @@ pub enum Event {
         generation: Generation,
         /// Its process id, for people to read.
         pid: u32,
+        /// The jar that it was started with has replaced another one, which is still there, and no agent has been seen
+        /// connected with it.
+        new_jar: bool,
     },
     /// The agent of this generation could not be started; nothing of it is left.
     SpawnFailed {
@@ -66,6 +69,12 @@ pub enum Event {
         request: RequestNumber,
         /// What became of it.
         outcome: WriteOutcome,
+    },
+    /// While the agent of this generation runs, the controller has begun to offer another jar than the one that it was
+    /// started with.
+    JarOffered {
+        /// The run of the agent that this is about.
+        generation: Generation,
     },
     /// Somebody wants something: a signal, or a request of the control program.
     Requested(Request),

@@ -159,6 +159,13 @@ pub enum Note {
     RivalMark(Mark),
     /// A mark of ours was found behind a running agent; it is lifted.
     StrayMark(Mark),
+    /// Another jar is offered than that of the agent, which is idle: it is started anew with it.
+    RenewingJar,
+    /// The agent is left alone with the jar that it has.
+    RenewalPutOff {
+        /// Until it is idle again: a build has begun before the node was marked. Else the mark could not be read back.
+        until_idle: bool,
+    },
     /// A stop begins.
     Stopping {
         /// Who asked.

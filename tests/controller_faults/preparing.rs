@@ -97,7 +97,8 @@ fn at_the_start(operation: Operation, fault: &Fault) {
 }
 
 fn at_a_restart(operation: Operation, fault: &Fault) {
-    let place = Place::new(Options::jenkins("2.578"));
+    // Without a date the jar is sent each time.
+    let place = Place::new(Options { agent_jar_dated: false, ..Options::jenkins("2.578") });
     let wrap = start(&place);
     wrap.wait_for("agent_connected");
     let before = place.controller.requests_for(operation).len();

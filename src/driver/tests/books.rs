@@ -191,6 +191,15 @@ impl World {
         self.note(&format!("signal {signal}"));
     }
 
+    /// It has been looked whether there is another jar, for the sake of which the agent may be started anew.
+    pub fn offered(&mut self, another: bool) {
+        let now = self.now();
+        self.books.answers.push(now);
+        if another && self.books.errand.is_none() {
+            self.books.errand = Some((now, self.requests));
+        }
+    }
+
     fn may_lift(&self, mark: &Mark, first: bool) -> bool {
         let Some(node) = &self.policy.node else { return false };
         match mark.owner {

@@ -18,7 +18,7 @@ use super::process::{Machine, identity};
 use super::settings::{Aside, Reading, reloader, settings};
 use super::world::{Chaos, Happening, Preparation, RELOAD, RESTART, STOP_NOW, Shared, World};
 use crate::clock::Clock;
-use crate::config::{Drain, Until};
+use crate::config::{Drain, JarUpdate, Until};
 use crate::driver::{Announcer, Answers, Display, Driver, Reasons, Shells, Turn};
 use crate::signals::{Setting, SignalTable, Terminal, Verb};
 use crate::state::Record;
@@ -34,6 +34,10 @@ pub struct Life {
     pub fates: VecDeque<Fate>,
     pub plans: VecDeque<AgentPlan>,
     pub preparations: VecDeque<Preparation>,
+    pub new_jars: VecDeque<bool>,
+    pub offers: VecDeque<bool>,
+    /// Agents take another jar when they are idle.
+    pub jar_when_idle: bool,
     pub readings: VecDeque<Reading>,
     pub suspensions: VecDeque<Span>,
     /// `--drain until=`.
@@ -151,6 +155,8 @@ impl Life {
             world.fates = self.fates;
             world.plans = self.plans;
             world.preparations = self.preparations;
+            world.new_jars = self.new_jars;
+            world.offers = self.offers;
             world.readings = self.readings;
             world.suspensions = self.suspensions;
             world.ahead = self.ahead;
@@ -173,6 +179,9 @@ impl Life {
         let mut settings = settings(&policy);
         if let Some(until) = self.until {
             settings.drain = Drain::Until(until);
+        }
+        if self.jar_when_idle {
+            settings.jar_update = JarUpdate::Idle;
         }
         let driver = Driver {
             clock,

@@ -17,6 +17,7 @@ mod announcements;
 mod anything;
 mod books;
 mod glue;
+mod jars;
 mod life;
 mod lives;
 mod manager;

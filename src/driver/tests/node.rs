@@ -39,6 +39,10 @@ pub struct Open {
 pub struct Node(pub Shared);
 
 impl NodeClient for Node {
+    fn version(&self) -> Option<String> {
+        self.0.lock().version.clone()
+    }
+
     fn read_node(&self, within: Duration) -> impl Future<Output = Result<NodeView, Failure>> + Send {
         let shared = self.0.clone();
         async move {

@@ -16,7 +16,7 @@ use super::settings::Aside;
 use super::world::Shared;
 use crate::beside::Late;
 use crate::clock::duration;
-use crate::driver::{Hold, Keep, NodeClient, OwnSignals, Prepare, RunBeside, Shells, Unprepared};
+use crate::driver::{Hold, Keep, NodeClient, OwnSignals, Prepare, RejectingJar, RunBeside, Shells, Unprepared};
 use crate::signals::Received;
 use crate::state::Record;
 
@@ -95,6 +95,7 @@ pub fn no_secret(kind: FailureKind) -> Failure {
 /// What an agent is started with. There is one at a time.
 pub struct Prepared {
     shared: Shared,
+    new_jar: bool,
 }
 
 impl Drop for Prepared {
@@ -152,8 +153,9 @@ impl<Controller: NodeClient, Beside: RunBeside> Prepare<Controller, Beside> for 
             Some(Lack::Secret(kind)) => return Err(Unprepared::Controller(no_secret(kind))),
             None => world.prepared += 1,
         }
+        let new_jar = world.new_jars.pop_front().unwrap_or_default();
         drop(world);
-        Ok(Prepared { shared })
+        Ok(Prepared { shared, new_jar })
     }
 
     fn why_not_executed(&self, failure: SpawnFailure) -> String {
@@ -161,8 +163,33 @@ impl<Controller: NodeClient, Beside: RunBeside> Prepare<Controller, Beside> for 
         "the file is damaged".to_owned()
     }
 
-    fn connected(launched: &mut Prepared) {
+    fn connected(launched: &mut Prepared, _: &Beside) {
         launched.shared.lock().point(format_args!("its secret has been read"));
+    }
+
+    fn has_new_jar(launched: &Prepared) -> bool {
+        launched.new_jar
+    }
+
+    fn look_for_jar(
+        launched: &Prepared,
+        _: Arc<Controller>,
+        _: Arc<Beside>,
+    ) -> Option<impl Future<Output = Result<bool, Unprepared>> + Send + 'static> {
+        let shared = launched.shared.clone();
+        Some(async move {
+            shared.lock().point(format_args!("LOOK for a jar"));
+            tokio::task::yield_now().await;
+            let mut world = shared.lock();
+            let found = world.offers.pop_front();
+            world.offered(found == Some(true));
+            found.ok_or_else(|| Unprepared::Other("nothing is to be had".to_owned()))
+        })
+    }
+
+    fn rejecting_jar(launched: &Prepared) -> Option<RejectingJar> {
+        let shared = launched.shared.clone();
+        Some(Box::new(move || shared.lock().point(format_args!("JAR put back"))))
     }
 }
 

@@ -151,7 +151,7 @@ impl World {
         if let Some((after, exit)) = plan.ends {
             self.after(after, move |world| world.ends(generation, exit));
         }
-        self.tell(Event::AgentSpawned { generation, pid: identity(generation).pid });
+        self.tell(Event::AgentSpawned { generation, pid: identity(generation).pid, new_jar: false });
         if termed {
             self.signal_agent(generation, AgentSignal::Terminate);
         }

@@ -49,7 +49,7 @@ impl Agents<Launched> for Forks {
         let failure = SpawnFailure::Exhausted(libc::EAGAIN);
         let fact = match generation {
             Generation(1) => Event::SpawnFailed { generation, failure },
-            Generation(number) => Event::AgentSpawned { generation, pid: number },
+            Generation(number) => Event::AgentSpawned { generation, pid: number, new_jar: false },
         };
         self.shared.lock().send(fact);
     }
@@ -93,6 +93,10 @@ struct AtOnce;
 impl RunBeside for AtOnce {
     async fn run<T: Send + 'static>(&self, _: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Late> {
         Ok(work())
+    }
+
+    fn submit(&self, work: impl FnOnce() + Send + 'static) {
+        work();
     }
 }
 

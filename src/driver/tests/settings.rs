@@ -132,6 +132,10 @@ impl World {
 pub struct Aside(pub Shared);
 
 impl RunBeside for Aside {
+    fn submit(&self, work: impl FnOnce() + Send + 'static) {
+        work();
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         patience: Duration,

@@ -61,6 +61,10 @@ impl Interrupted {
 }
 
 impl NodeClient for Interrupted {
+    fn version(&self) -> Option<String> {
+        None
+    }
+
     async fn read_node(&self, within: Duration) -> Result<NodeView, Failure> {
         let id = u64::from(self.reads.fetch_add(1, Ordering::Relaxed));
         let read = self.interrupted(self.client.read_node(within)).await;

@@ -57,6 +57,8 @@ pub enum Happening {
     LosesChannel,
     BuildBegins,
     BuildEnds,
+    /// The controller has this version from now on.
+    Upgraded(u32),
 }
 
 /// How long it takes to get ready what an agent needs: a pause at each await point.
@@ -102,6 +104,12 @@ pub struct World {
     pub fates: VecDeque<Fate>,
     pub plans: VecDeque<AgentPlan>,
     pub preparations: VecDeque<Preparation>,
+    /// Whether what is prepared next has a new jar.
+    pub new_jars: VecDeque<bool>,
+    /// The controller's version.
+    pub version: Option<String>,
+    /// Whether another jar is offered, each time that one is looked for; nothing can be told when there is no more.
+    pub offers: VecDeque<bool>,
     pub refuses_secrets: Option<FailureKind>,
     pub readings: VecDeque<Reading>,
     pub reasons: Vec<String>,
@@ -159,6 +167,9 @@ impl World {
             fates: VecDeque::new(),
             plans: VecDeque::new(),
             preparations: VecDeque::new(),
+            new_jars: VecDeque::new(),
+            version: None,
+            offers: VecDeque::new(),
             refuses_secrets: None,
             readings: VecDeque::new(),
             reasons: Vec::new(),
@@ -296,6 +307,7 @@ impl World {
                     self.controller.builds += 1;
                 }
             }
+            Happening::Upgraded(version) => self.version = Some(version.to_string()),
             Happening::BuildEnds => self.controller.builds = self.controller.builds.saturating_sub(1),
         }
     }

@@ -252,6 +252,16 @@ impl Story {
             Note::Settled => {
                 debug("settled", "the start is over: a mark of somebody else counts as a wish from now on")
             }
+            Note::RenewingJar => info("renewing_jar", "a new agent.jar is offered; restarting the idle agent into it"),
+            Note::RenewalPutOff { until_idle: true } => info(
+                "renewal_put_off",
+                "a build has begun: the agent is restarted into the new agent.jar when it is idle again",
+            ),
+            Note::RenewalPutOff { until_idle: false } => warn(
+                "renewal_given_up",
+                "the node could not be marked in time, so that the agent is not restarted into the new agent.jar; its next start \
+                 takes it",
+            ),
             Note::PolicyChanged => info("policy_changed", "the settings were read again and hold from now on"),
             Note::PolicyTooLate => {
                 warn("policy_too_late", "the settings were read again, but a stop goes by those with which it began")

@@ -195,8 +195,11 @@ impl Supervisor {
         }
         let retry = self.retry_delay(&failure, verdict);
         self.timers.set(Deadline::RetryRequest, retry);
-        if failure.kind == FailureKind::Unavailable && matches!(self.phase, Phase::Enabling | Phase::BackingOff) {
-            self.agent.excuse_failure();
+        if matches!(self.phase, Phase::Enabling | Phase::BackingOff) {
+            self.agent.jar_suspected = false;
+            if failure.kind == FailureKind::Unavailable {
+                self.agent.excuse_failure();
+            }
         }
         if kind == RequestKind::Read
             && verdict == Verdict::Final
@@ -326,6 +329,7 @@ impl Supervisor {
             self.tell(if self.agent.ends == ENDS_OF_A_DEAD_CHANNEL { Note::NameTaken } else { Note::OldChannelHeld });
         }
         if self.phase == Phase::Enabling && self.gives_up() {
+            self.judge_jar();
             self.give_up();
             return;
         }
@@ -417,6 +421,7 @@ impl Supervisor {
             self.told_channel = true;
             self.tell(Note::ChannelFound { returned: false });
         }
+        self.judge_jar();
         self.start_agent();
     }
 
@@ -431,6 +436,10 @@ impl Supervisor {
         {
             node.desired = Desired::Online(Scope::Own);
             self.tell(Note::Settled);
+        }
+        if !settling && self.may_renew(settlement) {
+            self.renew();
+            return;
         }
         self.schedule_look(settling);
     }

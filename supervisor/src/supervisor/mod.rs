@@ -1,6 +1,7 @@
 //! The state machine: one event in, a decision, actions out.
 
 mod asking;
+mod renewing;
 mod requests;
 mod running;
 mod starting;
@@ -126,7 +127,7 @@ impl Supervisor {
             return;
         }
         match event {
-            Event::AgentSpawned { generation, pid } => self.agent_spawned(generation, pid),
+            Event::AgentSpawned { generation, pid, new_jar } => self.agent_spawned(generation, pid, new_jar),
             Event::RemainsFound { generation, processes } => self.remains_found(generation, processes),
             Event::SpawnFailed { generation, failure } => self.spawn_failed(generation, failure),
             Event::AgentUnprepared { generation, failure } => self.agent_unprepared(generation, failure),
@@ -134,6 +135,7 @@ impl Supervisor {
             Event::LeftoversCounted { generation, alive } => self.leftovers_counted(generation, alive),
             Event::NodeRead { request, outcome } => self.node_read(request, outcome),
             Event::NodeWritten { request, outcome } => self.node_written(request, outcome),
+            Event::JarOffered { generation } => self.jar_offered(generation),
             Event::Requested(request) => self.requested(request),
             Event::HoldChanged(words) => self.hold_changed(words),
             Event::Resumed => self.resumed(),

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use super::{Phase, Supervisor};
+use crate::agent::JarOffer;
 use crate::errand::{Cause, Errand, Goal, INTERRUPT_GAP, Interrupts, Landing};
 use crate::node::{Knowledge, Node};
 use crate::{
@@ -160,6 +161,10 @@ impl Supervisor {
             return self.taken(request, Effect::Already);
         }
         self.taken(request, Effect::Done);
+        if self.renews() && matches!(self.phase, Phase::Marking | Phase::Draining) {
+            self.begin_errand(Goal::Land);
+            return;
+        }
         if self.errand.is_some() {
             // Another agent comes, or the hold file lands this one: the node stays marked after that.
             self.landing = Landing::Wished;
@@ -229,6 +234,9 @@ impl Supervisor {
             }
             Some(Goal::Land | Goal::Restart) if matches!(self.phase, Phase::Marking | Phase::Draining) => {
                 self.taken(request, Effect::TakenBack);
+                if self.renews() {
+                    self.agent.jar_offer = JarOffer::Over;
+                }
                 return self.take_errand_back();
             }
             Some(Goal::Restart | Goal::Replace) if self.landing.holds() => {
@@ -288,6 +296,11 @@ impl Supervisor {
         }
         match self.phase {
             Phase::Running | Phase::Landed => {
+                self.taken(request, Effect::Done);
+                self.begin_errand(Goal::Restart);
+            }
+            // What was only for a new jar is somebody's wish now.
+            Phase::Marking | Phase::Draining if self.renews() => {
                 self.taken(request, Effect::Done);
                 self.begin_errand(Goal::Restart);
             }

@@ -26,6 +26,9 @@ impl Supervisor {
             let (asked, connected) = (self.agent.asked, self.agent.connected);
             self.tell(Note::AgentExited { generation, exit, asked, connected });
         }
+        let by_itself = matches!(self.phase, Phase::Running | Phase::Landed);
+        let reachable = self.node.as_ref().is_some_and(|node| !node.is_unreachable());
+        let suspected = by_itself && reachable && self.agent.suspects_jar(exit);
         match self.phase {
             Phase::Evicting => {
                 self.reap();
@@ -40,6 +43,19 @@ impl Supervisor {
             | Phase::Sweeping
             | Phase::Closing
             | Phase::Finished => {}
+        }
+        self.agent.jar_suspected = suspected;
+        if self.errand.is_some() {
+            // There is no next start, before which a read could tell whether the controller was the cause.
+            self.judge_jar();
+        }
+    }
+
+    /// Nothing has shown that the controller was to blame for the end of the agent: its new jar was, if it had one.
+    pub(super) fn judge_jar(&mut self) {
+        if core::mem::take(&mut self.agent.jar_suspected) {
+            let generation = self.agent.generation;
+            self.act(Action::RejectJar { generation });
         }
     }
 

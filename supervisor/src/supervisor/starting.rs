@@ -90,7 +90,7 @@ impl Supervisor {
         self.act(Action::Spawn { generation });
     }
 
-    pub(super) fn agent_spawned(&mut self, generation: Generation, pid: u32) {
+    pub(super) fn agent_spawned(&mut self, generation: Generation, pid: u32, new_jar: bool) {
         if generation != self.agent.generation || self.agent.state != AgentState::Spawning {
             return;
         }
@@ -100,6 +100,7 @@ impl Supervisor {
             node.agent_prepared();
         }
         self.agent.pid = pid;
+        self.agent.new_jar = new_jar;
         self.tell(Note::AgentStarted { generation, pid });
         for signal in core::mem::take(&mut self.agent.pending) {
             self.act(Action::SignalAgent { generation, signal: AgentSignal::Forward(signal) });

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::renewing::RENEWAL_TIME;
 use super::{Phase, Supervisor};
 use crate::agent::Absence;
 use crate::errand::{Cause, Errand, Goal, Landing};
@@ -116,6 +117,16 @@ impl Supervisor {
         self.timers.clear(Deadline::AbandonWrite);
         let Some(errand) = &self.errand else { return };
         let lands = errand.goal == Goal::Land;
+        if self.renews() && !errand.confirmed {
+            self.put_renewal_off(false);
+            return;
+        }
+        if self.renews() {
+            self.phase = Phase::Draining;
+            self.timers.set(Deadline::DrainTimeout, RENEWAL_TIME);
+            self.drain_look();
+            return;
+        }
         if !lands && (errand.skip_drain || self.policy.drain.is_zero() || !self.agent.exists()) {
             self.terminate();
             return;
@@ -180,6 +191,10 @@ impl Supervisor {
             self.marking_settled();
             return;
         }
+        if self.renews() {
+            self.put_renewal_off(false);
+            return;
+        }
         let Some(node) = &self.node else { return };
         let (after, failure) = (node.policy.offline_timeout, node.last_failure());
         self.timers.clear(Deadline::AbandonWrite);
@@ -194,6 +209,11 @@ impl Supervisor {
     fn drain_look(&mut self) {
         let Some(errand) = &mut self.errand else { return };
         let Some(view) = self.node.as_ref().and_then(|node| node.view.as_ref()) else { return };
+        if errand.renews && !(view.idle && errand.confirmed) {
+            let until_idle = !view.idle;
+            self.put_renewal_off(until_idle);
+            return;
+        }
         if view.idle {
             errand.idle_reads += 1;
             if errand.idle_reads >= 2 {
@@ -263,6 +283,10 @@ impl Supervisor {
     /// Waits for builds no longer: time is over, or somebody asked.
     pub(super) fn cut_drain(&mut self, timeout: bool) {
         if self.phase != Phase::Draining {
+            return;
+        }
+        if self.renews() {
+            self.put_renewal_off(false);
             return;
         }
         let builds = self.running_builds();

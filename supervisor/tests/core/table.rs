@@ -150,7 +150,7 @@ fn written(outcome: WriteOutcome) -> Event {
 
 fn events(generation: Generation) -> Vec<Event> {
     let mut events = vec![
-        Event::AgentSpawned { generation, pid: 7 },
+        Event::AgentSpawned { generation, pid: 7, new_jar: false },
         Event::RemainsFound { generation, processes: "java".into() },
         Event::SpawnFailed { generation, failure: SpawnFailure::NotFound },
         Event::SpawnFailed { generation, failure: SpawnFailure::Exhausted(11) },
@@ -158,6 +158,7 @@ fn events(generation: Generation) -> Vec<Event> {
         Event::AgentUnprepared { generation, failure: failure(FailureKind::Forbidden) },
         Event::AgentExited { generation, exit: Exit::Code(1) },
         Event::AgentExited { generation: Generation(99), exit: Exit::Code(1) },
+        Event::JarOffered { generation },
         Event::LeftoversCounted { generation, alive: 0 },
         Event::LeftoversCounted { generation, alive: 2 },
         view(None, true),

@@ -30,11 +30,13 @@ pub enum Broken {
     MarkedOver,
     ReplacedEarly,
     Disconnected,
+    RejectedUnjustly,
+    CutForAJar,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Book {
-    broken: u16,
+    broken: u32,
     /// What the last read has shown, unless something was written since.
     known: Option<Option<Mark>>,
     /// The errand that is to end the agent, and for how long it has been under way, as far as that matters.
@@ -66,11 +68,53 @@ pub struct Book {
     lift_open: bool,
     /// One before the last was never answered.
     lift_lost: bool,
+    jar: Jar,
+    rejected: bool,
+    /// The agent is being started anew for the sake of a new jar, and nobody has asked for anything.
+    renewing: bool,
+    renewed: bool,
     /// Since the errand began something has gone wrong, or somebody has interfered.
     hindered: bool,
 }
 
+/// The new jar of the last agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Jar {
+    /// It had none, or was seen connected, or was asked to end, or its jar has been rejected.
+    #[default]
+    Fine,
+    /// It was started with one.
+    New,
+    /// It has ended by itself.
+    Suspect,
+}
+
 impl Book {
+    pub fn forked(&mut self, new_jar: bool) {
+        self.jar = if new_jar { Jar::New } else { Jar::Fine };
+    }
+
+    pub fn connected(&mut self) {
+        self.jar = Jar::Fine;
+    }
+
+    pub fn ended(&mut self, asked: bool) {
+        self.jar = if self.jar == Jar::New && !asked { Jar::Suspect } else { Jar::Fine };
+    }
+
+    /// An operator has asked for something.
+    pub fn asked(&mut self) {
+        self.renewing = false;
+    }
+
+    pub fn has_renewed(&self) -> bool {
+        self.renewed
+    }
+
+    pub fn has_rejected(&self) -> bool {
+        self.rejected
+    }
+
     pub fn hinder(&mut self) {
         self.hindered = true;
     }
@@ -235,8 +279,16 @@ impl<K: Keeper> World<K> {
                     self.book.violated(Broken::KilledFirst);
                 }
             }
+            Action::Tell(Note::RenewingJar) => self.book.renewing = true,
+            Action::Tell(Note::RenewalPutOff { .. }) => self.book.renewing = false,
             Action::Tell(Note::StartedUnmarked(_)) => self.book.start_anyway = true,
             Action::Tell(Note::RequestTaken { effect: Effect::Killed, .. }) => self.book.hurried = true,
+            Action::RejectJar { .. } => {
+                if std::mem::take(&mut self.book.jar) != Jar::Suspect {
+                    self.book.violated(Broken::RejectedUnjustly);
+                }
+                self.book.rejected = true;
+            }
             Action::Finish(ending) => self.check_ending(ending),
             Action::Disconnect { .. } => {
                 self.check_request();
@@ -311,6 +363,13 @@ impl<K: Keeper> World<K> {
     }
 
     fn check_terminate(&mut self) {
+        if std::mem::take(&mut self.book.renewing) {
+            self.book.renewed = true;
+            // What has changed since the look that was answered last was carried out, nobody can know.
+            if self.controller.builds && !self.book.touched {
+                self.book.violated(Broken::CutForAJar);
+            }
+        }
         let Some((goal, age)) = self.book.errand else { return };
         if goal == Goal::Replace {
             return self.check_replace();

@@ -23,6 +23,10 @@ pub struct Lot {
     pub channel: bool,
     /// `--drain until=`: how long a drain may take is told when it is asked for, and the clock may be set.
     pub by_clock: bool,
+    /// The first agents are started with a new jar.
+    pub new_jar: bool,
+    /// The controller is going to offer another jar while an agent runs.
+    pub jar_to_come: bool,
 }
 
 /// Spans short enough that few moments lie between two that matter, in the proportions of the real ones.
@@ -69,8 +73,19 @@ fn after_kill(takeover: TakeOver) -> Policy {
 pub fn lots() -> Vec<Lot> {
     use Owner::{EarlierRun, Foreign, Monitor};
     let (jenkins, old, hudson) = (Version::JENKINS, Version::OLD_JENKINS, Version::HUDSON);
-    let lot = |name, policy, version, mark| Lot { name, policy, version, mark, channel: false, by_clock: false };
+    let lot = |name, policy, version, mark| Lot {
+        name,
+        policy,
+        version,
+        mark,
+        channel: false,
+        by_clock: false,
+        new_jar: false,
+        jar_to_come: false,
+    };
     let killed = |policy, version, mark| Lot { channel: true, ..lot("", policy, version, mark) };
+    let new_jar = |lot| Lot { new_jar: true, ..lot };
+    let offered = |lot| Lot { jar_to_come: true, ..lot };
     vec![
         lot("Jenkins, a free node", policy(), jenkins, None),
         lot("Jenkins, somebody's mark", policy(), jenkins, Some(Foreign)),
@@ -106,12 +121,16 @@ pub fn lots() -> Vec<Lot> {
         Lot { name: "--takeover never", ..killed(after_kill(TakeOver::Never), jenkins, None) },
         lot("a hold file", with(|_, node| node.hold = Some("held".into())), jenkins, None),
         lot("a survivor", with(|policy, _| policy.survivor = true), jenkins, Some(EarlierRun)),
+        new_jar(lot("a new jar", policy(), jenkins, None)),
+        new_jar(lot("a new jar, --restart no", with(|policy, _| policy.restart = RestartMode::No), hudson, None)),
+        offered(lot("another jar is offered", policy(), jenkins, None)),
+        offered(lot("another jar is offered, by Hudson", with(|policy, _| policy.drain = Span::ZERO), hudson, None)),
         lot("--standalone", Policy { node: None, ..policy() }, jenkins, None),
     ]
 }
 
 /// Enough lots to meet every sight, for a check that takes seconds.
-pub const FEW: [&str; 7] = [
+pub const FEW: [&str; 9] = [
     "Jenkins, a free node",
     "Hudson, somebody's mark",
     "--if-refused start",
@@ -119,6 +138,8 @@ pub const FEW: [&str; 7] = [
     "--restart-limit 1",
     "a dead channel",
     "a hold file",
+    "a new jar, --restart no",
+    "another jar is offered, by Hudson",
 ];
 
 /// The lot of this name.
@@ -148,6 +169,8 @@ impl Lot {
             network: Vec::new(),
             process: self.policy.survivor.then(|| Process::alive(Generation(0))),
             counting: None,
+            new_jar: self.new_jar,
+            jar_to_come: self.jar_to_come,
             stale: None,
             ending: None,
             held: self.policy.node.as_ref().is_some_and(|node| node.hold.is_some()),

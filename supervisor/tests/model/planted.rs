@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use agent_wrap_supervisor::{
-    Action, AgentSignal, Ending, Event, Goal, Mark, Moment, NodeView, OnlinePolicy, Owner, Phase, Request, Span,
+    Action, AgentSignal, Ending, Event, Goal, Mark, Moment, NodeView, Note, OnlinePolicy, Owner, Phase, Request, Span,
     StopSource, Supervisor, WriteOutcome,
 };
 use stateright::{Checker, HasDiscoveries, Model};
@@ -42,6 +42,10 @@ enum Fault {
     LooksAway,
     /// A mark read back is said to be missing.
     RaisesFalseAlarm,
+    /// It takes every end of an agent for the fault of its jar.
+    BlamesEveryJar,
+    /// It starts the agent anew for another jar without waiting for builds.
+    RenewsAtOnce,
 }
 
 /// The core with one fault.
@@ -89,6 +93,11 @@ impl Faulty {
                 Some(Event::NodeRead { request: self.core.status().in_flight.unwrap_or(request), outcome })
             }
             (Fault::DeafInBackoff, Event::Requested(Request::Stop(_))) if self.phase() == Phase::BackingOff => None,
+            (Fault::RenewsAtOnce, Event::JarOffered { generation }) => {
+                self.extra.push_back(Action::Tell(Note::RenewingJar));
+                self.extra.push_back(Action::SignalAgent { generation, signal: AgentSignal::Terminate });
+                None
+            }
             (Fault::TouchesAtOnce, Event::Requested(request)) => {
                 let generation = self.core.status().generation;
                 self.extra.push_back(Action::SignalAgent { generation, signal: AgentSignal::Terminate });
@@ -121,6 +130,10 @@ impl Faulty {
             }
             (Fault::RaisesFalseAlarm, Action::Finish(Ending::Stopped { killed, .. })) => {
                 Some(Action::Finish(Ending::Stopped { killed, confirmed: false }))
+            }
+            (Fault::BlamesEveryJar, Action::Reap { generation }) => {
+                self.extra.push_back(Action::RejectJar { generation });
+                Some(Action::Reap { generation })
             }
             (Fault::BelievesAnswers, action) => {
                 match action {
@@ -234,6 +247,10 @@ planted! {
         breaks properties::TWO_REQUESTS;
     a_look_away_is_found: LooksAway on lots::named("Hudson, somebody's mark"), 1 disturbances,
         breaks properties::STRAY_MARK;
+    a_jar_that_is_rejected_after_a_stop_is_found: BlamesEveryJar on lots::named("a new jar"), 0 disturbances,
+        breaks properties::REJECTED_UNJUSTLY;
+    a_build_that_is_cut_for_a_jar_is_found: RenewsAtOnce on lots::named("another jar is offered"), 2 disturbances,
+        breaks properties::CUT_FOR_A_JAR;
     a_false_alarm_is_found: RaisesFalseAlarm on lots::named("Jenkins, a free node"), 0 disturbances,
         breaks properties::FALSE_ALARM;
 }

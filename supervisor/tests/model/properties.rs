@@ -100,6 +100,9 @@ pub const ENDS_WELL: &str = "4: calm weather leads to a running agent or to the 
 pub const TWO_REQUESTS: &str = "no request is sent while one is in flight";
 pub const ONLINE_WHILE_STOPPING: &str = "never online once stopping";
 pub const LIFTED_BEYOND_POLICY: &str = "nobody else's mark is lifted beyond the policy";
+pub const REJECTED_UNJUSTLY: &str =
+    "a new jar is rejected only when its agent has ended by itself before it was seen connected, and once";
+pub const CUT_FOR_A_JAR: &str = "no build is cut off for a new jar";
 /// All of them.
 pub const WHOLE: &str = "every property";
 pub const REPLACED_EARLY: &str =
@@ -181,6 +184,8 @@ fn rules<K: Keeper>() -> Vec<Property<Exploration<K>>> {
         MARKED_OVER => MarkedOver,
         REPLACED_EARLY => ReplacedEarly,
         DISCONNECTED => Disconnected,
+        REJECTED_UNJUSTLY => RejectedUnjustly,
+        CUT_FOR_A_JAR => CutForAJar,
     };
     properties.push(Property::always(ENDS_WELL, |model: &Exploration<K>, world: &World<K>| {
         world.calm_leads_to(&model.ends_well, |world| world.ending.is_some() || world.is_home())
@@ -233,6 +238,10 @@ fn sights<K: Keeper>() -> Vec<Property<Exploration<K>>> {
         Property::sometimes("seen: given up because the agent keeps failing", |_, world: &World<K>| {
             matches!(world.ending, Some(Ending::GaveUp))
         }),
+        Property::sometimes("seen: an idle agent that is started anew for a jar", |_, world: &World<K>| {
+            world.book.has_renewed()
+        }),
+        Property::sometimes("seen: a new jar that is rejected", |_, world: &World<K>| world.book.has_rejected()),
         Property::sometimes("seen: an end with the agent", |_, world: &World<K>| {
             matches!(world.ending, Some(Ending::AgentEnded { .. }))
         }),

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use agent_wrap_supervisor::{
-    Action, AgentSignal, Desired, Ending, Event, Generation, Goal, LeftoverSignal, Moment, Phase, Policy,
+    Action, AgentSignal, Desired, Ending, Event, Generation, Goal, LeftoverSignal, Moment, Note, Phase, Policy,
     RequestNumber, Span, Supervisor,
 };
 
@@ -91,6 +91,10 @@ pub struct World<K> {
     pub network: Vec<Message>,
     pub process: Option<Process>,
     pub counting: Option<Counting>,
+    /// Agents are started with a jar that has replaced another one, which was not put back yet.
+    pub new_jar: bool,
+    /// The controller is going to offer another jar.
+    pub jar_to_come: bool,
     /// The answer to a request that was closed in the moment in which it came: the driver may still hand it over.
     pub stale: Option<Message>,
     pub ending: Option<Ending>,
@@ -163,6 +167,11 @@ impl<K: Keeper> World<K> {
             Action::MarkOffline { request, method, within, .. } => self.send(*request, Wish::Mark(*method), *within),
             Action::Disconnect { request, within } => self.send(*request, Wish::Disconnect, *within),
             Action::CancelRequest { request } => self.close(*request),
+            Action::RejectJar { .. } => self.new_jar = false,
+            Action::Tell(Note::AgentConnected { .. }) => {
+                self.new_jar = false;
+                self.book.connected();
+            }
             Action::Finish(ending) => self.ending = Some(ending.clone()),
             Action::SignalGroup { .. } | Action::StopSelf | Action::Remember(_) | Action::Tell(_) => {}
         }

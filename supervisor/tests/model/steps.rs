@@ -64,6 +64,8 @@ pub enum Step {
     BuildEnds,
     /// By the clock on the wall builds may be waited for so much longer.
     SetClock(Span),
+    /// The controller offers another jar than the running agent's.
+    OfferJar,
 }
 
 impl Step {
@@ -83,7 +85,8 @@ impl Step {
             | Self::Refuse(_)
             | Self::RefuseWrites(_)
             | Self::SetClock(_)
-            | Self::BuildBegins => true,
+            | Self::BuildBegins
+            | Self::OfferJar => true,
             Self::Ends(_) => !world.end_is_due(),
             Self::Unprepared(_) => !world.controller.down && world.controller.refuses.is_none(),
             Self::Elapse
@@ -249,6 +252,9 @@ impl<K: Keeper> World<K> {
         if self.by_clock.0 && drains {
             steps.extend([Span::ZERO, Span::seconds(5)].map(Step::SetClock));
         }
+        if self.jar_to_come && self.running().is_some_and(|process| !process.is_remains) {
+            steps.push(Step::OfferJar);
+        }
         if controller.down {
             steps.push(Step::ComeUp);
             return;
@@ -349,6 +355,7 @@ impl<K: Keeper> World<K> {
             }
             Step::Ask(request) => {
                 self.requests -= 1;
+                self.book.asked();
                 let begins = matches!(request, Request::Stop(_) | Request::StopNow | Request::Restart);
                 let exits = matches!(self.keeper.stage().1, Some(Goal::Exit(_)));
                 if self.by_clock.0 && begins && !exits {
@@ -381,6 +388,11 @@ impl<K: Keeper> World<K> {
                 Vec::new()
             }
             Step::SetClock(left) => self.bound_drain(left),
+            Step::OfferJar => {
+                self.jar_to_come = false;
+                let generation = self.process.as_ref().unwrap().generation;
+                self.tell(Event::JarOffered { generation })
+            }
             Step::BuildBegins | Step::BuildEnds => {
                 self.controller.builds = step == Step::BuildBegins;
                 Vec::new()
@@ -429,7 +441,9 @@ impl<K: Keeper> World<K> {
                 let process = self.process.as_mut().unwrap();
                 process.life = Life::Alive;
                 process.late = std::mem::take(&mut process.slow);
-                return self.tell(Event::AgentSpawned { generation, pid: 100 });
+                let new_jar = self.new_jar;
+                self.book.forked(new_jar);
+                return self.tell(Event::AgentSpawned { generation, pid: 100, new_jar });
             }
         };
         self.process = None;
@@ -438,6 +452,7 @@ impl<K: Keeper> World<K> {
 
     fn ends(&mut self, exit: Exit) -> Vec<Action> {
         let process = self.process.as_mut().unwrap();
+        self.book.ended(process.termed || process.killed);
         process.life = Life::Ended;
         process.connected = false;
         let generation = process.generation;

@@ -98,6 +98,7 @@ impl Keeper for Usual {
             Event::AgentSpawned { .. }
             | Event::SpawnFailed { .. }
             | Event::AgentUnprepared { .. }
+            | Event::JarOffered { .. }
             | Event::RemainsFound { .. }
             | Event::LeftoversCounted { .. }
             | Event::Requested(_)

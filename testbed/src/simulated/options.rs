@@ -170,6 +170,10 @@ pub struct Options {
     pub assign_time: Duration,
     /// The bytes of `jnlpJars/agent.jar`.
     pub agent_jar: Vec<u8>,
+    /// When it was made, as in `Last-Modified`; a real one has no `ETag`.
+    pub agent_jar_date: String,
+    /// Whether that is told at all.
+    pub agent_jar_dated: bool,
     /// The program that stands in for `java -jar agent.jar`; `None` for `misbehave` beside the running test.
     pub agent: Option<PathBuf>,
 }
@@ -210,6 +214,8 @@ impl Options {
             stale_channel: Duration::ZERO,
             assign_time: Duration::ZERO,
             agent_jar: EMPTY_JAR.to_vec(),
+            agent_jar_date: "Mon, 23 Nov 2026 02:49:43 GMT".to_owned(),
+            agent_jar_dated: true,
             agent: None,
         }
     }

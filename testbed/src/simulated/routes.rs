@@ -12,9 +12,6 @@ use super::text::{form_fields, html_escape};
 use super::tree::Tree;
 use super::world::World;
 
-/// When the jar was made.
-const JAR_DATE: &str = "Mon, 23 Nov 2026 02:49:43 GMT";
-
 /// The fields of a node without a tree; nested objects show little.
 const PLAIN_NODE: &str = "actions,assignedLabels[name],description,displayName,executors,icon,iconClassName,idle,\
     jnlpAgent,launchSupported,loadStatistics,manualLaunchAllowed,monitorData[*],numExecutors,offline,offlineCause,\
@@ -215,15 +212,28 @@ fn jar(world: &mut World, question: &Question<'_>) -> Reply {
         return not_found(world, question.head);
     }
     let disposition = format!("attachment; filename={name}");
-    if question.head.header("if-modified-since") == Some(JAR_DATE) {
+    let date = world.options.agent_jar_date.clone();
+    let dated = world.options.agent_jar_dated;
+    // Whoever has a later one is told that it is not modified too.
+    if dated && question.head.header("if-modified-since").is_some_and(|since| later(since) >= later(&date)) {
         return Reply::empty(304).with("Content-Disposition", disposition);
     }
-    Reply::empty(200)
+    let reply = Reply::empty(200);
+    let reply = if dated { reply.with("Last-Modified", date) } else { reply };
+    reply
         .with("Content-Disposition", disposition)
-        .with("Last-Modified", JAR_DATE)
         .with("Accept-Ranges", "bytes")
         .with("Content-Type", "application/java-archive")
         .body(world.options.agent_jar.clone())
+}
+
+/// What a date of HTTP ("Mon, 23 Nov 2026 02:49:43 GMT") is ordered by.
+fn later(date: &str) -> Option<(u32, usize, u32, &str)> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let mut words = date.split_once(", ")?.1.split(' ');
+    let day = words.next()?.parse().ok()?;
+    let month = MONTHS.find(words.next()?)?;
+    Some((words.next()?.parse().ok()?, month, day, words.next()?))
 }
 
 fn listener(world: &mut World, head: &Head) -> Reply {

@@ -3,8 +3,10 @@
 
 mod draining;
 mod failing;
+mod jars;
 mod keeping;
 mod numbers;
+mod renewals;
 mod requests;
 mod slow;
 mod starting;

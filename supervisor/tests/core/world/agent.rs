@@ -9,6 +9,10 @@ use super::random::Random;
 pub struct AgentPlan {
     pub spawn_takes: Span,
     pub spawn_fails: Option<SpawnFailure>,
+    /// It is started with a jar that has replaced another one.
+    pub new_jar: bool,
+    /// So long after its start the controller offers another jar.
+    pub jar_offered: Option<Span>,
     /// What it needs cannot be had from the controller.
     pub unprepared: Option<FailureKind>,
     /// A spawn that is still being prepared can be given up; one whose fork has happened cannot.
@@ -43,6 +47,8 @@ impl Default for AgentPlan {
         Self {
             spawn_takes: Span(10),
             spawn_fails: None,
+            new_jar: false,
+            jar_offered: None,
             unprepared: None,
             connects_after: Some(Span(2000)),
             hangs: None,
@@ -115,6 +121,8 @@ impl AgentPlan {
             leaves_stubborn: random.percent(60),
             leaves_immortal: random.percent(10),
             count_takes: random.percent(90).then(|| random.pick(&[Span(10), Span(490), Span(600), Span(2000)])),
+            new_jar: random.percent(40),
+            jar_offered: random.percent(40).then(|| random.span(Span::seconds(300))),
             channel_held: if random.percent(20) { random.span(Span::seconds(540)) } else { Span::ZERO },
         }
     }

@@ -2,8 +2,9 @@
 //! supervisor says of itself, except which phase it is in and what it is about to do.
 
 use agent_wrap_supervisor::{
-    Action, AgentSignal, Desired, Effect, Ending, Event, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Moment, Note,
-    OfflinePolicy, OfflineReason, OnlinePolicy, Owner, Phase, Policy, RequestNumber, RestartMode, Span, TakeOver,
+    Action, AgentSignal, Desired, Effect, Ending, Event, Generation, Goal, IfRefused, LiftMethod, Mark, MarkMethod,
+    Moment, Note, OfflinePolicy, OfflineReason, OnlinePolicy, Owner, Phase, Policy, RequestNumber, RestartMode, Span,
+    TakeOver,
 };
 
 use super::World;
@@ -50,6 +51,8 @@ pub struct Checks {
     pub closing: Option<RequestNumber>,
     /// Marks of other runs that were set behind an agent of ours.
     pub rival: u32,
+    /// The agent that has ended by itself, unseen, and whose new jar may be rejected.
+    pub jar: Option<Generation>,
     /// The last request that failed, or any other disturbance.
     pub disturbed: Moment,
 }
@@ -171,6 +174,13 @@ impl World {
             Action::Reap { .. } => {
                 if self.process.as_ref().is_none_or(|process| process.state != ProcessState::Dead) {
                     self.violated("Reap of an agent that has not ended");
+                }
+            }
+            Action::RejectJar { generation } => {
+                if self.checks.jar.take() != Some(*generation) {
+                    self.violated(
+                        "RejectJar, but no agent with a new jar has ended by itself before it was seen connected",
+                    );
                 }
             }
             Action::Finish(ending) => self.check_ending(&ending.clone()),

@@ -70,6 +70,8 @@ pub enum Happening {
     RefusesWrites(Option<FailureKind>),
     BuildBegins,
     BuildEnds,
+    /// The controller offers another jar than that of this agent.
+    OffersJar(Generation),
 }
 
 /// How partners that are not scripted misbehave.
@@ -418,6 +420,7 @@ impl World {
                     self.controller.builds += 1;
                 }
             }
+            Happening::OffersJar(generation) => self.tell(Event::JarOffered { generation }),
             Happening::BuildEnds => self.controller.builds = self.controller.builds.saturating_sub(1),
         }
         self.check_state();

@@ -76,6 +76,7 @@ impl World {
             | Event::AgentUnprepared { .. }
             | Event::RemainsFound { .. }
             | Event::AgentExited { .. }
+            | Event::JarOffered { .. }
             | Event::NodeRead { .. }
             | Event::NodeWritten { .. } => true,
             // Zero is told each time that it is reached, and whoever asks twice means it.
@@ -114,7 +115,7 @@ impl World {
             }
             Action::CancelSpawn { generation } => self.cancel_spawn(generation),
             Action::SignalAgent { generation, signal } => self.signal(generation, signal),
-            Action::SignalGroup { .. } | Action::Remember(_) | Action::Tell(_) => {}
+            Action::SignalGroup { .. } | Action::RejectJar { .. } | Action::Remember(_) | Action::Tell(_) => {}
             Action::StopSelf => self.suspended = true,
             Action::Reap { .. } => self.process = None,
             Action::SignalLeftovers { generation, signal } => self.signal_leftovers(generation, signal),
@@ -247,10 +248,14 @@ impl World {
         if let Some((after, exit)) = plan.ends {
             self.plan(after, Happening::Ends(generation, exit));
         }
+        if let Some(after) = plan.jar_offered {
+            self.plan(after, Happening::OffersJar(generation));
+        }
         if termed {
             self.signal(generation, AgentSignal::Terminate);
         }
-        self.tell(Event::AgentSpawned { generation, pid: 100 + generation.0 });
+        self.checks.jar = None;
+        self.tell(Event::AgentSpawned { generation, pid: 100 + generation.0, new_jar: plan.new_jar });
     }
 
     pub(super) fn connects(&mut self, generation: Generation) {
@@ -295,6 +300,8 @@ impl World {
             return;
         }
         process.state = ProcessState::Dead;
+        let asked = process.termed || process.killed;
+        self.checks.jar = (process.plan.new_jar && !asked && !self.core.status().connected).then_some(generation);
         let held = process.plan.channel_held;
         if held.is_zero() {
             self.controller.disconnect(generation);

@@ -52,6 +52,7 @@ pub fn render_event(event: &Event) -> String {
         Event::Requested(request) => format!("asked for {request:?}"),
         Event::HoldChanged(Some(words)) => format!("held: {words}"),
         Event::HoldChanged(None) => "the hold file is gone".into(),
+        Event::JarOffered { generation } => format!("another jar than that of agent {} is offered", generation.0),
         Event::Resumed => "resumed".into(),
         Event::DrainBounded { left } => format!("{} ms to drain by the clock", left.0),
         Event::PolicyChanged(_) => "policy changed".into(),
@@ -72,6 +73,7 @@ pub fn render_action(action: &Action) -> String {
         }
         Action::SignalGroup { resume, .. } => if *resume { "CONT to group" } else { "STOP to group" }.into(),
         Action::StopSelf => "STOP self".into(),
+        Action::RejectJar { generation } => format!("REJECT the jar of {}", generation.0),
         Action::Reap { generation } => format!("REAP {}", generation.0),
         Action::SignalLeftovers { signal, .. } => format!("leftovers {signal:?}"),
         Action::ReadNode { request, .. } => format!("READ {}", request.0),
