@@ -67,6 +67,9 @@ fn explore(name: &str, asks: &[Request], bounds: Bounds) {
     for lot in lots {
         let since = now();
         let lot_name = lot.name;
+        let is_named = std::env::var_os("MODEL_DISTURBANCES").is_some();
+        let disturbances = if lot.channel && !is_named { 0 } else { bounds.disturbances };
+        let bounds = Bounds { disturbances, ..bounds };
         let model = Exploration::new(lot, asks.to_vec(), bounds, Lot::core).in_one();
         let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
         let (here, took) = (checker.unique_state_count(), since.elapsed());
