@@ -11,6 +11,7 @@ use super::credentials::{CredentialSource, Credentials, Unavailable};
 use super::crumb::CrumbJar;
 use super::error::{ControllerError, CredentialError, SetupError};
 use super::http::{Answer, Clients, broken, is_login, shown};
+use super::mark_clock::MarkClock;
 use super::marker::Marker;
 use super::read::{self, Head, Judge};
 use super::settings::Settings;
@@ -29,6 +30,7 @@ pub struct Controller {
     pub(super) resolved: AtomicBool,
     online_match: Mutex<Option<regex_lite::Regex>>,
     claimed: AtomicBool,
+    clock: MarkClock,
 }
 
 impl Controller {
@@ -57,6 +59,7 @@ impl Controller {
             root: Mutex::new(root),
             online_match: Mutex::new(settings.online_match),
             claimed: AtomicBool::new(settings.claimed),
+            clock: MarkClock::start(),
         })
     }
 
@@ -104,6 +107,7 @@ impl Controller {
             marker: &self.marker,
             online_match: online_match.as_ref(),
             claimed: self.claimed.load(Ordering::Relaxed),
+            clock: &self.clock,
         };
         let version = answer.header("x-jenkins");
         let head = Head { version, date: answer.date() };

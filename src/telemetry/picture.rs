@@ -3,7 +3,7 @@
 
 use agent_wrap_supervisor::{Build, Deadline, Desired, Goal, Moment, NodeView, Phase, Span, Status};
 
-use super::builds::{self, builds_words, minutes_words, rest_words, shortened};
+use super::builds::{self, age_words, builds_words, rest_words, shortened};
 use super::format::shown;
 use super::keys::Keys;
 use super::standing::{Standing, errand};
@@ -123,7 +123,7 @@ fn name_words(builds: &[Build]) -> String {
 
 fn name_and_age(build: &Build) -> Option<String> {
     let name = shortened(build.name.as_deref()?);
-    let age = build.running_for.map(|gone| format!(" (running for {})", minutes_words(gone))).unwrap_or_default();
+    let age = build.running_for.map(|gone| format!(" ({})", age_words(gone))).unwrap_or_default();
     Some(format!("{name}{age}"))
 }
 

@@ -142,7 +142,7 @@ impl World {
 
     /// The controller's clock, in milliseconds since 1970.
     pub(crate) fn time(&self) -> u64 {
-        let ahead = self.options.clock_ahead.unwrap_or_default().saturating_mul(1000);
+        let ahead = self.options.clock_ahead.saturating_mul(1000);
         Cause::new(Author::Channel, "").timestamp.saturating_add_signed(ahead)
     }
 
@@ -170,6 +170,7 @@ impl World {
             Author::Channel => "controller".to_owned(),
         };
         let reason = cause.message.clone();
+        let cause = Cause { timestamp: self.time(), ..cause };
         if let Some(node) = self.node_mut(node) {
             let name = node.name.clone();
             node.mark = Some(cause);
