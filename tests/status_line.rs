@@ -177,9 +177,11 @@ fn a_drain_is_told_in_lines_where_the_agent_writes_too() {
     wrap.screen.wait_for("and takes builds", 1);
     scene.run_build(43);
     wrap.screen.type_in(CTRL_C);
-    wrap.screen.wait_for("for 1 build: build-1 #1 (43%) (Ctrl-C again to cut it off)", 1);
+    wrap.screen.wait_for("for 1 build: build-1 #1 (43%, ", 1);
+    wrap.screen.wait_for(") (Ctrl-C again to cut it off)", 1);
     scene.controller.with(|world| world.set_progress("n", 57));
-    wrap.screen.wait_for("more for 1 build: build-1 #1 (57%) (Ctrl-C again to cut it off)", 1);
+    wrap.screen.wait_for("more for 1 build: build-1 #1 (57%, ", 1);
+    wrap.screen.wait_for(") (Ctrl-C again to cut it off)", 2);
     assert!(!wrap.screen.written().contains("\x1b[K"), "{}", wrap.screen.written());
     scene.end_builds();
     assert_whole(&wrap.ends_with(0));

@@ -12,6 +12,7 @@ use super::credentials::{CredentialSource, Credentials, Unavailable};
 use super::crumb::CrumbJar;
 use super::error::{ControllerError, CredentialError, SetupError};
 use super::http::{Answer, Clients, broken, is_login, shown};
+use super::mark_clock::MarkClock;
 use super::marker::Marker;
 use super::read::{self, Head, Judge};
 use super::settings::Settings;
@@ -32,6 +33,7 @@ pub struct Controller {
     claimed: AtomicBool,
     /// What the last answer that told has said.
     version: Mutex<Option<String>>,
+    clock: MarkClock,
 }
 
 impl Controller {
@@ -61,6 +63,7 @@ impl Controller {
             online_match: Mutex::new(settings.online_match),
             claimed: AtomicBool::new(settings.claimed),
             version: Mutex::new(None),
+            clock: MarkClock::start(),
         })
     }
 
@@ -114,6 +117,7 @@ impl Controller {
             marker: &self.marker,
             online_match: online_match.as_ref(),
             claimed: self.claimed.load(Ordering::Relaxed),
+            clock: &self.clock,
         };
         let version = answer.header("x-jenkins");
         if let Some(version) = version {

@@ -17,6 +17,7 @@ mod error;
 mod http;
 mod inbound;
 mod jar;
+mod mark_clock;
 mod marker;
 mod proxy;
 mod read;

@@ -6,6 +6,7 @@ use agent_wrap_supervisor::{Build, Mark, NodeView, Owner, Rest, Span};
 use regex_lite::Regex;
 use serde::Deserialize;
 
+use super::mark_clock::MarkClock;
 use super::marker::Marker;
 
 /// The fields of a node that are asked for; a version that lacks one leaves it out of its answer.
@@ -22,6 +23,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) online_match: Option<&'a Regex>,
     /// The state file says that a mark of ours is on the node.
     pub(crate) claimed: bool,
+    /// The controller's clock, where its answers tell no time.
+    pub(crate) clock: &'a MarkClock,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +46,8 @@ struct Computer {
 struct Cause {
     #[serde(rename = "_class")]
     class: Option<String>,
+    /// When it was given, in milliseconds since 1970 by the controller's clock.
+    timestamp: Option<u64>,
     description: Option<String>,
     message: Option<String>,
 }
@@ -86,11 +91,15 @@ pub(crate) fn node_view(body: &[u8], head: Head<'_>, judge: &Judge<'_>) -> Resul
     } else {
         Some(false)
     };
+    let mark = computer.temporarily_offline.then(|| mark(&computer, judge));
+    let marked = computer.offline_cause.as_ref().and_then(|cause| cause.timestamp);
+    let marked = marked.filter(|_| mark.as_ref().is_some_and(|mark| mark.owner == Owner::ThisRun));
+    let date = head.date.or_else(|| judge.clock.time(marked?));
     Ok(NodeView {
-        mark: computer.temporarily_offline.then(|| mark(&computer, judge)),
+        mark,
         connected,
         idle: computer.idle.unwrap_or_else(|| executors().all(|executor| executor.idle == Some(true))),
-        builds: executors().filter_map(|executor| build(executor, head.date)).collect(),
+        builds: executors().filter_map(|executor| build(executor, date)).collect(),
         has_cli: head.version.is_some_and(has_cli),
     })
 }
@@ -260,7 +269,8 @@ mod tests {
     fn view_as(body: &str, run: &str, claimed: bool) -> NodeView {
         let marker = Marker::new("h", run);
         let pattern = Regex::new("^second").unwrap();
-        let judge = Judge { marker: &marker, online_match: Some(&pattern), claimed };
+        let clock = MarkClock::start();
+        let judge = Judge { marker: &marker, online_match: Some(&pattern), claimed, clock: &clock };
         node_view(body.as_bytes(), Head { version: Some("2.578"), date: None }, &judge).unwrap()
     }
 
@@ -308,7 +318,8 @@ mod tests {
     fn every_recorded_body_is_read_or_refused_but_never_misread() {
         let exchanges: Vec<Value> = serde_json::from_str(RECORDING).unwrap();
         let marker = Marker::new("h", "r");
-        let judge = Judge { marker: &marker, online_match: None, claimed: false };
+        let clock = MarkClock::start();
+        let judge = Judge { marker: &marker, online_match: None, claimed: false, clock: &clock };
         let mut nodes = 0;
         for exchange in &exchanges {
             let Some(body) = exchange["body"].as_str().or_else(|| exchange["body_html_begins"].as_str()) else {
@@ -351,7 +362,8 @@ mod tests {
     fn the_times_of_a_build_are_the_controllers() {
         const BEGIN: u64 = 1_700_000_000_000;
         let marker = Marker::new("h", "r");
-        let judge = Judge { marker: &marker, online_match: None, claimed: false };
+        let clock = MarkClock::start();
+        let judge = Judge { marker: &marker, online_match: None, claimed: false, clock: &clock };
         let times = |timestamp: i64, estimate: i64, progress: i64, seconds: Option<i64>| {
             let body = format!(
                 r#"{{"offline":false,"temporarilyOffline":false,"executors":[{{"idle":false,"progress":{progress},
@@ -386,6 +398,30 @@ mod tests {
                 "{timestamp} {estimate} {progress} {now:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_mark_of_this_run_tells_the_time_where_the_answer_does_not() {
+        let (marker, clock) = (Marker::new("h", "r"), MarkClock::start());
+        let judge = Judge { marker: &marker, online_match: None, claimed: false, clock: &clock };
+        let running_for = |reason: &str, marked: u64| {
+            let body = format!(
+                r#"{{"offline":true,"temporarilyOffline":true,"offlineCauseReason":"{reason}",
+                "offlineCause":{{"timestamp":{marked}}},"executors":[{{"idle":false,"progress":-1,
+                "currentExecutable":{{"timestamp":1700000000000,"estimatedDuration":-1}}}}]}}"#
+            );
+            node_view(body.as_bytes(), Head::default(), &judge).unwrap().builds[0].running_for
+        };
+        let gone = running_for("x [agent-wrap h r.1]", 1_700_000_300_000).unwrap();
+        assert!((Span::seconds(300)..Span::seconds(400)).contains(&gone), "{gone:?}");
+        // Another time, another mark.
+        let gone = running_for("x [agent-wrap h r.2]", 1_700_009_000_000).unwrap();
+        assert!((Span::seconds(9000)..Span::seconds(9100)).contains(&gone), "{gone:?}");
+        // Nobody knows how long ago these were set.
+        assert_eq!(running_for("x [agent-wrap h q.1]", 1_700_000_300_000), None);
+        assert_eq!(running_for("theirs", 1_700_000_300_000), None);
+        // What cannot be is taken all the same.
+        let _ = running_for("x [agent-wrap h r.3]", u64::MAX);
     }
 
     #[test]

@@ -54,10 +54,15 @@ pub(super) fn shortened(name: &str) -> String {
 
 fn details(build: &Build) -> Option<String> {
     let progress = build.progress.map(|percent| format!("{percent}%"));
-    let running = build.running_for.map(|gone| format!("running for {}", minutes_words(gone)));
+    let running = build.running_for.map(age_words);
     let rest = build.rest.map(rest_words);
     let all: Vec<String> = [progress, running, rest].into_iter().flatten().collect();
     (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// For how long a build has been running.
+pub(super) fn age_words(gone: Span) -> String {
+    if gone < MINUTE { "just begun".to_owned() } else { format!("running for {}", minutes_words(gone)) }
 }
 
 /// What is left of a build: "about 7m left", "overdue by 3m".
@@ -73,7 +78,7 @@ pub(super) fn rest_words(rest: Rest) -> String {
 const MINUTE: Span = Span::seconds(60);
 
 /// A span in whole minutes, the begun one left out.
-pub(super) fn minutes_words(span: Span) -> String {
+fn minutes_words(span: Span) -> String {
     let minutes = span.0 / MINUTE.0;
     match (minutes / 60, minutes % 60) {
         (0, 0) => "less than a minute".to_owned(),
@@ -102,7 +107,7 @@ mod tests {
         );
         assert_eq!(far(None, five, None), "1 build: job #12 (running for 5m)");
         let begun = far(None, Some(Span::seconds(59)), Some(Rest::Left(Span::seconds(59))));
-        assert_eq!(begun, "1 build: job #12 (running for less than a minute, less than a minute left)");
+        assert_eq!(begun, "1 build: job #12 (just begun, less than a minute left)");
         let long = far(None, Some(Span::seconds(7200)), Some(Rest::Left(Span::seconds(7201))));
         assert_eq!(long, "1 build: job #12 (running for 2h, about 2h 1m left)");
         assert_eq!(far(None, None, None), "1 build: job #12");

@@ -3,7 +3,7 @@
 
 use agent_wrap_supervisor::{Build, Deadline, Desired, Goal, Moment, NodeView, Phase, Span, Status};
 
-use super::builds::{self, builds_words, minutes_words, rest_words, shortened};
+use super::builds::{self, age_words, builds_words, rest_words, shortened};
 use super::format::shown;
 use super::keys::Keys;
 use super::standing::{Standing, errand};
@@ -91,7 +91,7 @@ impl Standing {
         if builds.is_empty() && idle {
             return Words { text: format!("{verb}: no build runs any more"), counts: false };
         }
-        let left = self.drain_end.map(|end| format!(", cut off in {}", countdown(now, end))).unwrap_or_default();
+        let left = self.drain_end.map(|end| format!(", {} left", countdown(now, end))).unwrap_or_default();
         let text = format!("{verb} {}{left}{hint}{}", count_words(builds), name_words(builds));
         Words { text, counts: self.drain_end.is_some() }
     }
@@ -103,31 +103,29 @@ impl Standing {
     }
 }
 
-/// How many builds there are, how far they are, and when the last of them ought to have ended.
+/// How many builds there are, and how far they are.
 fn count_words(builds: &[Build]) -> String {
     const NAMED: usize = 4;
     let all: Vec<String> = builds.iter().filter_map(|build| Some(format!("{}%", build.progress?))).collect();
     let more = if all.len() > NAMED { ", …" } else { "" };
     let progress = match &all[..all.len().min(NAMED)] {
-        [] => None,
-        first => Some(format!("{}{more}", first.join(", "))),
+        [] => String::new(),
+        first => format!(" ({}{more})", first.join(", ")),
     };
-    let rest = builds.iter().filter_map(|build| build.rest).max().map(rest_words);
-    let details: Vec<String> = progress.into_iter().chain(rest).collect();
-    let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
-    format!("{}{details}", builds::count_words(builds.len().max(1)))
+    format!("{}{progress}", builds::count_words(builds.len().max(1)))
 }
 
 /// Which builds they are, as far as their names may be seen.
 fn name_words(builds: &[Build]) -> String {
-    let names: Vec<String> = builds.iter().filter_map(name_and_age).collect();
+    let names: Vec<String> = builds.iter().filter_map(name_and_times).collect();
     if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
 }
 
-fn name_and_age(build: &Build) -> Option<String> {
+fn name_and_times(build: &Build) -> Option<String> {
     let name = shortened(build.name.as_deref()?);
-    let age = build.running_for.map(|gone| format!(" (running for {})", minutes_words(gone))).unwrap_or_default();
-    Some(format!("{name}{age}"))
+    let times = build.running_for.map(age_words).into_iter().chain(build.rest.map(rest_words));
+    let times = times.collect::<Vec<_>>().join(", ");
+    Some(if times.is_empty() { name } else { format!("{name} ({times})") })
 }
 
 /// What comes next when the controller gives no usable answer.

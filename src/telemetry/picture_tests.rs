@@ -102,15 +102,13 @@ fn a_drain_says_how_far_the_builds_are() {
     let (mut standing, seen) = (Standing::default(), view(true, &builds));
     standing.hear(Moment(0), &Note::Draining { builds: builds.to_vec(), left: Some(Span::seconds(200)) });
     let draining = Status { believed: Some(&seen), goal: Some(STOP), ..status(Phase::Draining) };
-    let text = "draining 2 builds (43%), cut off in 2m 40s: app #7, 漢 #1\\u001b[2J".to_owned();
+    let text = "draining 2 builds (43%), 2m 40s left: app #7, 漢 #1\\u001b[2J".to_owned();
     assert_eq!(words(&standing, 40, &draining), Some((text, true)));
     let lands = Status { goal: Some(Goal::Land), ..draining };
-    assert!(
-        words(&standing, 40, &lands).unwrap().0.starts_with("landing, draining 2 builds (43%), cut off in 2m 40s: ")
-    );
+    assert!(words(&standing, 40, &lands).unwrap().0.starts_with("landing, draining 2 builds (43%), 2m 40s left: "));
     let many = view(true, &[12, 34, 56, 78, 90].map(|percent| Build { progress: Some(percent), ..Build::default() }));
     let text = words(&standing, 40, &Status { believed: Some(&many), ..draining }).unwrap().0;
-    assert_eq!(text, "draining 5 builds (12%, 34%, 56%, 78%, …), cut off in 2m 40s");
+    assert_eq!(text, "draining 5 builds (12%, 34%, 56%, 78%, …), 2m 40s left");
     let timed = |running_for, rest| Build {
         running_for: Some(Span::seconds(running_for)),
         rest: Some(rest),
@@ -118,8 +116,8 @@ fn a_drain_says_how_far_the_builds_are() {
     };
     let seen = view(true, &[timed(400, Rest::Overdue(Span::seconds(120))), timed(130, Rest::Left(Span::seconds(240)))]);
     let text = words(&standing, 40, &Status { believed: Some(&seen), ..draining }).unwrap().0;
-    let names = "app #7 (running for 6m), app #7 (running for 2m)";
-    assert_eq!(text, format!("draining 2 builds (43%, 43%, about 4m left), cut off in 2m 40s: {names}"));
+    let names = "app #7 (running for 6m, overdue by 2m), app #7 (running for 2m, about 4m left)";
+    assert_eq!(text, format!("draining 2 builds (43%, 43%), 2m 40s left: {names}"));
     let idle = view(true, &[]);
     let drained = Status { believed: Some(&idle), ..draining };
     assert_eq!(words(&standing, 40, &drained), Some(("draining: no build runs any more".to_owned(), false)));

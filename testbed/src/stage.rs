@@ -78,6 +78,12 @@ pub trait Stage: Send {
     /// When the controller does not do it.
     fn clear(&self, name: &str) -> Result<()>;
 
+    /// Saves the form of the node's settings as it is, as another person would.
+    ///
+    /// # Errors
+    /// When the controller does not do it.
+    fn save_form(&self, name: &str) -> Result<()>;
+
     /// The whole command line of a plain agent for this node, connection arguments included.
     fn agent_command(&self, name: &str) -> Vec<String>;
 

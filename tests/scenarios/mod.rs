@@ -2,6 +2,8 @@
 //!
 //! After each: the mark, the reason's text, the agent, the exit code.
 
+mod draining;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -28,6 +30,12 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("second_interrupt_skips_the_drain", second_interrupt_skips_the_drain),
     ("second_term_changes_nothing", second_term_changes_nothing),
     ("drain_timeout_cuts_the_build", drain_timeout_cuts_the_build),
+    ("landing_waits_for_the_build", draining::landing_waits_for_the_build),
+    ("restart_waits_for_the_build", draining::restart_waits_for_the_build),
+    ("drain_says_what_will_be_cut_off", draining::drain_says_what_will_be_cut_off),
+    ("drain_until_a_moment_that_is_past", draining::drain_until_a_moment_that_is_past),
+    ("form_saved_during_the_drain", draining::form_saved_during_the_drain),
+    ("controller_restarted_during_the_drain", draining::controller_restarted_during_the_drain),
     ("killed_agent_is_started_again", killed_agent_is_started_again),
     ("agent_that_exits_0_at_once_is_a_failure", agent_that_exits_0_at_once_is_a_failure),
     ("landing_and_taking_off", landing_and_taking_off),

@@ -49,8 +49,8 @@ fn a_stop_waits_for_a_build_beyond_its_timeout(machine: &Arc<Machine>) {
     let folder = tempfile::tempdir().expect("a folder");
     let (build, gate) = building(&service, &folder);
     service.begin("stop");
-    let words = service.await_that("StatusText", |words| words.starts_with("draining: 1 build, "));
-    assert!(words.contains(&format!("{} #{}", build.job, build.number)) && words.ends_with("m left"), "{words}");
+    let words = service.await_that("StatusText", |words| words.starts_with("draining: 1 build: "));
+    assert!(words.contains(&format!("{} #{}", build.job, build.number)) && words.contains("; cut off in "), "{words}");
     assert_eq!(service.show("SubState"), "stop-sigterm");
     drains_beyond_its_time(&service);
     fs::write(&gate, "").expect("written");
@@ -98,7 +98,7 @@ fn a_drain_that_is_frozen_ends(machine: &Arc<Machine>) {
     let folder = tempfile::tempdir().expect("a folder");
     building(&service, &folder);
     service.begin("stop");
-    service.await_that("StatusText", |words| words.starts_with("draining: 1 build, "));
+    service.await_that("StatusText", |words| words.starts_with("draining: 1 build: "));
     let main = service.main_process();
     kill(main, Signal::SIGSTOP).expect("it is there");
     service.await_value("ActiveState", "failed");
@@ -126,7 +126,7 @@ fn a_drain_survives_a_daemon_reload(machine: &Arc<Machine>) {
     let folder = tempfile::tempdir().expect("a folder");
     let (build, gate) = building(&service, &folder);
     service.begin("stop");
-    service.await_that("StatusText", |words| words.starts_with("draining: 1 build, "));
+    service.await_that("StatusText", |words| words.starts_with("draining: 1 build: "));
     machine.said(&["systemctl", "daemon-reload"]);
     let looks = || service.controller.requests_for(Operation::ReadNode).len();
     let before = looks();
@@ -143,7 +143,7 @@ fn a_reboot_waits_for_a_build_and_the_node_comes_back(machine: &Arc<Machine>) {
     let folder = tempfile::tempdir().expect("a folder");
     let (build, gate) = building(&service, &folder);
     machine.said(&["systemctl", "reboot"]);
-    service.await_that("StatusText", |words| words.starts_with("draining: 1 build, "));
+    service.await_that("StatusText", |words| words.starts_with("draining: 1 build: "));
     let looks = || service.controller.requests_for(Operation::ReadNode).len();
     let before = looks();
     eventually("it goes on draining", || looks() > before + 2);
@@ -166,7 +166,7 @@ fn a_restart_drains_first(machine: &Arc<Machine>) {
     let folder = tempfile::tempdir().expect("a folder");
     let (build, gate) = building(&service, &folder);
     service.begin("restart");
-    service.await_that("StatusText", |words| words.starts_with("draining: 1 build, "));
+    service.await_that("StatusText", |words| words.starts_with("draining: 1 build: "));
     assert_eq!(service.main_process(), main);
     fs::write(&gate, "").expect("written");
     eventually("the other one is connected", || {

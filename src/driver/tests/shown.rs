@@ -63,9 +63,7 @@ fn a_controller_that_is_down_is_counted_and_cleared_when_it_answers() {
 fn a_drain_counts_down_and_names_the_key() {
     let lived = shown(drained(policy()).at(Span::seconds(50), Happening::BuildEnds), &ELSEWHERE);
     let lines = lines(&lived);
-    for words in
-        ["draining 1 build, cut off in 55 s (Ctrl-C again to stop now): job #1", "draining 1 build, cut off in 45 s"]
-    {
+    for words in ["draining 1 build, 55 s left (Ctrl-C again to stop now): job #1", "draining 1 build, 45 s left"] {
         expect(&lines, words);
     }
 }
@@ -98,7 +96,7 @@ fn time_does_not_go_by_while_we_are_stopped() {
         line.clone().filter(|_| *millis > 1_040_000)
     };
     let line = world.sheet.all.iter().find_map(after).unwrap();
-    assert!(line.contains("build, cut off in 50 s") || line.contains("build, cut off in 49 s"), "{line}");
+    assert!(line.contains("build, 50 s left") || line.contains("build, 49 s left"), "{line}");
 }
 
 #[test]

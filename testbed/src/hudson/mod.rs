@@ -206,6 +206,16 @@ impl Stage for Hudson {
         self.set_mark(name, false, "")
     }
 
+    fn save_form(&self, name: &str) -> Result<()> {
+        let executors = self.client.get_json(&format!("{}/api/json?tree=numExecutors", node_path(name)))?;
+        let executors = executors["numExecutors"].as_u64().and_then(|count| u32::try_from(count).ok());
+        let executors = executors.with_context(|| format!("Hudson does not say how many executors {name} has"))?;
+        let json = templates::node(name, executors, &self.home.agent_files(name)?);
+        self.client
+            .post_form(&format!("{}/configSubmit", node_path(name)), &[("json", &json)])
+            .with_context(|| format!("cannot save the form of the node {name}"))
+    }
+
     fn agent_command(&self, name: &str) -> Vec<String> {
         let url = format!("{}{}/slave-agent.jnlp", self.client.root(), node_path(name));
         self.agent.command(&url, self.credentials())

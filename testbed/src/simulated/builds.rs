@@ -1,6 +1,7 @@
 //! Builds that keep an executor busy until a file exists.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ pub(crate) struct Build {
     started: u64,
     /// How far it is, in percent; -1 where the controller cannot tell.
     progress: i8,
+    /// How long it is thought to take, in milliseconds; -1 where the controller cannot tell.
+    estimate: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,7 @@ impl World {
             stage: Stage::Queued,
             started: 0,
             progress: -1,
+            estimate: -1,
         });
         BuildHandle { job, number: 1 }
     }
@@ -59,6 +63,16 @@ impl World {
     pub fn set_progress(&mut self, node: &str, percent: i8) {
         for build in self.builds.iter_mut().filter(|build| build.node == node) {
             build.progress = percent;
+        }
+    }
+
+    /// Says that the builds on this node have been running for so long, and how long each is thought to take.
+    pub fn set_times(&mut self, node: &str, gone: Duration, estimate: Duration) {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let started = self.time() - millis(gone);
+        for build in self.builds.iter_mut().filter(|build| build.node == node) {
+            build.started = started;
+            build.estimate = i64::try_from(millis(estimate)).unwrap_or(i64::MAX);
         }
     }
 
@@ -108,11 +122,12 @@ impl World {
     }
 
     fn enter(&mut self, index: usize, stage: Stage) {
+        let now = self.time();
         let build = &mut self.builds[index];
         let job = build.job.clone();
         let entry = match stage {
             Stage::Running => {
-                build.started = super::node::Cause::new(super::node::Author::Channel, "").timestamp;
+                build.started = now;
                 Some(Entry::BuildStarted { node: build.node.clone(), job })
             }
             Stage::Finished(result) => Some(Entry::BuildFinished { job, result: result.to_owned() }),
@@ -146,7 +161,7 @@ impl World {
                     "displayName": "#1",
                     "number": 1,
                     "timestamp": build.started,
-                    "estimatedDuration": -1,
+                    "estimatedDuration": build.estimate,
                     "building": true,
                 });
                 json!({"currentExecutable": may_see.then_some(executable), "idle": false, "progress": build.progress})

@@ -32,6 +32,8 @@ pub enum Fault {
     Endless,
     /// Not carried out: this status with a page. A 401 comes with its challenge.
     Status(u16),
+    /// Not carried out: this status with a page, and this in `Retry-After`.
+    Throttled(u16, String),
     /// Not carried out: a redirect with this status to this location.
     Redirect(u16, String),
     /// The connection is reset at once; carried out so much later.

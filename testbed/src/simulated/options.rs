@@ -157,6 +157,10 @@ pub struct Options {
     pub cli_linger: Duration,
     /// What becomes of marks at a restart.
     pub persistence: Persistence,
+    /// How many seconds the controller's clock is ahead of ours.
+    pub clock_ahead: i64,
+    /// Whether its answers tell the time. Recorded ones do not, and those of a real Hudson do not.
+    pub tells_time: bool,
     /// How the controller answers at first, each time it comes up.
     pub startup: Vec<(Refusal, Lasting)>,
     /// Whether agents can connect over TCP; without it `tcpSlaveAgentListener` is 404.
@@ -208,6 +212,8 @@ impl Options {
             cli_command_time: Duration::from_millis(20),
             cli_linger: Duration::from_secs(1),
             persistence,
+            clock_ahead: 0,
+            tells_time: false,
             startup: Vec::new(),
             agent_port: true,
             connect_time: Duration::ZERO,

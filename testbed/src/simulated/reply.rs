@@ -1,5 +1,7 @@
 //! Answers as the controller and the servlet container before it give them.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde_json::Value;
 
 use super::auth::{Caller, open_session, session};
@@ -96,7 +98,11 @@ pub(crate) fn json(world: &World, value: &Value) -> Reply {
         Flavour::Jenkins => "application/json;charset=utf-8",
         Flavour::Hudson => "application/javascript;charset=utf-8",
     };
-    signed(world, Reply::empty(200).vary()).with("Content-Type", kind).body(value.to_string())
+    let reply = signed(world, Reply::empty(200).vary()).with("Content-Type", kind).body(value.to_string());
+    if !world.options.tells_time {
+        return reply;
+    }
+    reply.with("Date", httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(world.time())))
 }
 
 /// What follows a write that was carried out.

@@ -169,6 +169,9 @@ async fn befall(
             .body("<!DOCTYPE html><html><head><title>Portal</title></head><body>Please log in</body></html>"),
         Fault::Status(401) => shared.look(unauthorized),
         Fault::Status(status) => container_error(*status, super::http::reason(*status)),
+        Fault::Throttled(status, after) => {
+            container_error(*status, super::http::reason(*status)).with("Retry-After", after.as_str())
+        }
         Fault::Redirect(status, location) => Reply::empty(*status).with("Location", location.as_str()),
         Fault::Slow(_)
         | Fault::HangAfter

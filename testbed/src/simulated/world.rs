@@ -140,6 +140,28 @@ impl World {
         }
     }
 
+    /// The controller's clock, in milliseconds since 1970.
+    pub(crate) fn time(&self) -> u64 {
+        let ahead = self.options.clock_ahead.saturating_mul(1000);
+        Cause::new(Author::Channel, "").timestamp.saturating_add_signed(ahead)
+    }
+
+    /// Somebody saves the node's form without having changed anything. From 2.482 to 2.547 that made a new node, without
+    /// the mark.
+    pub fn save_form(&mut self, node: &str) {
+        if self.options.jenkins_since((2, 482)) && !self.options.jenkins_since((2, 548)) {
+            self.clear_mark(node, "the form", true);
+        }
+    }
+
+    /// Somebody reloads the configuration as code: all nodes are made anew, without their marks.
+    pub fn reload_configuration(&mut self) {
+        let names: Vec<String> = self.nodes.keys().cloned().collect();
+        for name in names {
+            self.clear_mark(&name, "the configuration", true);
+        }
+    }
+
     /// Sets a mark; without `save` it is gone after the next restart.
     pub(crate) fn set_mark(&mut self, node: &str, cause: Cause, save: bool) {
         let by = match &cause.author {
@@ -148,6 +170,7 @@ impl World {
             Author::Channel => "controller".to_owned(),
         };
         let reason = cause.message.clone();
+        let cause = Cause { timestamp: self.time(), ..cause };
         if let Some(node) = self.node_mut(node) {
             let name = node.name.clone();
             node.mark = Some(cause);
