@@ -112,14 +112,6 @@ impl Hudson {
         self.process.as_ref().map(Process::id)
     }
 
-    /// Drops the node's channel, as the controller does with one that does not answer. Its agent is told to end.
-    ///
-    /// # Errors
-    /// When the controller does not do it.
-    pub fn disconnect(&self, name: &str) -> Result<()> {
-        self.client.post_form(&format!("{}/doDisconnect", node_path(name)), &[])
-    }
-
     /// Whether the node's agent has got through to the controller's side, mark or not, by the controller's own log of the
     /// node. The log begins anew with each connection.
     ///
@@ -204,6 +196,10 @@ impl Stage for Hudson {
 
     fn clear(&self, name: &str) -> Result<()> {
         self.set_mark(name, false, "")
+    }
+
+    fn disconnect(&self, name: &str) -> Result<()> {
+        self.client.post_form(&format!("{}/doDisconnect", node_path(name)), &[])
     }
 
     fn agent_command(&self, name: &str) -> Vec<String> {
