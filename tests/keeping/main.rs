@@ -8,6 +8,7 @@ mod common;
 mod flapping;
 mod hold;
 mod outages;
+mod power;
 mod quiet;
 mod rivals;
 mod scene;
@@ -36,8 +37,15 @@ static HUDSON: Mutex<Option<Hudson>> = Mutex::new(None);
 fn main() -> ExitCode {
     let everywhere = [watch::EVERYWHERE, flapping::EVERYWHERE, rivals::EVERYWHERE, hold::EVERYWHERE].concat();
     let mut trials: Vec<Trial> = everywhere.into_iter().flat_map(on_all).collect();
-    let own =
-        [watch::trials(), flapping::trials(), takeover::trials(), hold::trials(), outages::trials(), quiet::trials()];
+    let own = [
+        watch::trials(),
+        flapping::trials(),
+        takeover::trials(),
+        hold::trials(),
+        outages::trials(),
+        power::trials(),
+        quiet::trials(),
+    ];
     trials.extend(own.into_iter().flatten());
     trials::run(trials, trials::MANY)
 }
