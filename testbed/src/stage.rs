@@ -83,6 +83,12 @@ pub trait Stage: Send {
     /// # Errors
     /// When the controller does not do it.
     fn save_form(&self, name: &str) -> Result<()>;
+    /// Drops the channel of the node's agent, as the controller does with one that does not answer. An agent that can hear
+    /// it is told to end.
+    ///
+    /// # Errors
+    /// When the controller does not do it.
+    fn disconnect(&self, name: &str) -> Result<()>;
 
     /// The whole command line of a plain agent for this node, connection arguments included.
     fn agent_command(&self, name: &str) -> Vec<String>;

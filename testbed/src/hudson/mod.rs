@@ -112,14 +112,6 @@ impl Hudson {
         self.process.as_ref().map(Process::id)
     }
 
-    /// Drops the node's channel, as the controller does with one that does not answer. Its agent is told to end.
-    ///
-    /// # Errors
-    /// When the controller does not do it.
-    pub fn disconnect(&self, name: &str) -> Result<()> {
-        self.client.post_form(&format!("{}/doDisconnect", node_path(name)), &[])
-    }
-
     /// Whether the node's agent has got through to the controller's side, mark or not, by the controller's own log of the
     /// node. The log begins anew with each connection.
     ///
@@ -214,6 +206,10 @@ impl Stage for Hudson {
         self.client
             .post_form(&format!("{}/configSubmit", node_path(name)), &[("json", &json)])
             .with_context(|| format!("cannot save the form of the node {name}"))
+    }
+
+    fn disconnect(&self, name: &str) -> Result<()> {
+        self.client.post_form(&format!("{}/doDisconnect", node_path(name)), &[])
     }
 
     fn agent_command(&self, name: &str) -> Vec<String> {

@@ -72,6 +72,12 @@ impl Stage for Simulated {
         Ok(())
     }
 
+    fn disconnect(&self, name: &str) -> Result<()> {
+        Stage::node(self, name)?;
+        self.with(|world| world.lose_channel(name));
+        Ok(())
+    }
+
     fn agent_command(&self, name: &str) -> Vec<String> {
         let (flavour, program) = self.look(|world| (world.options.flavour, world.options.agent.clone()));
         let program = program.unwrap_or_else(agent_program).to_string_lossy().into_owned();

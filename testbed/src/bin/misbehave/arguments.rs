@@ -122,6 +122,9 @@ pub(crate) struct Options {
     /// descriptor above 2; then connect again and stay.
     #[arg(long)]
     pub(crate) re_exec: bool,
+    /// As long as this file is there, drop the connection a second and a half after it has come up.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) drop_while: Option<PathBuf>,
     /// Write down argv, environment, signal state, descriptors and identities, as JSON, before anything is changed.
     #[arg(long, value_name = "FILE")]
     pub(crate) write_status: Option<PathBuf>,

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Error, ErrorKind, Read as _, Result, Write as 
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, raise};
 
@@ -79,7 +80,9 @@ pub(crate) fn work(options: &Options, line: &Line) -> Exit {
                 if let Some(exit) = connected(options) {
                     return exit;
                 }
-                if !options.re_exec || reexec::is_second_life() {
+                if options.drop_while.as_ref().is_some_and(|file| file.exists()) {
+                    stay_awhile(stream);
+                } else if !options.re_exec || reexec::is_second_life() {
                     until_dropped(stream);
                 }
                 line.set(None);
@@ -136,6 +139,12 @@ fn connected(options: &Options) -> Option<Exit> {
 #[expect(clippy::disallowed_methods, reason = "a real agent waits for a time before it connects again")]
 fn wait(options: &Options) {
     thread::sleep(options.reconnect_delay());
+}
+
+#[expect(clippy::disallowed_methods, reason = "long enough to be seen connected")]
+fn stay_awhile(stream: BufReader<TcpStream>) {
+    thread::sleep(Duration::from_millis(1500));
+    drop(stream);
 }
 
 fn place(options: &Options) -> std::result::Result<Place, Failure> {
