@@ -10,18 +10,22 @@
 //! Every write is followed by a read, a write is only ever decided on a read that came after the last one, and there is
 //! at most one request under way: so whatever is lost or late, the next decision rests on what the controller says now.
 
+mod marks;
+mod refusals;
+mod takeover;
+
 use alloc::string::String;
 
 use crate::aside::Aside;
 use crate::{
-    Failure, FailureKind, LiftMethod, Mark, MarkMethod, NodePolicy, NodeView, OfflineReason, OnlineMethod,
-    OnlinePolicy, Owner, RequestNumber, Span, TakeOver,
+    Failure, FailureKind, LiftMethod, MarkMethod, NodePolicy, NodeView, OfflineReason, OnlineMethod, Owner,
+    RequestNumber, Span,
 };
 
-/// A refusal counts as final when it has come this often ...
-const FINAL_AFTER_ANSWERS: u8 = 3;
-/// ... over at least so long: a starting controller refuses good credentials for moments.
-pub(crate) const FINAL_AFTER: Span = Span::seconds(5);
+pub(crate) use refusals::{FINAL_AFTER, Verdict};
+use refusals::{Refusals, count_refusal};
+use takeover::OldChannel;
+
 /// So often a mark that vanishes during a stop is set again.
 const REASSERTIONS: u8 = 3;
 /// So many reads must show a toggle of unknown outcome not carried out before another one is sent.
@@ -30,15 +34,6 @@ const DOUBTFUL_READS: u8 = 2;
 const UNPACED_WRITES: u8 = 2;
 /// So often the pause between further writes doubles.
 const PAUSE_DOUBLINGS: u8 = 3;
-/// So often a mark that others set again right after the start is lifted.
-const LIFTS_AFTER_START: u8 = 3;
-/// So often the mark of another run that appears while the node is free is lifted: one may be a late request of a run
-/// that is over, and whoever sets another is alive.
-const STRAYS_LIFTED: u8 = 2;
-/// So many looks are made until a channel that was to be closed is gone.
-const TAKEOVER_LOOKS: u8 = 6;
-/// Between them.
-const TAKEOVER_PAUSE: Span = Span::millis(500);
 
 /// Failures in a row beyond these make no difference.
 const FAILURES_COUNTED: u8 = 7;
@@ -117,36 +112,6 @@ pub(crate) enum Settlement {
     Marked,
     /// Not marked, and not to be marked again.
     Lost,
-}
-
-/// The channel that the run before may have left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum OldChannel {
-    /// There is none, or it is none of our business.
-    None,
-    /// Our records say that there may be one.
-    Suspected,
-    /// It is being closed; so many looks have shown it still.
-    Closing(u8),
-}
-
-/// Equal refusals in a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Refusals {
-    kind: FailureKind,
-    answers: u8,
-    /// What is left of the time over which they have to repeat.
-    window: Span,
-}
-
-/// What came of counting a failure.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Try again.
-    Passing,
-    /// A refusal that has repeated often and long enough.
-    Final,
 }
 
 /// The node's part of the state.
@@ -303,40 +268,6 @@ impl Node {
         }
     }
 
-    /// What is to be done about the channel that the run before may have left, before anything else is: builds land on
-    /// a node that is free and seems connected.
-    fn take_over(&mut self) -> Option<Step> {
-        let connected = self.view.as_ref().and_then(|view| view.connected);
-        match (self.old_channel, connected) {
-            (OldChannel::None, _) | (OldChannel::Suspected, None) => None,
-            (OldChannel::Suspected, _) if self.policy.takeover == TakeOver::Never => None,
-            (OldChannel::Suspected, Some(true)) => Some(Step::Disconnect),
-            (OldChannel::Suspected, Some(false)) => {
-                self.old_channel = OldChannel::None;
-                None
-            }
-            (OldChannel::Closing(looks), Some(true)) if looks < TAKEOVER_LOOKS => {
-                self.old_channel = OldChannel::Closing(looks + 1);
-                self.knowledge = Knowledge::Stale;
-                Some(Step::Pause(TAKEOVER_PAUSE))
-            }
-            (OldChannel::Closing(_), _) => {
-                self.old_channel = OldChannel::None;
-                Some(Step::TakenOver { freed: connected != Some(true) })
-            }
-        }
-    }
-
-    /// A channel that is there from now on is none of the run before.
-    pub(crate) fn forget_old_channel(&mut self) {
-        self.old_channel = OldChannel::None;
-    }
-
-    /// The request to close it has certainly not been carried out.
-    pub(crate) fn suspect_old_channel(&mut self) {
-        self.old_channel = OldChannel::Suspected;
-    }
-
     fn settle(&mut self, settlement: Settlement) -> Step {
         self.knowledge = Knowledge::Handled;
         self.doubt = 0;
@@ -372,11 +303,6 @@ impl Node {
         }
     }
 
-    /// Whether our mark is to get another reason: what it says has been overtaken. A toggle would lift it.
-    fn may_reword(&self, mark: &Mark, reason: &OfflineReason) -> bool {
-        mark.owner == Owner::ThisRun && !self.cause_missing && self.marked_for.as_ref() != Some(reason)
-    }
-
     pub(crate) fn is_reading(&self) -> bool {
         matches!(self.in_flight, Some((_, RequestKind::Read)))
     }
@@ -394,39 +320,6 @@ impl Node {
     /// Whether a toggle of ours may lift, whenever it is carried out, what is marked now.
     pub(crate) fn has_lift_at_large(&self) -> bool {
         !self.lift_at_large.is_zero()
-    }
-
-    /// Whether the policy lets us lift this mark.
-    pub(crate) fn may_lift(&self, mark: &Mark, scope: Scope) -> bool {
-        match mark.owner {
-            Owner::ThisRun => true,
-            Owner::EarlierRun => self.policy.online != OnlinePolicy::Never && self.strays <= STRAYS_LIFTED,
-            Owner::Monitor => false,
-            Owner::Foreign => {
-                scope == Scope::Start
-                    && !self.policy.unclean
-                    && self.lifts_after_start < LIFTS_AFTER_START
-                    && match self.policy.online {
-                        OnlinePolicy::Always => true,
-                        OnlinePolicy::Match => mark.matches,
-                        OnlinePolicy::Own | OnlinePolicy::Never => false,
-                    }
-            }
-        }
-    }
-
-    /// Counts a mark of another run that has appeared on a node that was free, once each time.
-    fn count_stray(&mut self, view: &NodeView) {
-        let is_anothers = view.mark.as_ref().is_some_and(|mark| mark.owner == Owner::EarlierRun);
-        if is_anothers && self.was_free && !self.stray_counted {
-            self.strays = (self.strays + 1).min(STRAYS_LIFTED + 1);
-        }
-        self.stray_counted = is_anothers && (self.stray_counted || self.was_free);
-    }
-
-    /// Somebody wants the node online whatever it was before. True if another's mark was left.
-    pub(crate) fn forget_strays(&mut self) -> bool {
-        core::mem::take(&mut self.strays) > STRAYS_LIFTED
     }
 
     /// Numbers a request and takes note that it is under way.
@@ -487,23 +380,6 @@ impl Node {
         self.write_refusals = None;
         self.write_failure = None;
         self.failures = 0;
-    }
-
-    /// Other credentials may meet with another answer.
-    pub(crate) fn forget_refusals(&mut self) {
-        self.read_refusals = None;
-        self.write_refusals = None;
-        self.agent_refusals = None;
-    }
-
-    /// The agent has got all that it needs.
-    pub(crate) fn agent_prepared(&mut self) {
-        self.agent_refusals = None;
-    }
-
-    /// Counts a failure to get what the agent needs.
-    pub(crate) fn agent_unprepared(&mut self, kind: FailureKind) -> Verdict {
-        count_refusal(&mut self.agent_refusals, kind)
     }
 
     /// What hinders us, as far as anything does.
@@ -579,11 +455,6 @@ impl Node {
         self.reassertions < self.reassertion_limit
     }
 
-    /// Whether a lost race explains the mark that is about to be lifted: our own toggle has just set it.
-    pub(crate) fn race_lost(&self, mark: &Mark) -> bool {
-        mark.owner == Owner::ThisRun && self.lifting.as_ref().is_some_and(|lifted| *lifted != mark.reason)
-    }
-
     /// The last thing that we know is that a channel is up.
     pub(crate) fn is_connected(&self) -> bool {
         self.view.as_ref().is_some_and(|view| view.connected == Some(true))
@@ -597,22 +468,5 @@ impl Node {
     /// The pause before the next attempt at a write that has not done what it should.
     fn write_pause(&self) -> Span {
         Span(500 << self.writes.saturating_sub(UNPACED_WRITES))
-    }
-}
-
-/// An outage ends the row: what was refused before it may have been refused by a controller that was going down.
-fn count_refusal(refusals: &mut Option<Refusals>, kind: FailureKind) -> Verdict {
-    let counted = match refusals {
-        _ if kind == FailureKind::Unavailable => None,
-        Some(counted) if counted.kind == kind => {
-            Some(Refusals { answers: (counted.answers + 1).min(FINAL_AFTER_ANSWERS), ..*counted })
-        }
-        _ => Some(Refusals { kind, answers: 1, window: FINAL_AFTER }),
-    };
-    *refusals = counted;
-    if counted.is_some_and(|counted| counted.answers >= FINAL_AFTER_ANSWERS && counted.window.is_zero()) {
-        Verdict::Final
-    } else {
-        Verdict::Passing
     }
 }

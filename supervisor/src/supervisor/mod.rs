@@ -1,6 +1,9 @@
 //! The state machine: one event in, a decision, actions out.
 
 mod asking;
+mod draining;
+mod landing;
+mod looking;
 mod renewing;
 mod requests;
 mod running;

@@ -1,14 +1,9 @@
 //! What people, signals and service managers ask for: admitted, taken as done already, or refused.
 
-use alloc::string::String;
-
 use super::{Phase, Supervisor};
-use crate::agent::JarOffer;
 use crate::errand::{Cause, Errand, Goal, INTERRUPT_GAP, Interrupts, Landing};
-use crate::node::{Knowledge, Node};
-use crate::{
-    Action, AgentSignal, AgentState, Deadline, Desired, Effect, Note, Policy, Request, Scope, Span, StopSource,
-};
+use crate::node::Knowledge;
+use crate::{Action, AgentSignal, AgentState, Deadline, Effect, Note, Policy, Request, Span, StopSource};
 
 impl Supervisor {
     pub(super) fn requested(&mut self, request: Request) {
@@ -27,7 +22,7 @@ impl Supervisor {
         }
     }
 
-    fn taken(&mut self, request: Request, effect: Effect) {
+    pub(super) fn taken(&mut self, request: Request, effect: Effect) {
         self.tell(Note::RequestTaken { request, effect });
     }
 
@@ -144,149 +139,6 @@ impl Supervisor {
         }
         if self.phase != Phase::Finished {
             self.skip_drain(request);
-        }
-    }
-
-    fn land(&mut self, request: Request) {
-        if self.node.is_none() {
-            self.taken(request, Effect::Meaningless);
-            return;
-        }
-        match self.errand.as_ref().map(|errand| errand.goal) {
-            Some(Goal::Exit(_)) => return self.taken(request, Effect::TooLate),
-            Some(Goal::Land) if self.hold.is_none() => return self.taken(request, Effect::Already),
-            Some(Goal::Land | Goal::Restart | Goal::Replace) | None => {}
-        }
-        if self.landing.holds() {
-            return self.taken(request, Effect::Already);
-        }
-        self.taken(request, Effect::Done);
-        if self.renews() && matches!(self.phase, Phase::Marking | Phase::Draining) {
-            self.begin_errand(Goal::Land);
-            return;
-        }
-        if self.errand.is_some() {
-            // Another agent comes, or the hold file lands this one: the node stays marked after that.
-            self.landing = Landing::Wished;
-            return;
-        }
-        match self.phase {
-            Phase::Running => self.begin_errand(Goal::Land),
-            Phase::Landed => self.landing = Landing::Told,
-            Phase::Evicting | Phase::Enabling | Phase::Starting | Phase::BackingOff => {
-                self.landing = Landing::Wished;
-                self.wish_grounded();
-            }
-            Phase::Marking
-            | Phase::Draining
-            | Phase::Terminating
-            | Phase::Killing
-            | Phase::Sweeping
-            | Phase::Closing
-            | Phase::Finished => {}
-        }
-    }
-
-    /// An operator's hold file has appeared, says something else, or is gone.
-    pub(super) fn hold_changed(&mut self, words: Option<String>) {
-        if self.node.is_none() || self.hold == words {
-            return;
-        }
-        match words {
-            Some(words) => self.held(words),
-            None => self.released(),
-        }
-    }
-
-    fn held(&mut self, words: String) {
-        let first = self.hold.is_none();
-        self.tell(Note::HoldSet { words: words.clone() });
-        self.hold = Some(words);
-        match self.errand.as_ref().map(|errand| errand.goal) {
-            Some(Goal::Land) if first => self.landing = Landing::Wished,
-            Some(_) => {}
-            None if self.phase == Phase::Running => self.begin_errand(Goal::Land),
-            None => self.wish_grounded(),
-        }
-    }
-
-    fn released(&mut self) {
-        self.hold = None;
-        self.tell(Note::HoldLifted);
-        match self.errand.as_ref().map(|errand| errand.goal) {
-            Some(Goal::Land) if !self.landing.holds() => self.take_errand_back(),
-            Some(Goal::Exit(_) | Goal::Restart | Goal::Replace) => {}
-            Some(Goal::Land) => self.wish_grounded(),
-            None if self.landing.holds() => self.wish_grounded(),
-            None => self.come_back(),
-        }
-    }
-
-    fn take_off(&mut self, request: Request) {
-        if self.node.is_none() {
-            return self.taken(request, Effect::Meaningless);
-        }
-        match self.errand.as_ref().map(|errand| errand.goal) {
-            Some(Goal::Exit(_)) => return self.taken(request, Effect::TooLate),
-            _ if self.hold.is_some() => {
-                self.landing = Landing::No;
-                return self.taken(request, Effect::Held);
-            }
-            Some(Goal::Land | Goal::Restart) if matches!(self.phase, Phase::Marking | Phase::Draining) => {
-                self.taken(request, Effect::TakenBack);
-                if self.renews() {
-                    self.agent.jar_offer = JarOffer::Over;
-                }
-                return self.take_errand_back();
-            }
-            Some(Goal::Restart | Goal::Replace) if self.landing.holds() => {
-                self.landing = Landing::No;
-                return self.taken(request, Effect::Done);
-            }
-            // The node is not marked for it.
-            Some(Goal::Replace) => return self.taken(request, Effect::Already),
-            Some(Goal::Land | Goal::Restart) => return self.taken(request, Effect::TooLate),
-            None => {}
-        }
-        let landed = core::mem::take(&mut self.landing).holds();
-        let slowed = self.phase == Phase::BackingOff
-            && self.node.as_ref().is_some_and(|node| matches!(node.desired, Desired::Offline(_)));
-        // One that comes back again and again is lifted once more.
-        let left = self.node.as_mut().is_some_and(Node::forget_strays);
-        let effect = if landed || slowed || left { Effect::Done } else { Effect::Already };
-        self.taken(request, effect);
-        if let Some(node) = &mut self.node {
-            // A mark that we leave is told of again.
-            node.told_foreign = None;
-        }
-        if slowed && !landed {
-            self.enable();
-            return;
-        }
-        if self.phase == Phase::Running || effect == Effect::Done {
-            self.come_back();
-        }
-    }
-
-    /// The node is to be online from now on.
-    fn come_back(&mut self) {
-        if self.phase == Phase::Landed {
-            self.phase = Phase::Running;
-        }
-        match self.phase {
-            Phase::Running => self.wish(Desired::Online(Scope::Own)),
-            Phase::Enabling | Phase::Starting | Phase::BackingOff | Phase::Evicting => {
-                let scope = if self.started_before { Scope::Own } else { Scope::Start };
-                self.wish(Desired::Online(scope));
-            }
-            Phase::Landed
-            | Phase::Marking
-            | Phase::Draining
-            | Phase::Terminating
-            | Phase::Killing
-            | Phase::Sweeping
-            | Phase::Closing
-            | Phase::Finished => {}
         }
     }
 
