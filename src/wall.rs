@@ -3,7 +3,7 @@
 
 use std::mem::MaybeUninit;
 
-use nix::libc::{self, c_int, time_t};
+use nix::libc::{self, c_int};
 
 /// Seconds since 1970, as the clock on the wall says.
 pub type Seconds = i64;
@@ -71,7 +71,6 @@ impl Civil {
 /// What a clock on the wall shows at this moment.
 #[must_use]
 pub fn civil(moment: Seconds) -> Civil {
-    let moment: time_t = moment;
     // SAFETY: all its fields are numbers, and a pointer that may be null.
     let mut fields: libc::tm = unsafe { MaybeUninit::zeroed().assume_init() };
     // SAFETY: it reads the one and fills the other.
