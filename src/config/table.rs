@@ -211,7 +211,7 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::IfRefused, "if-refused", Group::Start, Kind::Text, "WHAT",
         "If the controller refuses us: exit or start"),
     row(Key::TakeOver, "takeover", Group::Start, Kind::Text, "WHEN",
-        "Close the connection that a killed run has left: auto or never"),
+        "Close what a killed run left connected: auto or never"),
     row(Key::HoldFile, "hold-file", Group::Start, Kind::Path, "FILE",
         "While it is there the node stays marked, with its text as the reason")
         .holds(Holds::Restart),
@@ -248,7 +248,7 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::RestartSlowDelay, "restart-slow-delay", Group::Agent, Kind::Time, "TIME",
         "Pause between slow restarts"),
     row(Key::JarUpdate, "jar-update", Group::Agent, Kind::Text, "WHEN",
-        "Take another agent.jar: restart, or also when idle"),
+        "Take a newer jar: at a restart, or when idle"),
     row(Key::SecretFile, "secret-file", Group::Agent, Kind::Path, "FILE",
         "The node's own secret; else the controller is asked for it")
         .or(&[literal("AGENT_WRAP_SECRET"), literal("JENKINS_SECRET")])
@@ -267,7 +267,7 @@ pub(crate) static SETTINGS: [Setting; COUNT] = [
     row(Key::Poll, "poll", Group::Watch, Kind::Time, "TIME",
         "How often to look at the node"),
     row(Key::DisconnectTimeout, "disconnect-timeout", Group::Watch, Kind::Time, "TIME",
-        "Longest time without a connection, and between two looks"),
+        "Longest time without a connection"),
 
     row(Key::LogFormat, "log-format", Group::Running, Kind::Text, "FORM",
         "Log as text, json or journal; auto is text, or the journal where stderr is its")
