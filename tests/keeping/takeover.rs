@@ -46,6 +46,13 @@ fn wait_until_stale(stage: &Simulated) {
     stage.wait_for("a dead channel", |world| world.node("n").is_some_and(|node| matches!(node.link, Link::Stale(_))));
 }
 
+/// Waits until the node takes builds, on a channel with an agent behind it.
+pub fn wait_until_up(stage: &Simulated) {
+    stage.wait_for("a living channel", |world| {
+        world.node("n").is_some_and(|node| node.mark.is_none() && matches!(node.link, Link::Up(_)))
+    });
+}
+
 /// How often a channel was to be closed. What only lacks a crumb is not counted.
 pub fn disconnects(stage: &Simulated) -> usize {
     let all = stage.requests_for(Operation::Disconnect);
