@@ -30,6 +30,9 @@ impl Supervisor {
         if self.errand.is_some() {
             // Another agent comes, or the hold file lands this one: the node stays marked after that.
             self.landing = Landing::Wished;
+            if self.replaces() {
+                self.wish_grounded();
+            }
             return;
         }
         match self.phase {
@@ -66,6 +69,10 @@ impl Supervisor {
         self.hold = Some(words);
         match self.errand.as_ref().map(|errand| errand.goal) {
             Some(Goal::Land) if first => self.landing = Landing::Wished,
+            Some(Goal::Restart) if self.renews() && matches!(self.phase, Phase::Marking | Phase::Draining) => {
+                self.begin_errand(Goal::Land);
+            }
+            Some(Goal::Replace) => self.wish_grounded(),
             Some(_) => {}
             None if self.phase == Phase::Running => self.begin_errand(Goal::Land),
             None => self.wish_grounded(),
@@ -77,9 +84,10 @@ impl Supervisor {
         self.tell(Note::HoldLifted);
         match self.errand.as_ref().map(|errand| errand.goal) {
             Some(Goal::Land) if !self.landing.holds() => self.take_errand_back(),
-            Some(Goal::Exit(_) | Goal::Restart | Goal::Replace) => {}
+            Some(Goal::Exit(_) | Goal::Restart) => {}
             Some(Goal::Land) => self.wish_grounded(),
-            None if self.landing.holds() => self.wish_grounded(),
+            Some(Goal::Replace) | None if self.landing.holds() => self.wish_grounded(),
+            Some(Goal::Replace) => self.wish(Desired::Online(Scope::Own)),
             None => self.come_back(),
         }
     }
@@ -103,6 +111,9 @@ impl Supervisor {
             }
             Some(Goal::Restart | Goal::Replace) if self.landing.holds() => {
                 self.landing = Landing::No;
+                if self.replaces() {
+                    self.wish(Desired::Online(Scope::Own));
+                }
                 return self.taken(request, Effect::Done);
             }
             // The node is not marked for it.
@@ -128,6 +139,11 @@ impl Supervisor {
         if self.phase == Phase::Running || effect == Effect::Done {
             self.come_back();
         }
+    }
+
+    /// An agent that lives and is not connected is being ended.
+    fn replaces(&self) -> bool {
+        self.errand.as_ref().is_some_and(|errand| errand.goal == Goal::Replace)
     }
 
     /// The node is to be online from now on.

@@ -102,9 +102,8 @@ impl Supervisor {
         self.back_off(!excused, None, Span::ZERO);
     }
 
-    /// Plans the next start, after `pace` or after the delay that follows from the ends so far, and not before
-    /// `at_least` is over. An end that does not
-    /// count as a failure makes that delay longer all the same.
+    /// Plans the next start, after `pace` or after the delay that follows from the ends so far, and not before `at_least`
+    /// is over. An end that does not count as a failure makes that delay longer all the same.
     pub(super) fn back_off(&mut self, counts: bool, pace: Option<Span>, at_least: Span) {
         self.agent.count_failure();
         if !counts {

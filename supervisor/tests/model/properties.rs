@@ -82,6 +82,9 @@ impl<K: Keeper> Exploration<K> {
     }
 }
 
+/// So often the core sets a mark again that vanishes.
+const REASSERTIONS: u8 = 3;
+
 pub const STARTED_UNSEEN: &str =
     "1: the agent is never started before a read has shown the node free, or the policy leaves the mark";
 pub const WRITTEN_UNSEEN: &str =
@@ -107,6 +110,7 @@ pub const CUT_FOR_A_JAR: &str = "no build is cut off for a new jar";
 pub const WHOLE: &str = "every property";
 pub const REPLACED_EARLY: &str =
     "an agent is replaced only after healthy reads have called it not connected for --disconnect-timeout";
+pub const HELD_ONLINE: &str = "a node that an operator holds is never to be online";
 pub const DISCONNECTED: &str =
     "a channel is closed once at the most, before the first start, and only by our own records";
 pub const MARKED_OVER: &str = "nobody's mark is written over";
@@ -187,6 +191,10 @@ fn rules<K: Keeper>() -> Vec<Property<Exploration<K>>> {
         REJECTED_UNJUSTLY => RejectedUnjustly,
         CUT_FOR_A_JAR => CutForAJar,
     };
+    // Four lifts of the mark by others count as a wish of theirs.
+    properties.push(Property::always(HELD_ONLINE, |model: &Exploration<K>, world: &World<K>| {
+        !world.held || !world.keeper.wants_online() || model.bounds.disturbances > REASSERTIONS
+    }));
     properties.push(Property::always(ENDS_WELL, |model: &Exploration<K>, world: &World<K>| {
         world.calm_leads_to(&model.ends_well, |world| world.ending.is_some() || world.is_home())
     }));

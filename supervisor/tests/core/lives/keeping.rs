@@ -524,3 +524,66 @@ fn a_stop_of_a_held_node_leaves_what_the_file_says_as_the_reason() {
     15.870 Finished | read 14 says marked by ThisRun "nonce 8": remember [marked stopped]; FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
+
+#[test]
+fn a_hold_file_that_appears_while_an_agent_is_replaced_marks_the_node_at_once() {
+    let mut world = World::new(Policy::default());
+    world.plans.push_back(AgentPlan { term_takes: Some(Span::seconds(20)), ..AgentPlan::default() });
+    world.run(Span::seconds(10));
+    world.happens(Happening::LosesChannel(Generation(1)));
+    world.run_until(|world| world.process.as_ref().is_some_and(|process| process.termed));
+    world.trace.clear();
+    world.happens(hold("new disk"));
+    world.run(Span::seconds(25));
+    assert_snapshot!(world.honest_story(), @r#"
+    352.496 Terminating | held: new disk: "HoldSet { words: "new disk" }"; READ 70
+    352.516 Terminating | read 70 says free: "Marking { method: ChangeCause }"; MARK 71 by ChangeCause for Held("new disk"); remember [marked]
+    352.526 ... write 71 is carried out
+    352.536 Terminating | write 71 accepted: READ 72
+    352.556 Terminating | read 72 says marked by ThisRun "nonce 71": "Marked"
+    372.496 BackingOff | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    373.287 Enabling | (RestartDelay): READ 73
+    373.307 Starting | read 73 says marked by ThisRun "nonce 71": "Marked"; "AgentStarting"; SPAWN 2
+    373.317 Landed | agent 2 spawned: "AgentStarted"
+    373.817 Landed | (NextLook): READ 74
+    373.837 Landed | read 74 says marked by ThisRun "nonce 71"
+    374.337 Landed | (NextLook): READ 75
+    374.357 Landed | read 75 says marked by ThisRun "nonce 71"
+    374.857 Landed | (NextLook): READ 76
+    374.877 Landed | read 76 says marked by ThisRun "nonce 71"
+    375.877 Landed | (NextLook): READ 77
+    375.897 Landed | read 77 says marked by ThisRun "nonce 71", connected: "AgentConnected { marked: true, wished: true }"; remember [marked connected]
+    "#);
+}
+
+#[test]
+fn a_hold_file_that_is_gone_before_the_replaced_agent_leaves_nothing_behind() {
+    let mut world = World::new(Policy::default());
+    world.plans.push_back(AgentPlan { term_takes: Some(Span::seconds(20)), ..AgentPlan::default() });
+    world.run(Span::seconds(10));
+    world.happens(Happening::LosesChannel(Generation(1)));
+    world.run_until(|world| world.process.as_ref().is_some_and(|process| process.termed));
+    world.happens(hold("new disk"));
+    world.run(Span::seconds(5));
+    world.trace.clear();
+    world.happens(Happening::Hold(None));
+    world.run(Span::seconds(20));
+    assert_snapshot!(world.honest_story(), @r#"
+    357.496 Terminating | the hold file is gone: "HoldLifted"
+    372.496 BackingOff | agent 1 ended with code 143: "AgentExited, asked, was connected"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    373.287 Enabling | (RestartDelay): READ 73
+    373.307 Enabling | read 73 says marked by ThisRun "nonce 71": "Lifting by Cli"; LIFT 74 by Cli
+    373.317 ... write 74 is carried out
+    373.327 Enabling | write 74 accepted: READ 75
+    373.347 Starting | read 75 says free: "Lifted"; remember []; "AgentStarting"; SPAWN 2
+    373.357 Running | agent 2 spawned: "AgentStarted"
+    373.857 Running | (NextLook): READ 76
+    373.877 Running | read 76 says free
+    374.377 Running | (NextLook): READ 77
+    374.397 Running | read 77 says free
+    374.897 Running | (NextLook): READ 78
+    374.917 Running | read 78 says free
+    375.917 Running | (NextLook): READ 79
+    375.937 Running | read 79 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
+    "#);
+}
