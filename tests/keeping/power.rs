@@ -18,6 +18,7 @@ use agent_wrap_testbed::spawner::{self, Process};
 use agent_wrap_testbed::wait;
 use libtest_mimic::Trial;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::common::standalone::{children, name};
@@ -34,8 +35,8 @@ const CONTROLLER: Ipv4Addr = Ipv4Addr::new(10, 214, 0, 1);
 const BEFORE: Ipv4Addr = Ipv4Addr::new(10, 214, 0, 2);
 const AFTER: Ipv4Addr = Ipv4Addr::new(10, 214, 0, 3);
 
-/// Longer than the controller holds a dead channel.
-const WINDOW: Duration = Duration::from_secs(900);
+/// Longer than the controller holds a dead channel, which is more than a quarter of an hour.
+const WINDOW: Duration = Duration::from_secs(3600);
 
 fn need() -> Need {
     skip::need_root()?;
@@ -169,23 +170,26 @@ const LET_IN: &str = "INFO: Connected";
 const TURNED_AWAY: &str = "already connected";
 
 fn lives(switch: &Space, hudson: &Hudson) {
-    let (taken, left, unknown) =
-        (Scene::new(hudson, "taken over"), Scene::new(hudson, "left"), Scene::new(hudson, "unknown"));
+    let scenes = ["taken over", "landed", "left", "unknown"].map(|name| Scene::new(hudson, name));
+    let [taken, landed, left, _] = &scenes;
     let machine = Machine::boot(switch, BEFORE);
-    let first = [&taken, &left, &unknown].map(|scene| machine.start(scene, &[]));
-    for (wrap, scene) in first.iter().zip([&taken, &left, &unknown]) {
+    let first = scenes.each_ref().map(|scene| machine.start(scene, &[]));
+    for (wrap, scene) in first.iter().zip(&scenes) {
         wrap.wait_for("agent_connected");
         scene.wait_until_written_down();
     }
+    kill(children(first[1].pid())[0], Signal::SIGUSR1).expect("it is there");
+    first[1].wait_for("landed");
     machine.fail();
     first.into_iter().for_each(Wrap::kill);
 
     let machine = Machine::boot(switch, AFTER);
-    for scene in [&taken, &left, &unknown] {
-        assert!(!scene.state(hudson).offline, "the controller has noticed");
+    for scene in &scenes {
+        let state = scene.state(hudson);
+        assert!(!state.offline || state.marked, "the controller has noticed: {state:?}");
     }
     let start = now();
-    let by_takeover = machine.start(&taken, &[]);
+    let by_takeover = machine.start(taken, &[]);
     by_takeover.wait_for_words(LET_IN, 1);
     tell("with the takeover", start);
     by_takeover.wait_for("agent_connected");
@@ -196,8 +200,15 @@ fn lives(switch: &Space, hudson: &Hudson) {
     let (build, gate) = taken.running_build(hudson);
     expect_success(hudson, &build, &gate);
 
+    let from_landed = machine.start(landed, &[]);
+    from_landed.wait_for("taken_over");
+    from_landed.wait_for("agent_connected");
+    from_landed.wait_for_words(LET_IN, 1);
+    let (build, gate) = landed.running_build(hudson);
+    expect_success(hudson, &build, &gate);
+
     let start = now();
-    let by_patience = machine.start(&left, &["--takeover", "never"]);
+    let by_patience = machine.start(left, &["--takeover", "never"]);
     let fresh = Scene::of(hudson, "unknown");
     let without_a_record = machine.start(&fresh, &[]);
     for wrap in [&by_patience, &without_a_record] {
@@ -211,7 +222,7 @@ fn lives(switch: &Space, hudson: &Hudson) {
         tell("without the takeover", start);
     }
     machine.fail();
-    [by_takeover, by_patience, without_a_record].into_iter().for_each(Wrap::kill);
+    [by_takeover, from_landed, by_patience, without_a_record].into_iter().for_each(Wrap::kill);
 }
 
 #[expect(clippy::print_stdout, reason = "a figure for the documentation, and no statement of the test")]
