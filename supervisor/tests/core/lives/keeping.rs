@@ -587,3 +587,81 @@ fn a_hold_file_that_is_gone_before_the_replaced_agent_leaves_nothing_behind() {
     375.937 Running | read 79 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
     "#);
 }
+
+#[test]
+fn a_takeover_that_never_reached_the_controller_is_tried_again() {
+    let mut world = dead_channel(after_kill(|_| ()));
+    world.fates.push_back(Fate::Answered(Span(10), Span(10)));
+    world.fates.push_back(Fate::Fails(FailureKind::Unavailable));
+    world.run(Span::seconds(2));
+    assert_snapshot!(world.honest_story(), @r#"
+    0.000 Enabling | begin: READ 1
+    0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
+    0.040 Enabling | write 2 failed: Unavailable: "Waiting 963 ms: Unavailable"
+    1.003 Enabling | (RetryRequest): READ 3
+    1.023 Enabling | read 3 says free, connected: "TakingOver"; DISCONNECT 4
+    1.033 ... write 4 is carried out
+    1.043 Enabling | write 4 accepted: READ 5
+    1.063 Starting | read 5 says free: "TakenOver"; "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    1.073 Running | agent 1 spawned: "AgentStarted"
+    1.573 Running | (NextLook): READ 6
+    1.593 Running | read 6 says free
+    "#);
+}
+
+/// A drain for a hold file, with a build that goes on.
+fn draining_for_a_hold() -> World {
+    let mut world = running(Policy::default(), Controller::default());
+    world.happens(Happening::BuildBegins);
+    world.happens(hold("new disk"));
+    world.run(Span::seconds(5));
+    world.trace.clear();
+    world
+}
+
+#[test]
+fn who_lands_while_a_hold_file_drains_stays_landed_after_it() {
+    let mut world = draining_for_a_hold();
+    world.ask(Request::Land);
+    world.happens(Happening::Hold(None));
+    world.happens(Happening::BuildEnds);
+    world.run(Span::seconds(10));
+    assert_snapshot!(lines_with(&world, &[": \"", "MARK", "LIFT"]), @r#"
+    15.000 Draining | asked for Land: "Done"
+    15.000 Draining | the hold file is gone: "HoldLifted"; READ 13
+    15.020 Draining | read 13 says marked by ThisRun "nonce 8", connected: "Marking { method: ChangeCause }"; MARK 14 by ChangeCause for Landed
+    15.580 Landed | read 16 says marked by ThisRun "nonce 14", connected: "Drained"; "Landed"
+    "#);
+}
+
+#[test]
+fn a_hold_file_that_appears_while_it_lands_by_request_changes_nothing_of_that() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.happens(Happening::BuildBegins);
+    world.ask(Request::Land);
+    world.run(Span::seconds(5));
+    world.trace.clear();
+    world.happens(hold("new disk"));
+    world.happens(Happening::Hold(None));
+    world.happens(Happening::BuildEnds);
+    world.run(Span::seconds(10));
+    assert_snapshot!(lines_with(&world, &[": \"", "MARK", "LIFT"]), @r#"
+    15.000 Draining | held: new disk: "HoldSet { words: "new disk" }"
+    15.000 Draining | the hold file is gone: "HoldLifted"; READ 13
+    15.540 Landed | read 14 says marked by ThisRun "nonce 8", connected: "Drained"; "Landed"
+    "#);
+}
+
+#[test]
+fn a_hold_file_that_says_something_else_while_it_drains_is_no_request_to_land() {
+    let mut world = draining_for_a_hold();
+    world.happens(hold("new disk and new room"));
+    world.happens(Happening::Hold(None));
+    world.run(Span::seconds(1));
+    assert_snapshot!(lines_with(&world, &[": \"", "MARK", "LIFT"]), @r#"
+    15.000 Draining | held: new disk and new room: "HoldSet { words: "new disk and new room" }"
+    15.000 Running | the hold file is gone: "HoldLifted"; READ 13
+    15.020 Running | read 13 says marked by ThisRun "nonce 8", connected, 1 builds: "Lifting by Cli"; LIFT 14 by Cli
+    15.060 Running | read 15 says free, connected, 1 builds: "Lifted"; remember [connected]
+    "#);
+}

@@ -174,3 +174,16 @@ fn whoever_asks_for_something_meanwhile_gets_it() {
     world.run(Span::seconds(100));
     assert_eq!((world.core.status().phase, world.generations), (Phase::Landed, 2));
 }
+
+#[test]
+fn a_hold_file_that_appears_meanwhile_keeps_the_agent_and_the_mark() {
+    for phase in [Phase::Marking, Phase::Draining] {
+        let mut world = renewing(phase);
+        world.happens(Happening::Hold(Some("new disk".into())));
+        assert_eq!(world.core.status().goal, Some(Goal::Land), "{phase:?}");
+        world.run(Span::seconds(30));
+        world.honest_story();
+        assert_eq!((world.core.status().phase, world.generations), (Phase::Landed, 1), "{phase:?}");
+        assert!(world.controller.mark.is_some(), "{phase:?}");
+    }
+}
