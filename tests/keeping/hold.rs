@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 
 use crate::common::{AGENT_WRAP, Wrap, eventually, is_alive};
-use crate::scene::{Scene, build_state, count, expect_none, expect_success, expect_words, wait_for_reads};
+use crate::scene::{Scene, build_state, count, expect_none, expect_success, expect_words, freeze, wait_for_reads};
 use crate::trials::trial;
 use crate::{Scenario, jenkins, simulated};
 
@@ -31,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         trial("hold::usr2_does_not_lift_it", usr2_does_not_lift_it),
         trial("hold::what_was_landed_stays_so", what_was_landed_stays_so),
         trial("hold::a_mark_that_vanishes_is_set_again", vanished_mark),
+        trial("hold::set_while_the_agent_is_replaced", set_while_replaced),
         trial("hold::the_usual_files", usual_files),
         trial("hold::a_reload_looks_where_nothing_is_told", reload_looks),
     ]
@@ -263,6 +264,27 @@ fn vanished_mark() {
     hold.set("new disk after all");
     scene.wait_until_marked(&stage, "new disk after all");
     wrap.stop().expect_code(0);
+}
+
+fn set_while_replaced() {
+    let stage = simulated(jenkins());
+    let scene = Scene::new(&stage, "n");
+    let hold = HoldFile::of(&scene);
+    let options = [&hold.option(), "--disconnect-timeout", "2s", "--grace", "5s"];
+    let wrap = Wrap::start(scene.command(&options, &["--ignore-term"]));
+    wrap.wait_for("agent_connected");
+    freeze(wrap.agent_pid(1));
+    stage.disconnect("n").expect("disconnected");
+    wrap.wait_for("terminating");
+    hold.set("new disk");
+    scene.wait_until_marked(&stage, "new disk");
+    expect_none(&wrap, "agent_exited");
+    wrap.wait_for_nth("agent_connected", 2);
+    scene.wait_until_marked(&stage, "new disk");
+    expect_none(&wrap, "lifting");
+    hold.lift();
+    scene.wait_until_online(&stage);
+    wrap.stop().expect_code(137);
 }
 
 /// To be root, and to be allowed to mount.

@@ -27,6 +27,8 @@ pub const EVERYWHERE: &[Scenario] = &[
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("watch::one_that_does_not_end_is_killed", one_that_does_not_end_is_killed),
+        trial("watch::a_landed_one_is_replaced_once_it_has_taken_off", landed_one_is_replaced),
+        trial("watch::a_stop_meanwhile_marks_the_node_first", stop_meanwhile),
         trial("watch::one_that_never_connects_is_replaced", one_that_never_connects_is_replaced),
         trial("watch::the_time_begins_anew_when_it_is_back", the_time_begins_anew),
         trial("watch::an_unreachable_controller_does_not_count", || unreachable(Outage::Closes)),
@@ -129,6 +131,43 @@ fn one_that_does_not_end_is_killed() {
     assert!(!is_alive(first));
     scene.wait_until_online(&stage);
     wrap.stop().expect_code(137);
+}
+
+/// No controller says that a marked node is not connected, only that it is.
+fn landed_one_is_replaced() {
+    let stage = simulated(jenkins());
+    let scene = Scene::new(&stage, "n");
+    let wrap = scene.online(&stage, &["--disconnect-timeout", "2s"]);
+    wrap.signal(Signal::SIGUSR1);
+    wrap.wait_for("landed");
+    let first = wrap.agent_pid(1);
+    freeze(first);
+    stage.disconnect("n").expect("disconnected");
+    wait_for_reads(&stage, 6);
+    expect_none(&wrap, "stays_disconnected");
+    wrap.signal(Signal::SIGUSR2);
+    wrap.wait_for("stays_disconnected");
+    wrap.wait_for_nth("agent_connected", 2);
+    assert!(!is_alive(first));
+    scene.wait_until_online(&stage);
+    wrap.stop().expect_code(0);
+}
+
+fn stop_meanwhile() {
+    let stage = simulated(jenkins());
+    let scene = Scene::new(&stage, "n");
+    let options = ["--disconnect-timeout", "2s", "--grace", "5s"];
+    let wrap = Wrap::start(scene.command(&options, &["--ignore-term"]));
+    wrap.wait_for("agent_connected");
+    freeze(wrap.agent_pid(1));
+    stage.disconnect("n").expect("disconnected");
+    wrap.wait_for("terminating");
+    let outcome = wrap.stop();
+    outcome.expect_code(137);
+    let events = outcome.events();
+    let at = |event: &str| events.iter().position(|name| name == event).expect("it was told");
+    assert!(at("marked") < at("agent_exited"), "{}", outcome.text());
+    assert!(scene.state(&stage).marked && !outcome.has("restart_planned"), "{}", outcome.text());
 }
 
 fn one_that_never_connects_is_replaced() {
