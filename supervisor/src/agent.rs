@@ -64,6 +64,8 @@ pub(crate) struct Agent {
     pub(crate) jar_suspected: bool,
     /// Whether another jar than its own is offered.
     pub(crate) jar_offer: JarOffer,
+    /// People were told that the controller holds the channel of one that is gone; until one is connected.
+    pub(crate) told_held: bool,
     /// When it was started the controller still held the channel of the agent before.
     pub(crate) channel_held: bool,
     /// The controller has reported it connected and then no longer.
@@ -107,6 +109,7 @@ impl Agent {
             new_jar: false,
             jar_suspected: false,
             jar_offer: JarOffer::None,
+            told_held: false,
             channel_held: false,
             gone: false,
             absence: Absence::No,

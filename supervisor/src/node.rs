@@ -95,6 +95,7 @@ pub(crate) enum Step {
     /// It is gone, or does not go.
     TakenOver {
         freed: bool,
+        sure: bool,
     },
     /// Look again after a pause before anything is written.
     Pause(Span),
@@ -329,7 +330,7 @@ impl Node {
         if kind != RequestKind::Read {
             self.knowledge = Knowledge::Stale;
             if kind == RequestKind::Disconnect {
-                self.old_channel = OldChannel::Closing(0);
+                self.old_channel = OldChannel::Closing { looks: 0, sure: false };
                 return self.last_number.0;
             }
             self.writes = (self.writes + 1).min(UNPACED_WRITES + PAUSE_DOUBLINGS);

@@ -119,9 +119,13 @@ pub enum Note {
     /// Before the first start the controller calls the node connected: a dead channel, or an agent elsewhere. It is not
     /// touched.
     ChannelFound {
-        /// We have closed one already, and it is back.
-        returned: bool,
+        /// Our records say that it is ours, and the policy lets it be.
+        ours: bool,
     },
+    /// We have closed it, and it is back: an agent elsewhere that lives.
+    ChannelReturned,
+    /// Nobody has said whether it was closed, and it is there.
+    TakeOverDoubtful,
     /// The channel that the run before has left is being closed.
     TakingOver,
     /// It is gone.

@@ -212,7 +212,7 @@ fn lives(switch: &Space, hudson: &Hudson) {
     let fresh = Scene::of(hudson, "unknown");
     let without_a_record = machine.start(&fresh, &[]);
     for wrap in [&by_patience, &without_a_record] {
-        expect_words(wrap, "channel_found", "the connection of one that is gone");
+        expect_words(wrap, "channel_found", "it is left alone");
         wrap.wait_for_words(TURNED_AWAY, 1);
         expect_none(wrap, "taking_over");
     }

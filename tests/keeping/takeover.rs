@@ -131,7 +131,7 @@ fn hidden_by_the_mark() {
 /// The channel is left alone: the agent is turned away until the controller notices that it is dead.
 #[track_caller]
 fn expect_left_alone(stage: &Simulated, scene: &Scene, wrap: &Wrap) {
-    expect_words(wrap, "channel_found", "nothing here says that it is ours, so it is left alone");
+    expect_words(wrap, "channel_found", "it is left alone");
     wrap.wait_for_words("n is already connected to this controller", 1);
     stage.with(|world| world.lose_channel("n"));
     wrap.wait_for_nth("agent_connected", 1);
@@ -201,7 +201,7 @@ fn back_at_once() {
         }
     });
     let wrap = scene.start(&[]);
-    expect_words(&wrap, "channel_found", "an agent elsewhere bears the node's name");
+    expect_words(&wrap, "channel_returned", "an agent elsewhere bears the node's name");
     wrap.wait_for_words("n is already connected to this controller", 1);
     expect_none(&wrap, "taken_over");
     assert_eq!(disconnects(&stage), 1, "it is not fought");

@@ -55,6 +55,8 @@ pub struct Books {
     pub replaces: bool,
     /// Since when all reads have called the agent not connected.
     absent: Option<Moment>,
+    /// An agent has been asked for.
+    asked_for: bool,
     /// An agent has been wanted before.
     wanted: bool,
     /// What the agent has left behind is being counted.
@@ -232,6 +234,7 @@ impl World {
         if self.books.record.as_ref().is_none_or(|record| record.memory.stopped) {
             self.violated("an agent is wanted, and the state file calls the run over");
         }
+        self.books.asked_for = true;
         // Another agent, another errand.
         self.books.replaces = false;
         self.books.errand = None;
@@ -313,6 +316,8 @@ impl World {
                 }
             }
             (Wish::Disconnect, Some(_)) => self.check_disconnect(),
+            // A hold file's text is wanted on what an earlier run has marked, too.
+            (Wish::Mark(MarkMethod::ChangeCause), Some(Some(mark))) if self.books.held && mark.owner.is_ours() => {}
             (Wish::Mark(_), Some(Some(mark))) if mark.owner != Owner::ThisRun => {
                 self.violated("a mark is set over that of somebody else");
             }
@@ -438,7 +443,8 @@ impl World {
             self.violated("the end, with a group that is stopped");
         }
         let ours = !matches!(ending, Ending::Unreachable(_) | Ending::Refused(_));
-        if ours && !self.memory().stopped {
+        // A run that never came to start its agent says nothing of the one before.
+        if ours && self.books.asked_for && !self.memory().stopped {
             self.violated("the end, and the state file does not say so");
         }
         if let (Some(record), None) = (&self.books.record, &self.process)

@@ -132,14 +132,24 @@ impl Story {
                 "the controller holds a connection of this node for longer than it holds a dead one: an agent elsewhere \
                  bears the node's name; end it, or give this one a node of its own",
             ),
-            Note::ChannelFound { returned: false } => warn(
+            Note::ChannelFound { ours: true } => warn(
+                "channel_found",
+                "the controller still holds the connection of our last run, which was killed; it is left alone, as \
+                 --takeover says, and the agent may be refused for some minutes",
+            ),
+            Note::TakeOverDoubtful => warn(
+                "takeover_failed",
+                "the controller has not said whether it closes the dead connection of our last run, and still holds it: the \
+                 agent may be refused for some minutes",
+            ),
+            Note::ChannelFound { ours: false } => warn(
                 "channel_found",
                 "the controller calls the node connected although its agent is not started yet: the connection of one that \
                  is gone, which the controller notices within some minutes, or an agent elsewhere with this node's name; \
                  nothing here says that it is ours, so it is left alone",
             ),
-            Note::ChannelFound { returned: true } => error(
-                "channel_found",
+            Note::ChannelReturned => error(
+                "channel_returned",
                 "the connection was closed, and the node is connected again although its agent is not started yet: an agent \
                  elsewhere bears the node's name; end it, or give this one a node of its own",
             ),

@@ -12,7 +12,10 @@ const STRAYS_LIFTED: u8 = 2;
 impl Node {
     /// Whether our mark is to get another reason: what it says has been overtaken. A toggle would lift it.
     pub(super) fn may_reword(&self, mark: &Mark, reason: &OfflineReason) -> bool {
-        mark.owner == Owner::ThisRun && !self.cause_missing && self.marked_for.as_ref() != Some(reason)
+        // What a hold file says is wanted on a node that an earlier run has marked, too.
+        let held = matches!(reason, OfflineReason::Held(_));
+        let ours = mark.owner == Owner::ThisRun || held && mark.owner == Owner::EarlierRun;
+        ours && !self.cause_missing && self.marked_for.as_ref() != Some(reason)
     }
 
     /// Whether the policy lets us lift this mark.

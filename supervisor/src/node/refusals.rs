@@ -1,7 +1,7 @@
 //! Refusals count as final only when they repeat: a starting controller gives each of them for moments.
 
 use super::Node;
-use crate::{FailureKind, Span};
+use crate::{Failure, FailureKind, Span};
 
 /// A refusal counts as final when it has come this often ...
 const FINAL_AFTER_ANSWERS: u8 = 3;
@@ -28,6 +28,12 @@ pub(crate) enum Verdict {
 }
 
 impl Node {
+    /// Whether this refusal of a write, once it is counted, is final.
+    pub(crate) fn is_final_with(&self, failure: &Failure) -> bool {
+        let mut refusals = self.write_refusals;
+        count_refusal(&mut refusals, failure.kind) == Verdict::Final
+    }
+
     /// Other credentials may meet with another answer.
     pub(crate) fn forget_refusals(&mut self) {
         self.read_refusals = None;

@@ -1,6 +1,6 @@
 //! The channel that the run before may have left on the controller: closed once, before anything else is done.
 
-use super::{Knowledge, Node, Step};
+use super::{Desired, Knowledge, Node, Step};
 use crate::{Span, TakeOver};
 
 /// So many looks are made until a channel that was to be closed is gone.
@@ -15,8 +15,8 @@ pub(super) enum OldChannel {
     None,
     /// Our records say that there may be one.
     Suspected,
-    /// It is being closed; so many looks have shown it still.
-    Closing(u8),
+    /// It is being closed; so many looks have shown it still. `sure`: the controller has said that it does so.
+    Closing { looks: u8, sure: bool },
 }
 
 impl Node {
@@ -25,22 +25,43 @@ impl Node {
     pub(super) fn take_over(&mut self) -> Option<Step> {
         let connected = self.view.as_ref().and_then(|view| view.connected);
         match (self.old_channel, connected) {
-            (OldChannel::None, _) | (OldChannel::Suspected, None) => None,
+            (OldChannel::None, _) => None,
             (OldChannel::Suspected, _) if self.policy.takeover == TakeOver::Never => None,
             (OldChannel::Suspected, Some(true)) => Some(Step::Disconnect),
+            // Behind a mark that hides it, and that is about to be lifted.
+            (OldChannel::Suspected, None) => self.is_about_to_lift().then_some(Step::Disconnect),
             (OldChannel::Suspected, Some(false)) => {
                 self.old_channel = OldChannel::None;
                 None
             }
-            (OldChannel::Closing(looks), Some(true)) if looks < TAKEOVER_LOOKS => {
-                self.old_channel = OldChannel::Closing(looks + 1);
-                self.knowledge = Knowledge::Stale;
-                Some(Step::Pause(TAKEOVER_PAUSE))
+            (OldChannel::Closing { looks, sure }, Some(true)) if looks < TAKEOVER_LOOKS => {
+                self.look_once_more(looks, sure)
             }
-            (OldChannel::Closing(_), _) => {
+            // It is closed a moment after the answer, which does not show here.
+            (OldChannel::Closing { looks: 0, sure }, None) => self.look_once_more(0, sure),
+            (OldChannel::Closing { .. }, None) => None,
+            (OldChannel::Closing { sure, .. }, Some(held)) => {
                 self.old_channel = OldChannel::None;
-                Some(Step::TakenOver { freed: connected != Some(true) })
+                Some(Step::TakenOver { freed: !held, sure })
             }
+        }
+    }
+
+    fn look_once_more(&mut self, looks: u8, sure: bool) -> Option<Step> {
+        self.old_channel = OldChannel::Closing { looks: looks + 1, sure };
+        self.knowledge = Knowledge::Stale;
+        Some(Step::Pause(TAKEOVER_PAUSE))
+    }
+
+    fn is_about_to_lift(&self) -> bool {
+        let mark = self.view.as_ref().and_then(|view| view.mark.as_ref());
+        matches!((&self.desired, mark), (Desired::Online(scope), Some(mark)) if self.may_lift(mark, *scope))
+    }
+
+    /// The controller has said that it closes the channel.
+    pub(crate) fn old_channel_closed(&mut self) {
+        if let OldChannel::Closing { sure, .. } = &mut self.old_channel {
+            *sure = true;
         }
     }
 

@@ -43,10 +43,10 @@ impl Supervisor {
                     self.tell(Note::TakingOver);
                     self.act(Action::Disconnect { request, within });
                 }
-                Step::TakenOver { freed: true } => self.tell(Note::TakenOver),
-                Step::TakenOver { freed: false } => {
+                Step::TakenOver { freed: true, .. } => self.tell(Note::TakenOver),
+                Step::TakenOver { freed: false, sure } => {
                     self.told_channel = true;
-                    self.tell(Note::ChannelFound { returned: true });
+                    self.tell(if sure { Note::ChannelReturned } else { Note::TakeOverDoubtful });
                 }
                 Step::Pause(pause) => self.timers.set(Deadline::NextLook, pause),
                 Step::Settled(settlement) => self.settled(settlement),
@@ -163,14 +163,22 @@ impl Supervisor {
     /// The channel that the run before has left is closed, or not. Looks will show it.
     fn disconnect_answered(&mut self, outcome: WriteOutcome) {
         let Some(node) = &mut self.node else { return };
+        if self.phase != Phase::Enabling {
+            // A stop does not care.
+            return;
+        }
         match outcome {
-            WriteOutcome::Accepted => node.accepted(),
-            WriteOutcome::Failed(failure) if failure.kind == FailureKind::Unavailable => {
+            WriteOutcome::Accepted => {
+                node.accepted();
+                node.old_channel_closed();
+            }
+            WriteOutcome::Failed(failure) if !node.is_final_with(&failure) => {
                 node.suspect_old_channel();
                 self.request_failed(RequestKind::Disconnect, failure);
             }
             WriteOutcome::Failed(Failure { words, .. }) | WriteOutcome::Unsupported { words } => {
                 node.forget_old_channel();
+                node.accepted();
                 self.told_channel = true;
                 self.tell(Note::TakeOverFailed { words });
             }

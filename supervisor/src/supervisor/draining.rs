@@ -102,11 +102,11 @@ impl Supervisor {
         }
         self.errand = None;
         self.phase = Phase::Landed;
-        if self.hold.is_none() || self.landing.holds() {
+        if !self.is_held() || self.landing.holds() {
             self.landing = Landing::Told;
         }
         self.tell(Note::Landed);
-        if self.hold.is_some() {
+        if self.is_held() {
             // What it says may have changed meanwhile.
             self.wish_grounded();
             return;

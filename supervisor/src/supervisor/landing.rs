@@ -16,7 +16,7 @@ impl Supervisor {
         }
         match self.errand.as_ref().map(|errand| errand.goal) {
             Some(Goal::Exit(_)) => return self.taken(request, Effect::TooLate),
-            Some(Goal::Land) if self.hold.is_none() => return self.taken(request, Effect::Already),
+            Some(Goal::Land) if !self.is_held() => return self.taken(request, Effect::Already),
             Some(Goal::Land | Goal::Restart | Goal::Replace) | None => {}
         }
         if self.landing.holds() {
@@ -64,11 +64,16 @@ impl Supervisor {
     }
 
     fn held(&mut self, words: String) {
-        let first = self.hold.is_none();
+        let first = !self.is_held();
         self.tell(Note::HoldSet { words: words.clone() });
-        self.hold = Some(words);
+        (self.hold, self.overruled) = (Some(words), false);
         match self.errand.as_ref().map(|errand| errand.goal) {
-            Some(Goal::Land) if first => self.landing = Landing::Wished,
+            Some(Goal::Land) => {
+                if first {
+                    self.landing = Landing::Wished;
+                }
+                self.wish_grounded();
+            }
             Some(Goal::Restart) if self.renews() && matches!(self.phase, Phase::Marking | Phase::Draining) => {
                 self.begin_errand(Goal::Land);
             }
@@ -80,8 +85,12 @@ impl Supervisor {
     }
 
     fn released(&mut self) {
-        self.hold = None;
+        let held = self.is_held();
+        (self.hold, self.overruled) = (None, false);
         self.tell(Note::HoldLifted);
+        if !held {
+            return;
+        }
         match self.errand.as_ref().map(|errand| errand.goal) {
             Some(Goal::Land) if !self.landing.holds() => self.take_errand_back(),
             Some(Goal::Exit(_) | Goal::Restart) => {}
@@ -98,9 +107,19 @@ impl Supervisor {
         }
         match self.errand.as_ref().map(|errand| errand.goal) {
             Some(Goal::Exit(_)) => return self.taken(request, Effect::TooLate),
-            _ if self.hold.is_some() => {
+            Some(Goal::Restart) if self.is_held() && matches!(self.phase, Phase::Marking | Phase::Draining) => {
                 self.landing = Landing::No;
-                return self.taken(request, Effect::Held);
+                self.taken(request, Effect::TakenBack);
+                // The agent stays, and the node marked.
+                return self.begin_errand(Goal::Land);
+            }
+            _ if self.is_held() => {
+                self.landing = Landing::No;
+                self.taken(request, Effect::Held);
+                if self.phase == Phase::BackingOff && self.agent.failures >= self.policy.backoff.slow_after {
+                    self.enable();
+                }
+                return;
             }
             Some(Goal::Land | Goal::Restart) if matches!(self.phase, Phase::Marking | Phase::Draining) => {
                 self.taken(request, Effect::TakenBack);
@@ -150,6 +169,9 @@ impl Supervisor {
     fn come_back(&mut self) {
         if self.phase == Phase::Landed {
             self.phase = Phase::Running;
+        }
+        if self.mark_failing() {
+            return;
         }
         match self.phase {
             Phase::Running => self.wish(Desired::Online(Scope::Own)),

@@ -8,7 +8,7 @@ use crate::{Deadline, Desired, Note, OnlinePolicy, Owner, Scope, Span};
 
 /// The ends in a row, each followed by a growing delay, after which a channel that the controller still holds is not that
 /// of an agent that is dead.
-const ENDS_OF_A_DEAD_CHANNEL: u8 = 16;
+const ENDS_OF_A_DEAD_CHANNEL: u8 = 31;
 
 impl Supervisor {
     /// Takes note of what a read shows besides the mark's being as wanted or not.
@@ -28,6 +28,7 @@ impl Supervisor {
                 Some(true) if !self.agent.connected => {
                     self.present();
                     self.agent.connected = true;
+                    self.agent.told_held = false;
                     self.agent.gone = false;
                     self.memory.connected = true;
                     self.tell(Note::AgentConnected { marked, wished });
@@ -49,7 +50,11 @@ impl Supervisor {
         }
         if self.phase == Phase::Enabling && self.agent.ran && connected == Some(true) && self.agent.excuse_failure() {
             // Their delays add up to more than the nine minutes for which a dead channel is held.
-            self.tell(if self.agent.ends == ENDS_OF_A_DEAD_CHANNEL { Note::NameTaken } else { Note::OldChannelHeld });
+            if self.agent.ends == ENDS_OF_A_DEAD_CHANNEL {
+                self.tell(Note::NameTaken);
+            } else if !core::mem::replace(&mut self.agent.told_held, true) {
+                self.tell(Note::OldChannelHeld);
+            }
         }
         if self.phase == Phase::Enabling && self.gives_up() {
             self.judge_jar();
@@ -70,6 +75,10 @@ impl Supervisor {
             errand.confirmed = false;
             errand.told_marked = false;
             errand.idle_reads = 0;
+        }
+        if self.node.as_mut().is_some_and(|node| node.told_foreign.take().is_some()) {
+            self.tell(Note::ForeignMarkGone);
+            return;
         }
         let stays = self.errand.is_some() || self.phase == Phase::Landed;
         if stays && self.node.as_ref().is_some_and(|node| node.will_reassert()) {
@@ -142,7 +151,8 @@ impl Supervisor {
         self.tell_free_or_left(settlement);
         if !self.started_before && self.node.as_ref().is_some_and(Node::is_connected) && !self.told_channel {
             self.told_channel = true;
-            self.tell(Note::ChannelFound { returned: false });
+            let ours = self.node.as_ref().is_some_and(|node| node.policy.connected_before);
+            self.tell(Note::ChannelFound { ours });
         }
         self.judge_jar();
         self.start_agent();
@@ -170,12 +180,13 @@ impl Supervisor {
     fn settled_landed(&mut self, settlement: Settlement) {
         if settlement == Settlement::Lost {
             self.landing = Landing::No;
-            // It holds no longer, until it says something else.
-            self.hold = None;
+            // The hold file holds no longer, until it says something else.
+            self.overruled = true;
             self.phase = Phase::Running;
             self.tell(Note::TakenBack);
             self.wish(Desired::Online(Scope::Own));
         } else {
+            self.tell_marked_by_others();
             self.tell_landed();
             self.schedule_look(false);
         }
@@ -218,10 +229,22 @@ impl Supervisor {
 
     /// Says who marked the node: we, or somebody else before us.
     pub(super) fn tell_marked(&mut self) {
-        let Some(node) = &self.node else { return };
+        let Some(node) = &mut self.node else { return };
         let Some(mark) = node.view.as_ref().and_then(|view| view.mark.clone()) else { return };
+        node.told_foreign = (!mark.owner.is_ours()).then(|| mark.reason.clone());
         let note = if mark.owner == Owner::ThisRun { Note::Marked } else { Note::MarkedAlready(mark) };
         self.tell(note);
+    }
+
+    /// Says that somebody else's mark is there in place of ours, once for each reason.
+    fn tell_marked_by_others(&mut self) {
+        let Some(node) = &mut self.node else { return };
+        let Some(mark) = node.view.as_ref().and_then(|view| view.mark.clone()) else { return };
+        if mark.owner.is_ours() {
+            node.told_foreign = None;
+        } else if node.told_foreign.as_ref() != Some(&mark.reason) {
+            self.tell_marked();
+        }
     }
 
     /// Plans the next look: soon while the agent is connecting, seldom in quiet times.

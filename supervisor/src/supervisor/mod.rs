@@ -74,6 +74,8 @@ pub struct Supervisor {
     landing: Landing,
     /// What an operator's hold file says: the node stays marked.
     hold: Option<String>,
+    /// Somebody has lifted its mark as often as it is set again: it counts as meant, until the file says something else.
+    overruled: bool,
     /// People were told of the channel that was there before the first start.
     told_channel: bool,
     /// The agent has been started before: only our own marks are lifted now.
@@ -111,6 +113,7 @@ impl Supervisor {
             refusal: None,
             landing: Landing::No,
             hold,
+            overruled: false,
             told_channel: false,
             started_before: false,
             stopped_before: memory.stopped,
@@ -190,7 +193,7 @@ impl Supervisor {
             believed: self.node.as_ref().and_then(|node| node.view.as_ref()),
             in_flight: self.node.as_ref().and_then(|node| node.in_flight).map(|(number, _)| number.0),
             goal: self.errand.as_ref().map(|errand| errand.goal),
-            hold: self.hold.as_deref(),
+            hold: self.hold.as_deref().filter(|_| self.is_held()),
             awaiting: self.next_deadline(),
         }
     }
@@ -236,11 +239,16 @@ impl Supervisor {
     /// Why the node is to stay marked while the agent runs, if it is: by request, or because of an operator's hold file.
     fn grounded(&self) -> Option<OfflineReason> {
         let landed = || self.landing.holds().then_some(OfflineReason::Landed);
-        self.hold.clone().map(OfflineReason::Held).or_else(landed)
+        self.hold.clone().filter(|_| self.is_held()).map(OfflineReason::Held).or_else(landed)
     }
 
     fn is_grounded(&self) -> bool {
-        self.hold.is_some() || self.landing.holds()
+        self.is_held() || self.landing.holds()
+    }
+
+    /// An operator's hold file keeps the node marked.
+    fn is_held(&self) -> bool {
+        self.hold.is_some() && !self.overruled
     }
 
     fn act(&mut self, action: Action) {

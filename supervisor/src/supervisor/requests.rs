@@ -160,7 +160,7 @@ impl Supervisor {
                 if self.errand.as_ref().is_some_and(|errand| errand.goal == Goal::Land) =>
             {
                 self.taken(request, Effect::Done);
-                if self.hold.is_none() {
+                if !self.is_held() {
                     self.landing = Landing::Wished;
                 }
                 self.begin_errand(Goal::Restart);

@@ -74,7 +74,7 @@ impl Supervisor {
             && errand.goal == Goal::Land
         {
             self.errand = None;
-            if self.hold.is_none() {
+            if !self.is_held() {
                 self.landing = Landing::Wished;
             }
             self.agent_ended(exit);
@@ -136,11 +136,21 @@ impl Supervisor {
         if failures == self.policy.backoff.slow_after {
             self.tell(Note::Slowing { failures });
         }
-        let marks = self.node.as_ref().is_some_and(|node| node.policy.offline == OfflinePolicy::Always);
-        if marks && !self.is_grounded() {
-            let (last, again) = (self.agent.last_end(), Some(self.policy.backoff.slow));
-            self.wish(Desired::Offline(OfflineReason::AgentFailing { failures, last, again }));
+        if !self.is_grounded() {
+            self.mark_failing();
         }
+    }
+
+    /// Wants the node of an agent that keeps failing marked with what is the matter; true if it is to be.
+    pub(super) fn mark_failing(&mut self) -> bool {
+        let failures = self.agent.failures;
+        let marks = self.node.as_ref().is_some_and(|node| node.policy.offline == OfflinePolicy::Always);
+        if !marks || failures < self.policy.backoff.slow_after || self.phase != Phase::BackingOff {
+            return false;
+        }
+        let (last, again) = (self.agent.last_end(), Some(self.policy.backoff.slow));
+        self.wish(Desired::Offline(OfflineReason::AgentFailing { failures, last, again }));
+        true
     }
 
     /// The agent has been seen not connected for as long as it may be: another look decides.

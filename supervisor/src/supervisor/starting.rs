@@ -15,6 +15,9 @@ const FIRST_LOOK: Span = Span::millis(500);
 impl Supervisor {
     /// The first decision: end a survivor, else bring the node online.
     pub(super) fn begin(&mut self) {
+        if let Some(words) = self.hold.clone() {
+            self.tell(Note::HoldSet { words });
+        }
         if self.agent.is_alive() {
             self.tell(Note::SurvivorFound);
             self.evict();
@@ -166,9 +169,10 @@ impl Supervisor {
         if self.agent.ends > 0 {
             self.timers.set(Deadline::FailuresForgotten, self.policy.backoff.forget_after);
         }
+        let landed = self.landing.holds() && !self.is_held();
         if let Some(node) = &mut self.node {
             node.knowledge = crate::node::Knowledge::Stale;
-            if self.landing.holds() && self.hold.is_none() {
+            if landed {
                 node.reassertion_limit = 0;
             }
             if !self.timers.is_set(Deadline::RetryRequest) {

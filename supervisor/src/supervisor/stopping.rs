@@ -28,7 +28,7 @@ impl Supervisor {
             errand.interrupts = earlier.interrupts;
             errand.gap = earlier.gap;
         }
-        let reason = errand.reason(&self.agent, self.hold.as_ref());
+        let reason = errand.reason(&self.agent, self.hold.as_ref().filter(|_| self.is_held()));
         let exits = errand.exits();
         self.errand = Some(errand);
         for deadline in [
@@ -161,7 +161,7 @@ impl Supervisor {
         let Some(reason) = self.grounded() else { return };
         self.wish(Desired::Offline(reason));
         if self.phase == Phase::Landed
-            && self.hold.is_none()
+            && !self.is_held()
             && let Some(node) = &mut self.node
         {
             node.reassertion_limit = 0;
@@ -359,7 +359,8 @@ impl Supervisor {
         self.timers.clear_all();
         self.phase = Phase::Finished;
         // A run that never came to start its agent leaves the verdict on the one before it as it was.
-        self.memory.stopped |= !matches!(ending, Ending::Unreachable(_) | Ending::Refused(_));
+        let ran = self.agent.generation > Generation(0);
+        self.memory.stopped |= ran && !matches!(ending, Ending::Unreachable(_) | Ending::Refused(_));
         self.remember();
         self.act(Action::Finish(ending));
     }

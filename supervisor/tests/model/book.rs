@@ -3,7 +3,7 @@
 
 use agent_wrap_supervisor::{
     Action, AgentSignal, Effect, Ending, Goal, IfRefused, LiftMethod, Mark, MarkMethod, Note, OfflinePolicy,
-    OnlinePolicy, Owner, Phase, Policy, Span, TakeOver,
+    OfflineReason, OnlinePolicy, Owner, Phase, Policy, Span, TakeOver,
 };
 
 use super::agent::Life;
@@ -221,7 +221,7 @@ impl<K: Keeper> World<K> {
             self.book.unanswered(message);
             return;
         };
-        self.book.channel_known = view.connected == Some(true);
+        self.book.channel_known = view.connected == Some(true) || view.connected.is_none();
         if self.running().is_none() || view.connected != Some(false) {
             self.book.absent = None;
         } else {
@@ -259,8 +259,9 @@ impl<K: Keeper> World<K> {
                 self.check_lift();
                 self.book.known = None;
             }
-            Action::MarkOffline { method, .. } => {
+            Action::MarkOffline { method, reason, .. } => {
                 self.check_request();
+                let held = matches!(reason, OfflineReason::Held(_));
                 match &self.book.known {
                     _ if self.book.errand.is_some() && !self.book.seen_since_errand => {
                         self.book.violated(Broken::WrittenUnseen);
@@ -268,6 +269,7 @@ impl<K: Keeper> World<K> {
                     None => self.book.violated(Broken::WrittenUnseen),
                     // Our own mark may get another reason, by what does not lift it.
                     Some(Some(mark)) if mark.owner == Owner::ThisRun && *method == MarkMethod::ChangeCause => {}
+                    Some(Some(mark)) if held && mark.owner.is_ours() && *method == MarkMethod::ChangeCause => {}
                     Some(Some(_)) => self.book.violated(Broken::MarkedOver),
                     Some(None) => {}
                 }

@@ -164,7 +164,7 @@ fn an_old_channel_that_is_held_is_not_held_against_the_agent_but_slows_it() {
     12.381 Running | read 10 says free, connected
     12.821 BackingOff | agent 2 ended with code 1: "AgentExited"; REAP 2; "RestartPlanned in 1882 ms, 1 failures"
     14.703 Enabling | (RestartDelay): READ 11
-    14.723 Starting | read 11 says free, connected: "OldChannelHeld"; "NodeFree"; "AgentStarting"; SPAWN 3
+    14.723 Starting | read 11 says free, connected: "NodeFree"; "AgentStarting"; SPAWN 3
     14.733 Running | agent 3 spawned: "AgentStarted"
     15.233 Running | (NextLook): READ 12
     15.253 Running | read 12 says free, connected
@@ -174,7 +174,7 @@ fn an_old_channel_that_is_held_is_not_held_against_the_agent_but_slows_it() {
     16.293 Running | read 14 says free, connected
     16.733 BackingOff | agent 3 ended with code 1: "AgentExited"; REAP 3; "RestartPlanned in 3975 ms, 1 failures"
     20.708 Enabling | (RestartDelay): READ 15
-    20.728 Starting | read 15 says free, connected: "OldChannelHeld"; "NodeFree"; "AgentStarting"; SPAWN 4
+    20.728 Starting | read 15 says free, connected: "NodeFree"; "AgentStarting"; SPAWN 4
     20.738 Running | agent 4 spawned: "AgentStarted"
     21.238 Running | (NextLook): READ 16
     21.258 Running | read 16 says free, connected
@@ -184,7 +184,7 @@ fn an_old_channel_that_is_held_is_not_held_against_the_agent_but_slows_it() {
     22.298 Running | read 18 says free, connected
     22.738 BackingOff | agent 4 ended with code 1: "AgentExited"; REAP 4; "RestartPlanned in 7921 ms, 1 failures"
     30.659 Enabling | (RestartDelay): READ 19
-    30.679 Starting | read 19 says free, connected: "OldChannelHeld"; "NodeFree"; "AgentStarting"; SPAWN 5
+    30.679 Starting | read 19 says free, connected: "NodeFree"; "AgentStarting"; SPAWN 5
     30.689 Running | agent 5 spawned: "AgentStarted"
     31.189 Running | (NextLook): READ 20
     31.209 Running | read 20 says free, connected
@@ -194,7 +194,7 @@ fn an_old_channel_that_is_held_is_not_held_against_the_agent_but_slows_it() {
     32.249 Running | read 22 says free, connected
     32.689 BackingOff | agent 5 ended with code 1: "AgentExited"; REAP 5; "RestartPlanned in 14769 ms, 1 failures"
     47.458 Enabling | (RestartDelay): READ 23
-    47.478 Starting | read 23 says free, connected: "OldChannelHeld"; "NodeFree"; "AgentStarting"; SPAWN 6
+    47.478 Starting | read 23 says free, connected: "NodeFree"; "AgentStarting"; SPAWN 6
     47.488 Running | agent 6 spawned: "AgentStarted"
     47.988 Running | (NextLook): READ 24
     48.008 Running | read 24 says free, connected
@@ -284,7 +284,7 @@ fn a_secret_that_is_refused_for_good_ends_us_and_no_agent_is_excused_that_never_
     world.plans.extend(vec![unprepared(FailureKind::Forbidden); 3]);
     assert_snapshot!(end(world), @r#"
     0.000 Enabling | begin: READ 1
-    0.020 Starting | read 1 says free, connected: "NodeFree"; "ChannelFound { returned: false }"; remember []; "AgentStarting"; SPAWN 1
+    0.020 Starting | read 1 says free, connected: "NodeFree"; "ChannelFound { ours: false }"; remember []; "AgentStarting"; SPAWN 1
     0.030 BackingOff | agent 1 unprepared: Forbidden: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
     2.530 Enabling | (RestartDelay): READ 2
     2.550 Starting | read 2 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 2
@@ -304,7 +304,7 @@ fn a_secret_that_is_refused_for_good_is_a_failure_where_the_agent_is_to_be_start
     world.plans.extend(vec![unprepared(FailureKind::Unauthenticated); 4]);
     assert_snapshot!(end(world), @r#"
      0.000 Enabling | begin: READ 1
-     0.020 Starting | read 1 says free, connected: "NodeFree"; "ChannelFound { returned: false }"; remember []; "AgentStarting"; SPAWN 1
+     0.020 Starting | read 1 says free, connected: "NodeFree"; "ChannelFound { ours: false }"; remember []; "AgentStarting"; SPAWN 1
      0.030 BackingOff | agent 1 unprepared: Unauthenticated: "SpawnFailed(Unprepared)"; "RestartPlanned in 2500 ms, 0 failures"; remember [stopped]
      2.530 Enabling | (RestartDelay): READ 2
      2.550 Starting | read 2 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 2

@@ -2,7 +2,7 @@
 //! an operator's hold file.
 
 use agent_wrap_supervisor::{
-    Exit, FailureKind, Generation, NodePolicy, Owner, Policy, Request, RestartMode, Span, TakeOver,
+    Exit, FailureKind, Generation, NodePolicy, Owner, Phase, Policy, Request, RestartMode, Span, TakeOver,
 };
 use insta::assert_snapshot;
 
@@ -223,31 +223,32 @@ fn a_dead_channel_that_the_mark_hides_is_closed_when_it_shows() {
     world.run(Span::seconds(3));
     assert_snapshot!(world.honest_story(), @r#"
     0.000 Enabling | begin: READ 1
-    0.020 Enabling | read 1 says marked by EarlierRun "stopped", channel not told: "Lifting by Toggle"; LIFT 2 by Toggle; remember [marked connected]
+    0.020 Enabling | read 1 says marked by EarlierRun "stopped", channel not told: "TakingOver"; DISCONNECT 2; remember [marked connected]
     0.030 ... write 2 is carried out
     0.040 Enabling | write 2 accepted: READ 3
-    0.060 Enabling | read 3 says free, connected: "TakingOver"; DISCONNECT 4; remember [connected]
-    0.070 ... write 4 is carried out
-    0.080 Enabling | write 4 accepted: READ 5
-    0.100 Starting | read 5 says free: "TakenOver"; "Lifted"; remember []; "AgentStarting"; SPAWN 1
-    0.110 Running | agent 1 spawned: "AgentStarted"
-    0.610 Running | (NextLook): READ 6
-    0.630 Running | read 6 says free
+    0.060 Enabling | read 3 says marked by EarlierRun "stopped", channel not told
+    0.560 Enabling | (NextLook): READ 4
+    0.580 Enabling | read 4 says marked by EarlierRun "stopped", channel not told: "Lifting by Toggle"; LIFT 5 by Toggle
+    0.590 ... write 5 is carried out
+    0.600 Enabling | write 5 accepted: READ 6
+    0.620 Starting | read 6 says free: "TakenOver"; "Lifted"; remember []; "AgentStarting"; SPAWN 1
+    0.630 Running | agent 1 spawned: "AgentStarted"
     1.130 Running | (NextLook): READ 7
     1.150 Running | read 7 says free
     1.650 Running | (NextLook): READ 8
     1.670 Running | read 8 says free
-    2.670 Running | (NextLook): READ 9
-    2.690 Running | read 9 says free, connected: "AgentConnected { marked: false, wished: false }"; remember [connected]
+    2.170 Running | (NextLook): READ 9
+    2.190 Running | read 9 says free
     "#);
 }
 
 #[test]
 fn a_channel_is_not_touched_without_evidence_that_it_is_ours() {
-    for policy in [Policy::default(), after_kill(|node| node.takeover = TakeOver::Never)] {
+    let never = after_kill(|node| node.takeover = TakeOver::Never);
+    for (policy, ours) in [(Policy::default(), false), (never, true)] {
         let mut world = dead_channel(policy);
         world.run(Span(100));
-        assert!(world.honest_story().contains("ChannelFound { returned: false }"), "{}", world.story());
+        assert!(world.honest_story().contains(&format!("ChannelFound {{ ours: {ours} }}")), "{}", world.story());
     }
 }
 
@@ -275,22 +276,40 @@ fn a_channel_that_is_back_at_once_is_another_agents_and_not_closed_again() {
     2.640 Enabling | (NextLook): READ 8
     2.660 Enabling | read 8 says free, connected
     3.160 Enabling | (NextLook): READ 9
-    3.180 Starting | read 9 says free, connected: "ChannelFound { returned: true }"; "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    3.180 Starting | read 9 says free, connected: "ChannelReturned"; "NodeFree"; remember []; "AgentStarting"; SPAWN 1
     "#);
 }
 
 #[test]
-fn a_takeover_that_is_not_allowed_holds_nothing_up() {
+fn a_takeover_that_is_refused_for_good_is_given_up() {
     let mut world = dead_channel(after_kill(|_| ()));
     world.controller.refuses_writes = Some(FailureKind::Forbidden);
-    world.run(Span(200));
+    world.run(Span::seconds(8));
     assert_snapshot!(world.honest_story(), @r#"
     0.000 Enabling | begin: READ 1
     0.020 Enabling | read 1 says free, connected: "TakingOver"; DISCONNECT 2
     0.030 ... write 2 is carried out
-    0.040 Enabling | write 2 failed: Forbidden: "TakeOverFailed"; READ 3
-    0.060 Starting | read 3 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
-    0.070 Running | agent 1 spawned: "AgentStarted"
+    0.040 Enabling | write 2 failed: Forbidden: "Waiting 2500 ms: Forbidden"
+    2.540 Enabling | (RetryRequest): READ 3
+    2.560 Enabling | read 3 says free, connected: "TakingOver"; DISCONNECT 4
+    2.570 ... write 4 is carried out
+    2.580 Enabling | write 4 failed: Forbidden
+    5.080 Enabling | (RetryRequest): READ 5
+    5.100 Enabling | read 5 says free, connected: "TakingOver"; DISCONNECT 6
+    5.110 ... write 6 is carried out
+    5.120 Enabling | write 6 failed: Forbidden: "TakeOverFailed"; READ 7
+    5.140 Starting | read 7 says free, connected: "NodeFree"; remember []; "AgentStarting"; SPAWN 1
+    5.150 Running | agent 1 spawned: "AgentStarted"
+    5.650 Running | (NextLook): READ 8
+    5.670 Running | read 8 says free, connected
+    6.170 Running | (NextLook): READ 9
+    6.190 Running | read 9 says free, connected
+    6.690 Running | (NextLook): READ 10
+    6.710 Running | read 10 says free, connected
+    7.150 BackingOff | agent 1 ended with code 1: "AgentExited"; REAP 1; "RestartPlanned in 791 ms, 1 failures"
+    7.941 Enabling | (RestartDelay): READ 11
+    7.961 Starting | read 11 says free, connected: "OldChannelHeld"; "NodeFree"; "AgentStarting"; SPAWN 2
+    7.971 Running | agent 2 spawned: "AgentStarted"
     "#);
 }
 
@@ -336,7 +355,7 @@ fn a_stop_does_not_wait_for_a_takeover() {
     5.130 ... write 4 is carried out
     5.140 Marking | write 4 accepted: READ 5
     5.160 Closing | read 5 says marked by ThisRun "nonce 4", connected: "Marked"; READ 6
-    5.180 Finished | read 6 says marked by ThisRun "nonce 4", connected: remember [marked connected stopped]; FINISH Stopped { killed: false, confirmed: true }
+    5.180 Finished | read 6 says marked by ThisRun "nonce 4", connected: FINISH Stopped { killed: false, confirmed: true }
     "#);
 }
 
@@ -348,8 +367,8 @@ fn a_channel_that_is_held_for_longer_than_a_dead_one_is_another_agents() {
     assert_eq!(world.controller.channel, Some(ELSEWHERE));
     world.run_until(|world| world.story().contains("NameTaken"));
     let told = world.now;
-    assert!(told.0 > 600_000, "{told:?}");
-    world.run(Span::seconds(1000));
+    assert!(told.0 > 16 * 60_000, "{told:?}");
+    world.run(Span::seconds(3000));
     assert_eq!(world.honest_story().matches("NameTaken").count(), 1);
 }
 
@@ -383,7 +402,7 @@ fn a_hold_file_keeps_the_node_offline_from_the_start() {
     let mut world = World::new(node(|node| node.hold = Some("new disk".into())));
     world.run(Span::seconds(10));
     assert_snapshot!(world.honest_story(), @r#"
-    0.000 Enabling | begin: READ 1
+    0.000 Enabling | begin: "HoldSet { words: "new disk" }"; READ 1
     0.020 Enabling | read 1 says free: "Marking { method: ChangeCause }"; MARK 2 by ChangeCause for Held("new disk"); remember [marked stopped]
     0.030 ... write 2 is carried out
     0.040 Enabling | write 2 accepted: READ 3
@@ -425,9 +444,9 @@ fn a_hold_file_that_appears_waits_for_what_runs() {
      10.000 Marking | held: new disk: "HoldSet { words: "new disk" }"; READ 7
      10.020 Marking | read 7 says free, connected, 1 builds: "Marking { method: ChangeCause }"; MARK 8 by ChangeCause for Held("new disk"); remember [marked connected]
      10.060 Draining | read 9 says marked by ThisRun "nonce 8", connected, 1 builds: "Marked"; "Draining 1"
-    410.000 Draining | held: new disk, from Monday: "HoldSet { words: "new disk, from Monday" }"
-    414.780 Landed | read 95 says marked by ThisRun "nonce 8", connected: "Drained"; "Landed"; READ 96
-    414.800 Landed | read 96 says marked by ThisRun "nonce 8", connected: "Marking { method: ChangeCause }"; MARK 97 by ChangeCause for Held("new disk, from Monday")
+    410.000 Draining | held: new disk, from Monday: "HoldSet { words: "new disk, from Monday" }"; READ 94
+    410.020 Draining | read 94 says marked by ThisRun "nonce 8", connected: "Marking { method: ChangeCause }"; MARK 95 by ChangeCause for Held("new disk, from Monday")
+    410.580 Landed | read 97 says marked by ThisRun "nonce 95", connected: "Drained"; "Landed"; READ 98
     "#);
 }
 
@@ -646,9 +665,9 @@ fn a_hold_file_that_appears_while_it_lands_by_request_changes_nothing_of_that() 
     world.happens(Happening::BuildEnds);
     world.run(Span::seconds(10));
     assert_snapshot!(lines_with(&world, &[": \"", "MARK", "LIFT"]), @r#"
-    15.000 Draining | held: new disk: "HoldSet { words: "new disk" }"
-    15.000 Draining | the hold file is gone: "HoldLifted"; READ 13
-    15.540 Landed | read 14 says marked by ThisRun "nonce 8", connected: "Drained"; "Landed"
+    15.000 Draining | held: new disk: "HoldSet { words: "new disk" }"; READ 13
+    15.000 Draining | the hold file is gone: "HoldLifted"; CANCEL 13; READ 14
+    15.540 Landed | read 15 says marked by ThisRun "nonce 8", connected: "Drained"; "Landed"
     "#);
 }
 
@@ -659,9 +678,106 @@ fn a_hold_file_that_says_something_else_while_it_drains_is_no_request_to_land() 
     world.happens(Happening::Hold(None));
     world.run(Span::seconds(1));
     assert_snapshot!(lines_with(&world, &[": \"", "MARK", "LIFT"]), @r#"
-    15.000 Draining | held: new disk and new room: "HoldSet { words: "new disk and new room" }"
-    15.000 Running | the hold file is gone: "HoldLifted"; READ 13
-    15.020 Running | read 13 says marked by ThisRun "nonce 8", connected, 1 builds: "Lifting by Cli"; LIFT 14 by Cli
-    15.060 Running | read 15 says free, connected, 1 builds: "Lifted"; remember [connected]
+    15.000 Draining | held: new disk and new room: "HoldSet { words: "new disk and new room" }"; READ 13
+    15.000 Running | the hold file is gone: "HoldLifted"; CANCEL 13; READ 14
+    15.020 Running | read 14 says marked by ThisRun "nonce 8", connected, 1 builds: "Lifting by Cli"; LIFT 15 by Cli
+    15.060 Running | read 16 says free, connected, 1 builds: "Lifted"; remember [connected]
     "#);
+}
+
+#[test]
+fn a_restart_that_a_hold_file_meets_can_be_taken_back_and_the_agent_stays() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.happens(Happening::BuildBegins);
+    world.ask(Request::Restart);
+    world.run(Span::seconds(3));
+    world.happens(hold("new disk"));
+    world.ask(Request::TakeOff);
+    world.happens(Happening::BuildEnds);
+    world.run(Span::seconds(400));
+    world.honest_story();
+    assert_eq!((world.core.status().phase, world.generations), (Phase::Landed, 1));
+}
+
+#[test]
+fn what_a_hold_file_says_is_put_on_the_mark_of_an_earlier_run_too() {
+    let mut world = World::with(node(|node| node.hold = Some("new disk".into())), marked(Owner::EarlierRun, "stopped"));
+    world.run(Span(200));
+    assert_snapshot!(world.honest_story(), @r#"
+    0.000 Enabling | begin: "HoldSet { words: "new disk" }"; READ 1
+    0.020 Enabling | read 1 says marked by EarlierRun "stopped": "Marking { method: ChangeCause }"; MARK 2 by ChangeCause for Held("new disk"); remember [marked stopped]
+    0.030 ... write 2 is carried out
+    0.040 Enabling | write 2 accepted: READ 3
+    0.060 Starting | read 3 says marked by ThisRun "nonce 2": "Marked"; remember [marked]; "AgentStarting"; SPAWN 1
+    0.070 Landed | agent 1 spawned: "AgentStarted"
+    "#);
+}
+
+#[test]
+fn the_same_words_after_somebody_has_lifted_the_mark_mean_nothing_new() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.happens(hold("new disk"));
+    for _ in 0..4 {
+        world.run(Span::seconds(90));
+        world.happens(Happening::Interferes(None));
+    }
+    world.run(Span::seconds(90));
+    assert_eq!(world.core.status().hold, None);
+    world.trace.clear();
+    world.happens(hold("new disk"));
+    world.happens(Happening::Hold(None));
+    world.run(Span::seconds(1));
+    assert_snapshot!(world.honest_story(), @r#"
+    460.000 Running | held: new disk
+    460.000 Running | the hold file is gone: "HoldLifted"
+    "#);
+}
+
+#[test]
+fn a_hold_file_that_goes_while_an_agent_keeps_failing_leaves_its_failing_as_the_reason() {
+    let mut policy = Policy::default();
+    policy.backoff.slow_after = 1;
+    let mut world = World::new(policy);
+    world.plans.push_back(AgentPlan { ends: Some((Span(100), Exit::Code(1))), ..AgentPlan::default() });
+    world.run(Span::seconds(1));
+    world.happens(hold("new disk"));
+    world.run(Span::seconds(1));
+    world.trace.clear();
+    world.happens(Happening::Hold(None));
+    world.run(Span::seconds(1));
+    assert_snapshot!(lines_with(&world, &[": \"", "MARK"]), @r#"
+    2.000 BackingOff | the hold file is gone: "HoldLifted"; READ 8
+    2.020 BackingOff | read 8 says marked by ThisRun "nonce 6": "Marking { method: ChangeCause }"; MARK 9 by ChangeCause for AgentFailing { failures: 1, last: Exited { exit: Code(1), connected: false }, again: Some(Span(300000)) }
+    2.060 BackingOff | read 10 says marked by ThisRun "nonce 9": "Marked"
+    "#);
+    world.happens(hold("new room"));
+    world.ask(Request::TakeOff);
+    world.run(Span::seconds(1));
+    assert_eq!(world.generations, 2);
+}
+
+#[test]
+fn marks_of_others_on_a_held_node_are_told_of() {
+    let mut world = running(Policy::default(), Controller::default());
+    world.happens(hold("new disk"));
+    world.run(Span::seconds(5));
+    world.trace.clear();
+    world.happens(Happening::Interferes(Some(mark_of(Owner::Foreign, "bob took over"))));
+    world.run(Span::seconds(180));
+    world.happens(Happening::Interferes(None));
+    world.run(Span::seconds(60));
+    assert_snapshot!(lines_with(&world, &[": \"", "MARK"]), @r#"
+     58.446 Landed | read 12 says marked by Foreign "bob took over", connected: "MarkedAlready marked by Foreign "bob took over""
+    201.984 Landed | read 15 says free, connected: "ForeignMarkGone"; "Marking { method: ChangeCause }"; MARK 16 by ChangeCause for Held("new disk")
+    "#);
+}
+
+#[test]
+fn a_start_that_is_stopped_before_its_agent_keeps_what_is_known_of_the_run_before() {
+    let mut world = dead_channel(after_kill(|_| ()));
+    world.controller.down = true;
+    world.run(Span::seconds(3));
+    world.ask(TERM);
+    let story = end(world);
+    assert!(!story.contains("stopped]"), "{story}");
 }

@@ -45,6 +45,8 @@ pub struct Checks {
     seen_absent_since: Option<Span>,
     /// What the last read has told of the channel, unless something was written since.
     channel: Option<bool>,
+    /// A read came since anything was written.
+    channel_read: bool,
     /// Channels that were closed, or may have been.
     closed: u32,
     /// The request that closes one.
@@ -86,6 +88,7 @@ impl Checks {
     /// A read has told this of the channel, or nothing.
     pub fn channel_seen(&mut self, connected: Option<bool>, active: Span) {
         self.channel = connected;
+        self.channel_read = true;
         if connected == Some(false) {
             self.seen_absent_since.get_or_insert(active);
             self.shadowed_until = None;
@@ -147,9 +150,9 @@ impl World {
                 self.check_lift();
                 self.checks.known = None;
             }
-            Action::MarkOffline { request, method, .. } => {
+            Action::MarkOffline { request, method, reason, .. } => {
                 self.check_request(*request);
-                self.check_mark(*method);
+                self.check_mark(*method, reason);
                 self.checks.known = None;
             }
             Action::Disconnect { request, .. } => {
@@ -158,6 +161,7 @@ impl World {
                 self.checks.closing = Some(*request);
                 self.checks.known = None;
                 self.checks.channel = None;
+                self.checks.channel_read = false;
             }
             Action::CancelRequest { request } => {
                 self.checks.answered(*request);
@@ -200,7 +204,8 @@ impl World {
         if !evidence || self.generations > 0 || self.checks.stop_since.is_some() || self.checks.closed > 0 {
             self.violated("a channel is closed that need not be of the run before");
         }
-        if self.checks.channel != Some(true) {
+        // One behind a mark that hides it may be there.
+        if self.checks.channel == Some(false) || !self.checks.channel_read {
             self.violated("a channel is closed that no read has shown");
         }
         self.checks.closed += 1;
@@ -256,9 +261,11 @@ impl World {
         }
     }
 
-    fn check_mark(&mut self, method: MarkMethod) {
+    fn check_mark(&mut self, method: MarkMethod, reason: &OfflineReason) {
+        let held = matches!(reason, OfflineReason::Held(_));
         match &self.checks.known {
             None => self.violated("MarkOffline without a read before it"),
+            Some(Some(mark)) if held && mark.owner.is_ours() && method == MarkMethod::ChangeCause => {}
             Some(Some(mark)) if mark.owner != Owner::ThisRun => self.violated("MarkOffline over another's mark"),
             Some(Some(_)) if method == MarkMethod::Toggle => self.violated("a toggle of our own mark, to set it"),
             Some(_) => {}
