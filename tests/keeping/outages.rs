@@ -58,8 +58,8 @@ enum Closed {
     Never,
 }
 
-/// What goes wrong with the request that closes the dead channel. It is not tried again: it might come late, and hit the
-/// channel of the next agent.
+/// What goes wrong with the request that closes the dead channel. It is tried again only if it was refused: else it might
+/// come late, and hit the channel of the next agent.
 const DISCONNECTS: &[(&str, Fault, Closed)] = &[
     ("hangs_before", Fault::HangBefore, Closed::Never),
     ("hangs_after", Fault::HangAfter, Closed::InTime),
@@ -72,7 +72,7 @@ const DISCONNECTS: &[(&str, Fault, Closed)] = &[
     ("comes_late", Fault::Delayed(Duration::from_secs(6)), Closed::Late),
     ("is_500", Fault::Status(500), Closed::Never),
     ("is_503", Fault::Status(503), Closed::Never),
-    ("is_404", Fault::Status(404), Closed::Never),
+    ("is_404", Fault::Status(404), Closed::InTime),
     ("is_a_page_of_others", Fault::Html, Closed::Never),
 ];
 

@@ -217,7 +217,7 @@ fn not_allowed() {
     wrap.wait_for("takeover_failed");
     // It holds nothing up.
     wrap.wait_for_words("n is already connected to this controller", 1);
-    assert_eq!(disconnects(&stage), 1);
+    assert!(disconnects(&stage) >= 3, "a controller that starts refuses for moments");
     stage.with(|world| world.lose_channel("n"));
     scene.wait_until_online(&stage);
     wrap.stop().expect_code(0);
