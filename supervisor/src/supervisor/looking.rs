@@ -98,7 +98,7 @@ impl Supervisor {
                 self.tell(Note::AgentDisconnected);
             }
         }
-        if self.errand.is_some() || !matches!(self.phase, Phase::Running | Phase::Landed) {
+        if !matches!(self.phase, Phase::Running | Phase::Landed) {
             return;
         }
         match self.agent.absence {

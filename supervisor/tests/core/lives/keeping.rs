@@ -398,6 +398,19 @@ fn the_mark_of_another_wrapper_that_comes_back_again_and_again_is_left_to_it() {
 }
 
 #[test]
+fn who_takes_off_when_all_marks_were_lifted_changes_nothing() {
+    let mut world = running(Policy::default(), Controller::default());
+    for _ in 0..2 {
+        world.happens(Happening::Interferes(Some(mark_of(Owner::EarlierRun, "stopping on another host"))));
+        world.run(Span::seconds(90));
+    }
+    world.trace.clear();
+    world.ask(Request::TakeOff);
+    world.run(Span(100));
+    assert!(world.honest_story().contains("\"Already\""), "{}", world.story());
+}
+
+#[test]
 fn a_hold_file_keeps_the_node_offline_from_the_start() {
     let mut world = World::new(node(|node| node.hold = Some("new disk".into())));
     world.run(Span::seconds(10));
