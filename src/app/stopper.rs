@@ -48,22 +48,24 @@ impl Stopper {
     /// started its client; a service of a systemd inside a container knows systemd's variable, and no container's.
     pub(super) fn find(traces: &Traces<'_>) -> Self {
         let is_there = |file| (traces.exists)(Path::new(file));
+        // Nomad hands on what it knows of the systemd that has started it.
+        if (traces.has)("NOMAD_ALLOC_ID") {
+            return Self::Nomad;
+        }
         if (traces.has)("INVOCATION_ID") && !traces.first && !traces.terminal {
             return if traces.announced { Self::Asked } else { Self::Systemd };
         }
-        // Process 1 may well have a terminal that nobody sits at, as that of a pod with `tty: true`.
-        if traces.terminal && !traces.first {
-            Self::Person
-        } else if (traces.has)("KUBERNETES_SERVICE_HOST") {
+        // A container may well have a terminal that nobody sits at, as a pod with `tty: true` has.
+        if (traces.has)("KUBERNETES_SERVICE_HOST") {
             Self::Kubernetes
-        } else if (traces.has)("NOMAD_ALLOC_ID") {
-            Self::Nomad
         } else if is_there("/.dockerenv") {
             Self::Docker
         } else if traces.is_podman || is_there("/run/.containerenv") {
             Self::Podman
         } else if traces.first || (traces.has)("container") {
             Self::Container
+        } else if traces.terminal {
+            Self::Person
         } else if traces.announced {
             Self::Asked
         } else {
@@ -190,7 +192,11 @@ mod tests {
             // systemd in a container stops its services itself.
             (Place { variables: &["INVOCATION_ID"], announced: true, files: docker, ..NOWHERE }, Stopper::Asked),
             (Place { variables: &["INVOCATION_ID"], terminal: true, ..NOWHERE }, Stopper::Person),
-            (Place { terminal: true, podman: true, ..NOWHERE }, Stopper::Person),
+            (Place { terminal: true, announced: true, ..NOWHERE }, Stopper::Person),
+            // With a terminal and another process 1, as `podman run --tty --init` has it, or a pod of one process namespace.
+            (Place { terminal: true, podman: true, ..NOWHERE }, Stopper::Podman),
+            (Place { terminal: true, files: docker, ..NOWHERE }, Stopper::Docker),
+            (Place { terminal: true, variables: &["KUBERNETES_SERVICE_HOST"], ..NOWHERE }, Stopper::Kubernetes),
             (Place { terminal: true, first: true, podman: true, ..NOWHERE }, Stopper::Podman),
             (Place { first: true, ..NOWHERE }, Stopper::Container),
             (Place { variables: &["container"], ..NOWHERE }, Stopper::Container),
@@ -200,6 +206,7 @@ mod tests {
             (Place { podman: true, announced: true, ..NOWHERE }, Stopper::Podman),
             (Place { variables: &["KUBERNETES_SERVICE_HOST"], files: docker, ..NOWHERE }, Stopper::Kubernetes),
             (Place { variables: &["NOMAD_ALLOC_ID"], files: docker, first: true, ..NOWHERE }, Stopper::Nomad),
+            (Place { variables: &["NOMAD_ALLOC_ID", "INVOCATION_ID"], announced: true, ..NOWHERE }, Stopper::Nomad),
         ] {
             assert_eq!(found(place), expected);
         }

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::agent_options::{are_java_options, is_option, takes_value};
+use super::agent_options::{are_java_options, is_known, is_option, takes_value};
 use super::transparent;
 use crate::files::{self, Inherited};
 
@@ -223,6 +223,23 @@ impl AgentCommand {
     /// The names of its options that begin with two dashes.
     pub(crate) fn two_dashed(&self) -> impl Iterator<Item = &str> {
         self.options.iter().map(|option| option.name.as_str()).filter(|name| name.starts_with("--"))
+    }
+
+    /// The options that no agent.jar is known to have.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.options.iter().map(|option| option.name.as_str()).filter(|name| !is_known(name))
+    }
+
+    /// An option that stands last and has no value, though it takes one.
+    pub(crate) fn without_value(&self) -> Option<&str> {
+        let last = self.options.last().filter(|option| option.value.is_none())?;
+        takes_value(&last.name).then_some(&last.name)
+    }
+
+    /// How many words belong to no option, where that is surely more than the agent takes.
+    pub(crate) fn too_many(&self) -> Option<usize> {
+        let is_sure = !self.has_unread() && self.unknown().next().is_none();
+        Some(self.positional.len()).filter(|count| *count > 2 && is_sure)
     }
 
     /// A word is empty that would be the secret, or the name.

@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
+use super::nearest::nearest;
+
 /// Options of agent.jar that take a value.
 const WITH_VALUE: [&str; 25] = [
     "-agentLog",
@@ -53,6 +55,19 @@ const WITHOUT_VALUE: [&str; 10] = [
     "-text",
     "-webSocket",
 ];
+
+/// What agent.jar only answers.
+const QUESTIONS: [&str; 5] = ["-help", "--help", "-version", "--version", "-showVersion"];
+
+/// Whether this is an option of some agent.jar.
+pub(super) fn is_known(name: &str) -> bool {
+    takes_value(name) || WITHOUT_VALUE.contains(&name) || QUESTIONS.contains(&name)
+}
+
+/// The option that a misspelt one was probably meant to be.
+pub(super) fn nearest_option(name: &str) -> Option<&'static str> {
+    nearest(name, WITH_VALUE.into_iter().chain([WORK_DIR]).chain(WITHOUT_VALUE))
+}
 
 /// Whether a word can only be meant for agent.jar.
 pub(super) fn is_option(word: &OsStr) -> bool {

@@ -124,12 +124,27 @@ fn a_word_that_the_agent_cannot_take_is_an_error() {
         let words = fault(stray).unwrap_or_else(|| panic!("{stray}"));
         assert!(words.contains("one word that is no option") && !words.contains("hush"), "{words}");
     }
+    for many in ["hush hush n", "-noReconnect hush my node", "-url https://ci/ a b c d"] {
+        let words = fault(many).unwrap_or_else(|| panic!("{many}"));
+        assert!(words.contains("words that are no options") && !words.contains("hush"), "{words}");
+    }
+    for last in ["-url", "-noReconnect -workDir", "-url https://ci/ -secret"] {
+        assert!(fault(last).unwrap_or_else(|| panic!("{last}")).contains("without a value"), "{last}");
+    }
     for empty in ["-url=", "-jnlpUrl= -secret @/s"] {
         assert!(fault(empty).unwrap_or_else(|| panic!("{empty}")).contains("empty value"), "{empty}");
     }
     let ours = fault("-webSocket --drain 5s").unwrap();
     assert!(ours.contains("--drain") && ours.contains("before the command"), "{ours}");
-    for fine in ["", "hush n", "-newOption 3", "-url https://ci/ -newOption 3", "@/args", "-url https://ci/ @/args"] {
+    for fine in [
+        "",
+        "hush n",
+        "-newOption 3",
+        "-url https://ci/ -newOption 3",
+        "@/args",
+        "-url https://ci/ @/args",
+        "-newOption a b c",
+    ] {
         assert_eq!(fault(fine), None, "{fine}");
     }
 }
@@ -190,5 +205,50 @@ fn what_agent_jar_does_not_take_together_is_told() {
         ["-webSocket -url https://ci/", "-direct h:1 -instanceIdentity i -protocols a b", "-workDir /w -internalDir x"]
     {
         assert_eq!(warned(fine), "", "{fine}");
+    }
+}
+
+#[test]
+fn an_option_that_agent_jar_is_not_known_to_have_is_told() {
+    let warned = |said: &str| {
+        let command = format!("{AGENT} {said}");
+        World::new(&["--url", "https://ci/", "--node", "n"], &command).load().unwrap().warnings.join("")
+    };
+    for (said, words) in [
+        ("-workdir /x", "has \"-workdir\", which agent.jar is not known to have, and one that"),
+        ("-workdir /x", "is -workDir meant?"),
+        ("-websocket", "is -webSocket meant?"),
+        ("-noReconect", "is -noReconnect meant?"),
+        ("-somethingOfItsOwn=3", "is it misspelt?"),
+    ] {
+        assert!(warned(said).contains(words), "{said}: {}", warned(said));
+    }
+    for fine in ["-noKeepAlive", "-webSocketHeader a=b -loggingConfig /l", "-version", "-ping -text"] {
+        assert_eq!(warned(fine), "", "{fine}");
+    }
+}
+
+#[test]
+fn a_secret_among_the_entry_points_arguments_that_is_none_is_told() {
+    let right = "0123456789abcdef".repeat(4);
+    let warned = |said: &str| {
+        let world = World::new(&["--url", "https://ci/", "--node", "n"], &format!("{AGENT} {said}"));
+        let warned = as_entry_point(&world).unwrap().warnings.join("");
+        assert!(!warned.contains("1234abcd"), "{warned}");
+        warned
+    };
+    for wrong in
+        ["-url https://ci/ 1234abcd n", "-secret 1234abcd -name n", "-secret=1234abcd", &right.replace('7', "x")]
+    {
+        let said = if wrong.contains(' ') || wrong.contains('=') { wrong.to_owned() } else { format!("{wrong} n") };
+        assert!(warned(&said).contains("64 hexadecimal digits"), "{said}: {}", warned(&said));
+    }
+    for unexpanded in ["-secret $(JENKINS_SECRET)", "-url https://ci/ $(JENKINS_SECRET) n", "-secret ${SECRET}"] {
+        assert!(warned(unexpanded).contains("nobody has expanded"), "{unexpanded}");
+    }
+    for fine in
+        [format!("{right} n"), format!("-secret {right}"), format!("-secret {}", &right[..32]), "-secret @/s".into()]
+    {
+        assert_eq!(warned(&fine), "", "{fine}");
     }
 }

@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use super::Surroundings;
 use super::agent_command::{AgentCommand, lines_of};
 use super::agent_options::are_java_options;
-use super::script;
+use super::table::Key;
+use super::{Surroundings, environment, script};
 
 /// Variables that stand for an option with a value.
 const OPTIONS: [(&str, &str); 5] = [
@@ -154,12 +154,11 @@ fn connection(theirs: &[OsString], surroundings: &Surroundings) -> Vec<OsString>
     // What is completed later is what the settings say; where the controller is not asked, they need not say it all.
     let direct = given.is_direct() || words.iter().any(|word| word == "-direct");
     if (direct || given.has_connection()) && !given.has("-jnlpUrl") {
-        if let Some(url) = surroundings.variable("JENKINS_URL").filter(|_| !direct && given.urls().is_empty()) {
-            words.extend(["-url".into(), url.to_owned()]);
+        if let Some(url) = environment::value(Key::Url, surroundings).filter(|_| !direct && given.urls().is_empty()) {
+            words.extend(["-url".into(), url.text]);
         }
-        let name = surroundings.variable("JENKINS_NAME").or_else(|| surroundings.variable("JENKINS_AGENT_NAME"));
-        if let Some(name) = name.filter(|_| given.node().is_none()) {
-            words.extend(["-name".into(), name.to_owned()]);
+        if let Some(name) = environment::value(Key::Node, surroundings).filter(|_| given.node().is_none()) {
+            words.extend(["-name".into(), name.text]);
         }
     }
     words
@@ -228,6 +227,17 @@ mod tests {
             ),
             ("jenkins-slave -url u", &identity, format!("agent-wrap -- java {jar} -name n -url u")),
             ("jenkins-agent s n", &identity, format!("agent-wrap -- java {jar} -url https://ci/ s n")),
+            // What beats a variable among the settings does so here.
+            (
+                "jenkins-agent -noKeepAlive -url u",
+                &[("JENKINS_NAME", "m"), ("AGENT_WRAP_NODE", "n"), ("JENKINS_AGENT_NAME", "o")],
+                format!("agent-wrap -- java {jar} -name n -noKeepAlive -url u"),
+            ),
+            (
+                "jenkins-agent s n",
+                &[("JENKINS_URL", "v"), ("AGENT_WRAP_URL", "u")],
+                format!("agent-wrap -- java {jar} -url u s n"),
+            ),
             (
                 "jenkins-agent -workDir /mine",
                 &[

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::error::Problem;
 use super::nearest::nearest;
-use super::table::{Kind, SETTINGS};
+use super::table::{Key, Kind, SETTINGS, Setting};
 use super::values::{Given, Origin, Values};
 
 /// What the settings depend on besides files and flags.
@@ -48,13 +48,7 @@ impl Surroundings {
 pub(crate) fn read(surroundings: &Surroundings, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) -> Values {
     let mut values = Values::default();
     for setting in &SETTINGS {
-        let own = (setting.variable(), false);
-        let aliases = setting.aliases.iter().map(|alias| (alias.name.to_owned(), alias.literal));
-        let given = std::iter::once(own).chain(aliases).find_map(|(name, literal)| {
-            let text = surroundings.variable(&name)?.to_owned();
-            Some(Given { text, origin: Origin::Environment(name), literal })
-        });
-        let Some(mut given) = given else { continue };
+        let Some(mut given) = given(setting, surroundings) else { continue };
         if setting.kind == Kind::Signals {
             if let Err(words) = values.set_signals(&given.text, &given.origin) {
                 problems.push(Problem::of(&given.origin, words));
@@ -76,6 +70,20 @@ pub(crate) fn read(surroundings: &Surroundings, problems: &mut Vec<Problem>, war
         }
     }
     values
+}
+
+/// What the environment alone says of one setting.
+pub(super) fn value(key: Key, surroundings: &Surroundings) -> Option<Given> {
+    given(Setting::of(key), surroundings)
+}
+
+fn given(setting: &Setting, surroundings: &Surroundings) -> Option<Given> {
+    let own = (setting.variable(), false);
+    let aliases = setting.aliases.iter().map(|alias| (alias.name.to_owned(), alias.literal));
+    std::iter::once(own).chain(aliases).find_map(|(name, literal)| {
+        let text = surroundings.variable(&name)?.to_owned();
+        Some(Given { text, origin: Origin::Environment(name), literal })
+    })
 }
 
 /// systemd separates several directories with colons; the first is ours.

@@ -84,6 +84,7 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
         resolver.problems.extend(refused::problems(&command, cli).into_iter().map(Problem::new));
     }
     resolver.warnings.extend(refused::warnings(&command));
+    resolver.warnings.extend(refused::doubts(&command, cli));
     resolver.warnings.extend(two_secrets::warning(&command, cli, surroundings, secret_of_file.as_ref()));
     let completes = |settings: &Settings| standalone && !settings.stdio;
     if settings.as_ref().is_some_and(completes) {

@@ -1,6 +1,8 @@
 //! What agent.jar refuses. It ends with 0 then, and so would each that is started after it: better said at once.
 
 use super::agent_command::AgentCommand;
+use super::agent_options::nearest_option;
+use super::completion::is_shown;
 use super::table::SETTINGS;
 use crate::cli::Cli;
 use crate::quoted::quoted;
@@ -10,7 +12,38 @@ pub(super) fn problems(command: &AgentCommand, cli: &Cli) -> Vec<String> {
     if command.read_from.is_none() || command.elsewhere.is_some() {
         return Vec::new();
     }
-    [stray(command, cli), empty(command), ours(command, cli)].into_iter().flatten().collect()
+    let found = [stray(command, cli), too_many(command), without_value(command), empty(command), ours(command, cli)];
+    found.into_iter().flatten().collect()
+}
+
+/// What some agent.jar may take, and none that is known.
+pub(super) fn doubts(command: &AgentCommand, cli: &Cli) -> Vec<String> {
+    if command.jar.is_none() || command.elsewhere.is_some() {
+        return Vec::new();
+    }
+    let unknown = command.unknown().map(|option| {
+        let hint = nearest_option(option).map_or_else(|| "is it misspelt?".to_owned(), |known| format!("is {known} meant?"));
+        format!(
+            "the agent's command has {}, which agent.jar is not known to have, and one that does not have it ends at once \
+             with exit code 0; {hint}",
+            quoted(option)
+        )
+    });
+    unknown.chain(cli.entry_point.and_then(|_| odd_secret(command))).collect()
+}
+
+/// A secret of docker-agent's arguments that is none by its shape. Where the command says everything, the controller is
+/// not asked for the right one.
+fn odd_secret(command: &AgentCommand) -> Option<String> {
+    let secret = command.secret().filter(|word| is_shown(word))?.text.to_str()?;
+    if matches!(secret.len(), 32 | 64) && secret.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let hint = if secret.contains('$') { "; is it a variable that nobody has expanded?" } else { "" };
+    Some(format!(
+        "the agent's arguments have something in the node's secret's place that does not look like one, which is 64 \
+         hexadecimal digits (Hudson's: 32), and a controller refuses an agent with another{hint}"
+    ))
 }
 
 /// What agent.jar takes alone, but not together, or only together; and not all did so in the past.
@@ -76,6 +109,21 @@ fn stray(command: &AgentCommand, cli: &Cli) -> Option<String> {
         "the agent's command has one word that is no option, after {before}: agent.jar takes none or two, the node's secret \
          and its name{more}"
     ))
+}
+
+/// More words than the secret and the name.
+fn too_many(command: &AgentCommand) -> Option<String> {
+    let count = command.too_many()?;
+    Some(format!(
+        "the agent's command has {count} words that are no options: agent.jar takes none or two, the node's secret and its \
+         name; are there quotation marks missing around a name with blanks?"
+    ))
+}
+
+/// An option at the end, with nothing after it.
+fn without_value(command: &AgentCommand) -> Option<String> {
+    let option = command.without_value()?;
+    Some(format!("the agent's command has {option} at its end without a value, and agent.jar ends at once: add one"))
 }
 
 /// Nothing where something has to be: of a variable that is not set, or of a file.

@@ -42,13 +42,16 @@ impl RuntimeDirectory {
             return Self { path: PathBuf::from(OsStr::from_bytes(first)), managed: true, passed_over: Vec::new() };
         }
         let mut passed_over = Vec::new();
-        let named = variable("XDG_RUNTIME_DIR").map(|folder| (folder, "XDG_RUNTIME_DIR names "));
+        let named = variable("XDG_RUNTIME_DIR").map(|folder| (folder, true));
         let run = (surroundings.root && (is_in_memory(Path::new("/run")) || !is_in_memory(Path::new(SHARED_MEMORY))))
-            .then_some((Path::new("/run"), ""));
-        for (folder, words) in named.into_iter().chain(run) {
+            .then_some((Path::new("/run"), false));
+        for (folder, is_named) in named.into_iter().chain(run) {
             match unfit(folder, enters) {
                 None => return Self { path: folder.join("agent-wrap"), managed: false, passed_over },
-                Some(fault) => passed_over.push(format!("{words}{}, which {fault}", folder.display())),
+                Some(fault) if is_named => {
+                    passed_over.push(format!("XDG_RUNTIME_DIR names {}, which {fault}", folder.display()));
+                }
+                Some(fault) => passed_over.push(format!("{} {fault}", folder.display())),
             }
         }
         let path = PathBuf::from(format!("{SHARED_MEMORY}/agent-wrap-{}", nix::unistd::geteuid()));
@@ -175,7 +178,7 @@ fn unfit(folder: &Path, enters: Enters<'_>) -> Option<&'static str> {
     } else if eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
         Some("cannot be written")
     } else if enters.is_some_and(|enters| closed(folder, enters).is_some()) {
-        Some("the agent's user (--agent-user) may not enter")
+        Some("is closed to the agent's user (--agent-user)")
     } else {
         None
     }
@@ -266,7 +269,7 @@ mod tests {
             (folder.path().join("absent").to_str().unwrap(), None, "is not there"),
             (file.to_str().unwrap(), None, "is no directory"),
             ("src", None, "is no absolute path"),
-            (folder.path().to_str().unwrap(), Some(&nobody as _), "the agent's user (--agent-user) may not enter"),
+            (folder.path().to_str().unwrap(), Some(&nobody as _), "is closed to the agent's user (--agent-user)"),
             (foreign.to_str().unwrap(), None, "belongs to somebody else"),
         ] {
             let directory = RuntimeDirectory::choose(&surroundings(false, &[("XDG_RUNTIME_DIR", named)]), enters);

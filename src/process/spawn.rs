@@ -23,7 +23,7 @@ use nix::unistd::{self, ForkResult, Gid, Pid, Uid};
 use super::limit::Mark;
 use super::procfs;
 use crate::shortage::Shortage;
-use crate::signals::{HIGHEST_SIGNAL, is_ignored};
+use crate::signals::{HIGHEST_SIGNAL, is_ignored, set_disposition};
 
 /// What the agent is started with. Standard input, output and error are the wrapper's own, but for an input that is our
 /// controlling terminal; every other descriptor is closed.
@@ -342,9 +342,9 @@ fn reset_dispositions() -> Result<(), Errno> {
         match Signal::try_from(number) {
             // SAFETY: the default action runs no code of ours.
             Ok(signal) => drop(unsafe { sigaction(signal, &default) }?),
-            // A realtime signal, which nix has no name for; the C library keeps two of them to itself and refuses.
-            // SAFETY: as above.
-            Err(_) => drop(unsafe { libc::signal(number, libc::SIG_DFL) }),
+            // A realtime signal, which nix has no name for; some the C library keeps to itself, and would refuse.
+            // SAFETY: as above; there is one thread here, so that the library needs none of them.
+            Err(_) => unsafe { set_disposition(number, libc::SIG_DFL) }?,
         }
     }
     Ok(())

@@ -9,7 +9,8 @@
 //! | blocked | lifted, here and in the agent |
 //!
 //! TTIN and TTOU are ignored, so that the terminal never stops us without our agent; PIPE is, as in every Rust program.
-//! Faults (SEGV, BUS, FPE, ILL, TRAP, SYS, ABRT) keep their default.
+//! Faults (SEGV, BUS, FPE, ILL, TRAP, SYS, ABRT) keep their default. So does what the C library keeps to itself, but for the
+//! RTMIN of others that is among it in musl: it is ignored, because whoever sends it means us.
 
 mod name;
 mod table;
@@ -22,6 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use signal_hook::iterator::backend::SignalDelivery;
@@ -105,6 +107,10 @@ fn install() -> io::Result<EarlySignals> {
     for signal in [Signal::SIGTTIN, Signal::SIGTTOU] {
         // SAFETY: ignoring runs no code.
         unsafe { sigaction(signal, &ignore) }?;
+    }
+    for signal in (1..=HIGHEST_SIGNAL).filter(|signal| is_reserved(*signal)) {
+        // SAFETY: as above. musl uses it among threads when one of them changes its user, and ignores it afterwards itself.
+        unsafe { set_disposition(signal, libc::SIG_IGN) }?;
     }
     let modes = Modes::default();
     // With Ctrl-C ignored a script has put us into its background, and what it does to the terminal is its own.
@@ -223,8 +229,27 @@ fn is_caught(signal: i32) -> bool {
         libc::SIGPIPE,
     ];
     // Between the two the C library keeps signals to itself.
-    (1..32).contains(&signal) && !left_alone.contains(&signal)
-        || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal)
+    (1..32).contains(&signal) && !left_alone.contains(&signal) || (libc::SIGRTMIN()..=HIGHEST_SIGNAL).contains(&signal)
+}
+
+/// Whether others mean a realtime signal by this number, and our C library does not: it lets nobody catch it.
+fn is_reserved(signal: i32) -> bool {
+    (name::RTMIN..libc::SIGRTMIN()).contains(&signal)
+}
+
+/// Gives a signal the default disposition or has it ignored, also where the C library refuses that. Safe to call between
+/// fork and exec.
+///
+/// # Safety
+/// `disposition` is `SIG_DFL` or `SIG_IGN`, and whoever else in this process sets it does not mind.
+pub(crate) unsafe fn set_disposition(signal: i32, disposition: libc::sighandler_t) -> Result<(), Errno> {
+    // The kernel's own structure: the handler, then flags, perhaps a restorer and a mask, which are all zero.
+    let mut action = [0 as libc::sighandler_t; 8];
+    action[0] = disposition;
+    let null = ptr::null_mut::<libc::c_void>();
+    // SAFETY: the action is longer than any kernel reads, and the last argument is the length of a mask of 64 signals.
+    let set = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), null, 8usize) };
+    Errno::result(set).map(drop)
 }
 
 /// Whether the signal's disposition in this process is to be ignored. Safe to call between fork and exec.
@@ -255,7 +280,7 @@ mod tests {
         for signal in [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGABRT, libc::SIGTTOU, 0, 32, 33, 65] {
             assert!(!is_caught(signal), "{signal}");
         }
-        for signal in [libc::SIGTERM, libc::SIGCHLD, libc::SIGPWR, libc::SIGRTMIN(), libc::SIGRTMAX()] {
+        for signal in [libc::SIGTERM, libc::SIGCHLD, libc::SIGPWR, 35, 64] {
             assert!(is_caught(signal), "{signal}");
         }
     }

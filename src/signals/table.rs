@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::name::{UnknownSignal, signal_name, signal_number};
 use super::terminal::Terminal;
-use super::{Received, is_caught};
+use super::{Received, is_caught, is_reserved};
 
 /// A meaning that `--signal NAME=VERB` can give to a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,12 @@ pub enum SettingError {
          as USR1 or RTMIN+3"
     )]
     Ignored(String),
+    /// This program's C library has it for itself.
+    #[error(
+        "SIG{0} is kept by this program's C library (musl) for itself, and does nothing here; take the next one, {next}, \
+         which is the same signal for everybody", next = signal_name(libc::SIGRTMIN())
+    )]
+    Reserved(String),
 }
 
 /// The number of a signal that may be given a meaning, by its name or number.
@@ -94,6 +100,7 @@ pub fn settable(name: &str) -> Result<i32, SettingError> {
         libc::SIGCHLD => SettingError::Needed,
         libc::SIGTTIN | libc::SIGTTOU | libc::SIGPIPE => SettingError::Ignored,
         _ if is_caught(signal) => return Ok(signal),
+        _ if is_reserved(signal) => SettingError::Reserved,
         _ => SettingError::Fault,
     };
     Err(fixed(signal_name(signal)))
@@ -177,6 +184,7 @@ impl SignalTable {
 #[cfg(test)]
 mod tests {
     use super::super::Sender;
+    use super::super::name::RTMIN;
     use super::*;
 
     fn received(signal: i32) -> Received {
@@ -193,7 +201,7 @@ mod tests {
         assert_eq!(meaning(libc::SIGUSR1), request(Request::Land));
         assert_eq!(meaning(libc::SIGUSR2), request(Request::TakeOff));
         assert_eq!(meaning(libc::SIGCHLD), Meaning::ChildChanged);
-        for signal in [libc::SIGQUIT, libc::SIGPWR, libc::SIGALRM, libc::SIGXCPU, libc::SIGRTMIN() + 3] {
+        for signal in [libc::SIGQUIT, libc::SIGPWR, libc::SIGALRM, libc::SIGXCPU, 37] {
             assert_eq!(meaning(signal), request(Request::Forward(signal)), "{signal}");
         }
         for signal in [libc::SIGCONT, libc::SIGWINCH, libc::SIGURG, libc::SIGIO] {
@@ -231,7 +239,7 @@ mod tests {
     #[test]
     fn every_verb_for_a_realtime_signal() {
         let stop = Meaning::Request(Request::Stop(StopSource::Terminate));
-        let number = libc::SIGRTMIN() + 3;
+        let number = 37;
         let expected = [
             ("stop", stop),
             ("stop-now", Meaning::Request(Request::StopNow)),
@@ -281,10 +289,16 @@ mod tests {
             assert_eq!(settable(signal), Err(error(name(signal))));
         }
         // Every other signal may mean something, the realtime ones too.
-        let numbers = (1..32).chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        let numbers = (1..32).chain(libc::SIGRTMIN()..=64);
         let free = numbers.filter(|signal| !fixed.iter().any(|(name, _)| *name == signal_name(*signal)));
         for signal in free {
             assert_eq!(settable(&signal.to_string()), Ok(signal));
+        }
+        // But where the C library is musl: there the first of them is its own.
+        for signal in RTMIN..libc::SIGRTMIN() {
+            let error = settable(&signal.to_string()).unwrap_err();
+            assert_eq!(error, SettingError::Reserved(name("RTMIN")));
+            assert!(error.to_string().contains("take the next one, RTMIN+1,"), "{error}");
         }
     }
 }

@@ -95,7 +95,12 @@ fn event_of(line: &str) -> Option<String> {
 
 /// A wrapper's command line in the making, with a clean environment and a runtime directory of its own.
 pub fn wrap() -> Command {
-    let mut command = Command::new(AGENT_WRAP);
+    wrap_by(Path::new(AGENT_WRAP))
+}
+
+/// As [`wrap`], by another build of the program.
+pub fn wrap_by(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_clear();
     // The last is where a program that counts its lines writes them down: `cargo xtask coverage`.
     for name in ["PATH", "JAVA_HOME", "LANG", "LLVM_PROFILE_FILE"] {
