@@ -2,6 +2,7 @@
 //! folder.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -184,10 +185,16 @@ fn one_that_cannot_be_read() {
     let hold = HoldFile::of(&scene);
     let wrap = scene.online(&stage, &[&hold.option()]);
     // Not even root can read that.
-    std::os::unix::fs::symlink("nowhere", &hold.0).expect("made");
+    fs::create_dir(&hold.0).expect("made");
     expect_words(&wrap, "hold_unreadable", "is there but cannot be read");
     scene.wait_until_marked(&stage, &format!("held by an operator ({})", hold.0.display()));
-    hold.lift();
+    // It is looked at again, and said no more.
+    fs::set_permissions(&hold.0, fs::Permissions::from_mode(0o700)).expect("changed");
+    wrap.signal(Signal::SIGHUP);
+    wrap.wait_for("reload");
+    wait_for_reads(&stage, 2);
+    assert_eq!(count(&wrap, "hold_unreadable"), 1);
+    fs::remove_dir(&hold.0).expect("removed");
     scene.wait_until_online(&stage);
     wrap.stop().expect_code(0);
 }
