@@ -14,16 +14,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_wrap_supervisor::{Memory, Policy};
+use agent_wrap_supervisor::{Memory, OfflinePolicy, Policy, Span};
 use nix::libc;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::beside::Beside;
 use crate::cli::{self, Cli};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{
-    self, Loaded, LogFormat, LogLevel, SecretSource, Settings, Surroundings, shell_quote, translate_docker_agent,
+    self, Drain, Loaded, LogFormat, LogLevel, SecretSource, Settings, Surroundings, shell_quote, translate_docker_agent,
 };
 use crate::controller::{self};
 use crate::driver::{self, Display, Driver, Ended, Launch, Program, Reasons};
@@ -386,7 +386,21 @@ fn announce(settings: &Settings, policy: &Policy, stopper: Stopper) {
             "version {version} runs, without a controller: {command}"
         ),
     }
-    let words = stopper.words(policy, settings.drain);
+    let mut drain = settings.drain;
+    let drains = policy.node.as_ref().is_some_and(|node| node.offline == OfflinePolicy::Always);
+    if let Drain::Until(until) = drain
+        && drains
+        && drain.is_past(clock::wall())
+    {
+        tracing::warn!(
+            target: "agent_wrap",
+            event = "past_moment",
+            node,
+            "{until}, until when a stop would wait for builds (--drain until=), is past: it will not wait for them"
+        );
+        drain = Drain::For(Span::ZERO);
+    }
+    let words = stopper.words(policy, drain);
     if stopper.surely_kills(policy) {
         tracing::warn!(target: "agent_wrap", event = "longest_stop", node, "{words}");
     } else {

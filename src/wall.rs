@@ -1,7 +1,9 @@
 //! The time of day, in the zone of this machine, for moments that people name by it. The C library knows the zone and its
 //! summer time: from `TZ`, else from `/etc/localtime`.
 
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
+use std::path::{Path, PathBuf};
 
 use nix::libc::{self, c_int};
 
@@ -93,6 +95,35 @@ pub fn next(hour: u8, minute: u8, now: Seconds) -> Seconds {
     (0..=2).flat_map(|days| today.moments(days)).filter(|moment| *moment > now).min().unwrap_or(now)
 }
 
+/// Where zones are kept, unless `TZDIR` names another folder; the second is for the C library of the static program.
+const ZONES: [&str; 3] = ["/usr/share/zoneinfo", "/share/zoneinfo", "/etc/zoneinfo"];
+
+/// Whether `TZ` has a zone that the C library will find, given `TZDIR`. It takes UTC without a word for one that it does not
+/// find.
+#[must_use]
+pub fn knows(zone: &OsStr, zones: Option<&OsStr>) -> bool {
+    let bytes = zone.as_encoded_bytes();
+    let (bytes, is_named) = bytes.strip_prefix(b":").map_or((bytes, false), |rest| (rest, true));
+    let text = String::from_utf8_lossy(bytes);
+    if text.is_empty() || ["UTC", "GMT", "UTC0", "GMT0"].contains(&&*text) || (!is_named && is_rule(&text)) {
+        return true;
+    }
+    let folders = zones.into_iter().map(PathBuf::from).chain(ZONES.map(PathBuf::from));
+    folders.into_iter().any(|folder| folder.join(Path::new(&*text)).is_file())
+}
+
+/// Whether it says by itself how far it is from UTC: `CET-1CEST,M3.5.0,M10.5.0/3`, `<+03>-3`.
+fn is_rule(text: &str) -> bool {
+    let rest = match text.strip_prefix('<') {
+        Some(rest) => rest.split_once('>').filter(|(name, _)| name.len() >= 3).map(|(_, rest)| rest),
+        None => {
+            let rest = text.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+            (text.len() - rest.len() >= 3).then_some(rest)
+        }
+    };
+    rest.is_some_and(|rest| rest.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -159,5 +190,23 @@ mod tests {
         }
         assert_eq!(civil(at(2026, 10, 25, 1, 30).utc()), at(2026, 10, 25, 2, 30));
         assert_eq!(at(1970, 1, 1, 0, 0).utc(), 0);
+    }
+
+    #[test]
+    fn zones_that_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("Here")).unwrap();
+        std::fs::write(folder.path().join("Here/Town"), "").unwrap();
+        let knows = |zone: &str| knows(OsStr::new(zone), Some(folder.path().as_os_str()));
+        let town = folder.path().join("Here/Town");
+        let (file, named) = (town.display().to_string(), format!(":{}", town.display()));
+        for zone in
+            ["", ":", "UTC", "UTC0", "GMT", ZONE, "<+03>-3", "EST5EDT", "Here/Town", ":Here/Town", &file, &named]
+        {
+            assert!(knows(zone), "{zone}");
+        }
+        for zone in ["Nowhere/Land", "Here", ":Here/Village", "/nowhere", "CES", "AB1", "<A>1", "<ABC", "XYZ-"] {
+            assert!(!knows(zone), "{zone}");
+        }
     }
 }

@@ -370,6 +370,26 @@ fn a_jar_for_idle_agents_that_dies_at_once_is_put_back_too() {
 }
 
 #[test]
+fn a_broken_jar_for_idle_agents_is_told_once_and_not_fetched_at_every_look() {
+    let scene = Scene::jenkins();
+    let wrap = scene.start(&["--jar-update", "idle"]);
+    wrap.wait_for("agent_connected");
+    scene.controller.with(|world| world.options().agent_jar = b"<html>not yet</html>".to_vec());
+    scene.upgrade("2.579");
+    wrap.wait_for("jar_not_found");
+    let fetches = scene.answers().len();
+    let reads = || scene.controller.requests_for(Operation::ReadNode).len();
+    let before = reads();
+    eventually("the node is looked at some more", || reads() > before + 3);
+    assert_eq!(scene.answers().len(), fetches);
+    // Another version is asked at once, and its fault is told anew.
+    scene.upgrade("2.580");
+    wrap.wait_for_nth("jar_not_found", 2);
+    let outcome = stopped(wrap);
+    assert_eq!(outcome.events().iter().filter(|event| *event == "jar_not_found").count(), 2, "{}", outcome.text());
+}
+
+#[test]
 fn by_default_a_running_agent_is_left_alone() {
     let scene = Scene::jenkins();
     let wrap = scene.start(&[]);

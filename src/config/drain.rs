@@ -46,6 +46,17 @@ impl Drain {
         self != Self::For(Span::ZERO)
     }
 
+    /// Whether it depends on the zone of this machine.
+    pub(super) fn is_of_zone(self) -> bool {
+        matches!(self, Self::Until(Until::Daily(..) | Until::Here(_)))
+    }
+
+    /// Whether builds would be waited for until a moment that is past, at every stop.
+    #[must_use]
+    pub fn is_past(self, now: Seconds) -> bool {
+        matches!(self, Self::Until(until) if until.left(now, now).is_zero())
+    }
+
     /// The longest that a drain may take that begins now or, where it is until a time of day, at any time.
     #[must_use]
     pub fn longest(self, now: Seconds) -> Span {

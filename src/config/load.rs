@@ -21,6 +21,7 @@ use super::{
 };
 use crate::cli::Cli;
 use crate::quoted::quoted;
+use crate::wall;
 
 /// Settings that are complete and right.
 #[derive(Clone, Debug)]
@@ -86,6 +87,7 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
     resolver.warnings.extend(refused::warnings(&command));
     resolver.warnings.extend(refused::doubts(&command, cli));
     resolver.warnings.extend(two_secrets::warning(&command, cli, surroundings, secret_of_file.as_ref()));
+    resolver.warnings.extend(settings.as_ref().and_then(|settings| unknown_zone(settings.drain, surroundings)));
     let completes = |settings: &Settings| standalone && !settings.stdio;
     if settings.as_ref().is_some_and(completes) {
         match missing::unasked(&resolver.values, &command, cli) {
@@ -105,6 +107,18 @@ pub fn load(cli: &Cli, surroundings: &Surroundings) -> Result<Loaded, SettingsEr
             Err(SettingsError::new(resolver.problems, known, log_format.unwrap_or(LogFormat::Auto)))
         }
     }
+}
+
+/// A moment of `--drain until=` by a clock whose zone the C library does not find.
+fn unknown_zone(drain: Drain, surroundings: &Surroundings) -> Option<String> {
+    let zone = surroundings.variable("TZ").filter(|_| drain.is_of_zone())?;
+    (!wall::knows(zone, surroundings.variable("TZDIR"))).then(|| {
+        format!(
+            "the zone {} (TZ), by which --drain until= goes, is not known here, and UTC is taken: install tzdata, or write \
+             the moment with its day and Z",
+            quoted(zone)
+        )
+    })
 }
 
 #[derive(Default)]

@@ -254,6 +254,20 @@ fn another_node_in_the_command_is_an_error_and_another_url_a_warning() {
 }
 
 #[test]
+fn a_zone_that_is_not_here_is_warned_of_where_it_matters() {
+    let warned = |drain: &str, zone: &str| {
+        let world = World::new(&[&COMPLETE[..], &["--drain", drain]].concat(), AGENT).variable("TZ", zone);
+        let warnings = world.load().unwrap().warnings;
+        warnings.len() == 1 && warnings[0].starts_with(&format!("the zone \"{zone}\" (TZ)"))
+    };
+    assert!(warned("until=02:00", "Nowhere/Land") && warned("until=2026-11-27T02:00", "Nowhere/Land"));
+    for (drain, zone) in [("until=02:00", "EST5"), ("until=2026-11-27T02:00Z", "Nowhere/Land"), ("5m", "Nowhere/Land")]
+    {
+        assert!(!warned(drain, zone), "{drain} {zone}");
+    }
+}
+
+#[test]
 fn a_missing_url_names_every_place() {
     insta::assert_snapshot!(World::new(&["--node", "a"], AGENT).error().0, @r##"
     no controller is given. Looked for in: --url; AGENT_WRAP_URL; JENKINS_URL; url in DIR/agent-wrap.toml (there is no such file); -url and -jnlpUrl of the agent's command. Give it in one of these places, or --standalone to run without a controller

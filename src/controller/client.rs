@@ -14,7 +14,7 @@ use super::error::{ControllerError, CredentialError, SetupError};
 use super::http::{Answer, Clients, broken, is_login, shown};
 use super::mark_clock::MarkClock;
 use super::marker::Marker;
-use super::read::{self, Head, Judge};
+use super::read::{self, Head, Judge, SeesPaths};
 use super::settings::Settings;
 use super::url::{NodeName, Root};
 
@@ -34,6 +34,7 @@ pub struct Controller {
     /// What the last answer that told has said.
     version: Mutex<Option<String>>,
     clock: MarkClock,
+    sees_paths: SeesPaths,
 }
 
 impl Controller {
@@ -64,6 +65,7 @@ impl Controller {
             claimed: AtomicBool::new(settings.claimed),
             version: Mutex::new(None),
             clock: MarkClock::start(),
+            sees_paths: SeesPaths::default(),
         })
     }
 
@@ -96,6 +98,7 @@ impl Controller {
     pub async fn replace_credentials(&self, source: Option<CredentialSource>) -> Result<(), CredentialError> {
         if self.credentials.replace(source).await? {
             self.crumbs.clear();
+            self.sees_paths.forget();
         }
         Ok(())
     }
@@ -118,6 +121,7 @@ impl Controller {
             online_match: online_match.as_ref(),
             claimed: self.claimed.load(Ordering::Relaxed),
             clock: &self.clock,
+            sees_paths: &self.sees_paths,
         };
         let version = answer.header("x-jenkins");
         if let Some(version) = version {
@@ -290,6 +294,7 @@ impl Controller {
             Ok(changed) => {
                 if changed {
                     self.crumbs.clear();
+                    self.sees_paths.forget();
                 }
                 changed
             }

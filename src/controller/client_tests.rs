@@ -223,6 +223,26 @@ async fn dropping_a_read_closes_its_connection() {
 }
 
 #[tokio::test]
+async fn what_one_account_was_shown_says_nothing_of_another() {
+    let marked = |path: &str| format!(r#"{{"offline":true,"temporarilyOffline":true,"absoluteRemotePath":{path}}}"#);
+    // The last one first.
+    let answers = std::sync::Mutex::new(vec![marked("null"), marked("null"), marked("\"/work\"")]);
+    let server = Server::start(move |request| {
+        if request.starts_with(LOGIN) {
+            answer("200 OK", "", "")
+        } else {
+            json(&answers.lock().unwrap().pop().unwrap())
+        }
+    })
+    .await;
+    let client = Controller::new(settings(&server.url)).unwrap();
+    assert_eq!(client.read_node(AMPLE).await.unwrap().connected, Some(true));
+    assert_eq!(client.read_node(AMPLE).await.unwrap().connected, Some(false));
+    client.replace_credentials(Some(testing::fixed("viewer", "x"))).await.unwrap();
+    assert_eq!(client.read_node(AMPLE).await.unwrap().connected, None);
+}
+
+#[tokio::test]
 async fn a_rotated_token_is_tried_at_once_and_only_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");

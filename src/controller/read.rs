@@ -1,5 +1,6 @@
 //! From the controller's JSON to what the core knows of a node.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent_wrap_supervisor::{Build, Mark, NodeView, Owner, Rest, Span};
@@ -25,6 +26,31 @@ pub(crate) struct Judge<'a> {
     pub(crate) claimed: bool,
     /// The controller's clock, where its answers tell no time.
     pub(crate) clock: &'a MarkClock,
+    /// Whether the account is shown the paths of agents that are connected.
+    pub(crate) sees_paths: &'a SeesPaths,
+}
+
+/// Whether answers have shown a path, which takes Agent/Connect. Without that it is null, connected or not.
+#[derive(Debug, Default)]
+pub(crate) struct SeesPaths(AtomicBool);
+
+impl SeesPaths {
+    /// Nothing is known of another account.
+    pub(crate) fn forget(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    fn learn(&self, computer: &Computer) {
+        if computer.absolute_remote_path.is_some() {
+            self.0.store(true, Ordering::Relaxed);
+        } else if !computer.offline {
+            self.forget();
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Deserialize)]
@@ -83,9 +109,10 @@ pub(crate) struct Head<'a> {
 pub(crate) fn node_view(body: &[u8], head: Head<'_>, judge: &Judge<'_>) -> Result<NodeView, serde_json::Error> {
     let computer: Computer = serde_json::from_slice(body)?;
     let executors = || computer.executors.iter().chain(&computer.one_off_executors);
+    judge.sees_paths.learn(&computer);
     let connected = if !computer.offline || computer.absolute_remote_path.is_some() {
         Some(true)
-    } else if computer.temporarily_offline {
+    } else if computer.temporarily_offline && !judge.sees_paths.is_known() {
         // A null path says nothing here: it is also what those without Agent/Connect see.
         None
     } else {
@@ -270,7 +297,13 @@ mod tests {
         let marker = Marker::new("h", run);
         let pattern = Regex::new("^second").unwrap();
         let clock = MarkClock::start();
-        let judge = Judge { marker: &marker, online_match: Some(&pattern), claimed, clock: &clock };
+        let judge = Judge {
+            marker: &marker,
+            online_match: Some(&pattern),
+            claimed,
+            clock: &clock,
+            sees_paths: &SeesPaths::default(),
+        };
         node_view(body.as_bytes(), Head { version: Some("2.578"), date: None }, &judge).unwrap()
     }
 
@@ -319,7 +352,13 @@ mod tests {
         let exchanges: Vec<Value> = serde_json::from_str(RECORDING).unwrap();
         let marker = Marker::new("h", "r");
         let clock = MarkClock::start();
-        let judge = Judge { marker: &marker, online_match: None, claimed: false, clock: &clock };
+        let judge = Judge {
+            marker: &marker,
+            online_match: None,
+            claimed: false,
+            clock: &clock,
+            sees_paths: &SeesPaths::default(),
+        };
         let mut nodes = 0;
         for exchange in &exchanges {
             let Some(body) = exchange["body"].as_str().or_else(|| exchange["body_html_begins"].as_str()) else {
@@ -363,7 +402,13 @@ mod tests {
         const BEGIN: u64 = 1_700_000_000_000;
         let marker = Marker::new("h", "r");
         let clock = MarkClock::start();
-        let judge = Judge { marker: &marker, online_match: None, claimed: false, clock: &clock };
+        let judge = Judge {
+            marker: &marker,
+            online_match: None,
+            claimed: false,
+            clock: &clock,
+            sees_paths: &SeesPaths::default(),
+        };
         let times = |timestamp: i64, estimate: i64, progress: i64, seconds: Option<i64>| {
             let body = format!(
                 r#"{{"offline":false,"temporarilyOffline":false,"executors":[{{"idle":false,"progress":{progress},
@@ -403,7 +448,13 @@ mod tests {
     #[test]
     fn a_mark_of_this_run_tells_the_time_where_the_answer_does_not() {
         let (marker, clock) = (Marker::new("h", "r"), MarkClock::start());
-        let judge = Judge { marker: &marker, online_match: None, claimed: false, clock: &clock };
+        let judge = Judge {
+            marker: &marker,
+            online_match: None,
+            claimed: false,
+            clock: &clock,
+            sees_paths: &SeesPaths::default(),
+        };
         let running_for = |reason: &str, marked: u64| {
             let body = format!(
                 r#"{{"offline":true,"temporarilyOffline":true,"offlineCauseReason":"{reason}",
@@ -430,6 +481,31 @@ mod tests {
         assert!(view_as(&body("true"), "r", false).idle);
         assert!(!view_as(&body("false"), "r", false).idle);
         assert!(!view_as(&body("null"), "r", false).idle);
+    }
+
+    #[test]
+    fn a_path_that_is_missing_tells_something_to_whom_one_was_shown() {
+        let (marker, clock, sees_paths) = (Marker::new("h", "r"), MarkClock::start(), SeesPaths::default());
+        let judge =
+            Judge { marker: &marker, online_match: None, claimed: false, clock: &clock, sees_paths: &sees_paths };
+        let connected = |offline: bool, marked: bool, path: &str| {
+            let body = format!(r#"{{"offline":{offline},"temporarilyOffline":{marked},"absoluteRemotePath":{path}}}"#);
+            node_view(body.as_bytes(), Head::default(), &judge).unwrap().connected
+        };
+        let (path, none) = ("\"/work\"", "null");
+        assert_eq!(connected(true, true, none), None);
+        assert_eq!(connected(true, true, path), Some(true));
+        assert_eq!(connected(true, true, none), Some(false));
+        // One that is not connected tells nothing of the account.
+        assert_eq!(connected(true, false, none), Some(false));
+        assert_eq!(connected(true, true, none), Some(false));
+        // The permission has been taken away.
+        assert_eq!(connected(false, false, none), Some(true));
+        assert_eq!(connected(true, true, none), None);
+        assert_eq!(connected(false, false, path), Some(true));
+        assert_eq!(connected(true, true, none), Some(false));
+        sees_paths.forget();
+        assert_eq!(connected(true, true, none), None);
     }
 
     fn marked(cause: &str, reason: &str, claimed: bool) -> Mark {

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use agent_wrap_supervisor::{Event, Generation};
+use agent_wrap_supervisor::{Event, Generation, Moment, Span};
 
 use super::{Answer, NodeClient as _, Prepare as _, RunBeside as _, Shells, Turn, Unprepared};
 use crate::config::JarUpdate;
+
+/// The pause after the first failure; each further one doubles it.
+const PAUSE: Span = Span::seconds(60);
+/// The longest pause.
+const LONGEST_PAUSE: Span = Span::seconds(60 * 60);
 
 /// When another jar was looked for.
 #[derive(Debug, Default)]
@@ -14,12 +19,33 @@ pub(super) struct JarLook {
     version: Option<String>,
     /// One is being looked for.
     under_way: bool,
+    failed: Option<Failed>,
+}
+
+/// A version's jar that could not be had.
+#[derive(Debug)]
+struct Failed {
+    version: String,
+    why: String,
+    /// Before then it is not asked for again.
+    until: Moment,
+    pause: Span,
 }
 
 impl JarLook {
     /// An agent is started, with a controller of this version.
     pub(super) fn began(&mut self, version: Option<String>) {
         self.version = version;
+        self.failed = None;
+    }
+
+    /// Takes note of a jar that could not be had; whether its cause is another one than the last time.
+    fn fail(&mut self, now: Moment, version: String, why: &str) -> bool {
+        let before = self.failed.take().filter(|failed| failed.version == version);
+        let is_new = before.as_ref().is_none_or(|failed| failed.why != why);
+        let pause = before.map_or(PAUSE, |failed| failed.pause.plus(failed.pause).min(LONGEST_PAUSE));
+        self.failed = Some(Failed { version, why: why.to_owned(), until: now + pause, pause });
+        is_new
     }
 }
 
@@ -39,6 +65,10 @@ impl<S: Shells> Turn<S> {
         }
         let Some(controller) = &self.driver.controller else { return };
         let Some(version) = controller.version() else { return };
+        let now = self.driver.clock.now();
+        if self.jar_look.failed.as_ref().is_some_and(|failed| failed.version == version && now < failed.until) {
+            return;
+        }
         let before = self.jar_look.version.get_or_insert_with(|| version.clone());
         let (Some((generation, launched)), true) = (&self.launched, *before != version) else { return };
         let beside = Arc::clone(&self.driver.beside);
@@ -57,12 +87,27 @@ impl<S: Shells> Turn<S> {
         match found {
             Ok(another) => {
                 self.jar_look.version = Some(version);
+                self.jar_look.failed = None;
                 if another {
                     self.handle(Event::JarOffered { generation });
                 }
             }
-            // It is looked for again after the next read.
-            Err(unprepared) => tracing::debug!(target: "agent_wrap", event = "jar_not_found", "{unprepared}"),
+            // A jar is large, and what is wrong with it seldom passes before the next read.
+            Err(unprepared) => {
+                let why = unprepared.to_string();
+                if self.jar_look.fail(self.driver.clock.now(), version, &why) {
+                    tracing::warn!(
+                        target: "agent_wrap",
+                        event = "jar_not_found",
+                        node = self.driver.reasons.node,
+                        "the controller has another version, but not its jar for the idle agent (--jar-update idle): {why}; \
+                         the agent goes on with the one that it has, and it is asked again after a minute, then more and more \
+                         rarely"
+                    );
+                } else {
+                    tracing::debug!(target: "agent_wrap", event = "jar_not_found", "{why}");
+                }
+            }
         }
     }
 }

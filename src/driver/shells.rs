@@ -427,8 +427,8 @@ impl RunBeside for Beside {
 
 impl<B: RunBeside> Hold<B> for HoldWatch {
     fn look(&self, beside: Arc<B>) -> impl Future<Output = Result<Option<String>, Late>> + Send + 'static {
-        let files = self.files().clone();
-        async move { beside.run(HOLD_PATIENCE, move || files.look()).await }
+        let look = self.looking();
+        async move { beside.run(HOLD_PATIENCE, look).await }
     }
 
     fn changed(&mut self) -> impl Future<Output = ()> {

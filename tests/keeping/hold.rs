@@ -2,6 +2,7 @@
 //! folder.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("hold::what_it_says_is_the_reason", what_it_says_is_the_reason),
         trial("hold::one_that_cannot_be_read", one_that_cannot_be_read),
+        trial("hold::a_key_of_a_config_map_comes_and_goes", key_comes_and_goes),
         trial("hold::its_folder_comes_and_goes", folder_comes_and_goes),
         trial("hold::usr2_does_not_lift_it", usr2_does_not_lift_it),
         trial("hold::what_was_landed_stays_so", what_was_landed_stays_so),
@@ -184,11 +186,45 @@ fn one_that_cannot_be_read() {
     let hold = HoldFile::of(&scene);
     let wrap = scene.online(&stage, &[&hold.option()]);
     // Not even root can read that.
-    std::os::unix::fs::symlink("nowhere", &hold.0).expect("made");
+    fs::create_dir(&hold.0).expect("made");
     expect_words(&wrap, "hold_unreadable", "is there but cannot be read");
     scene.wait_until_marked(&stage, &format!("held by an operator ({})", hold.0.display()));
+    // It is looked at again, and said no more.
+    fs::set_permissions(&hold.0, fs::Permissions::from_mode(0o700)).expect("changed");
+    wrap.signal(Signal::SIGHUP);
+    wrap.wait_for("reload");
+    wait_for_reads(&stage, 2);
+    assert_eq!(count(&wrap, "hold_unreadable"), 1);
+    fs::remove_dir(&hold.0).expect("removed");
+    scene.wait_until_online(&stage);
+    wrap.stop().expect_code(0);
+}
+
+/// As a kubelet does it: the data is turned first, the link to a key that is gone is removed afterwards.
+fn key_comes_and_goes() {
+    let stage = simulated(jenkins());
+    let scene = Scene::new(&stage, "n");
+    let folder = scene.path("map");
+    for data in ["..1", "..2", "..3"] {
+        fs::create_dir_all(folder.join(data)).expect("made");
+    }
+    fs::write(folder.join("..2/hold"), "new disk").expect("written");
+    let turn = |data: &str| {
+        symlink(data, folder.join("..data_tmp")).expect("linked");
+        fs::rename(folder.join("..data_tmp"), folder.join("..data")).expect("turned");
+    };
+    turn("..1");
+    let hold = HoldFile(folder.join("hold"));
+    let wrap = scene.online(&stage, &[&hold.option()]);
+    turn("..2");
+    symlink("..data/hold", &hold.0).expect("linked");
+    scene.wait_until_marked(&stage, "new disk [agent-wrap ");
+    turn("..3");
+    wrap.wait_for("hold_lifted");
     hold.lift();
     scene.wait_until_online(&stage);
+    expect_none(&wrap, "hold_unreadable");
+    assert_eq!(count(&wrap, "hold"), 1);
     wrap.stop().expect_code(0);
 }
 

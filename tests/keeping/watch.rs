@@ -27,7 +27,8 @@ pub const EVERYWHERE: &[Scenario] = &[
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("watch::one_that_does_not_end_is_killed", one_that_does_not_end_is_killed),
-        trial("watch::a_landed_one_is_replaced_once_it_has_taken_off", landed_one_is_replaced),
+        trial("watch::a_landed_one_is_replaced", landed_one_is_replaced),
+        trial("watch::a_landed_one_of_an_old_controller_is_left_alone", landed_one_is_left_alone),
         trial("watch::a_stop_meanwhile_marks_the_node_first", stop_meanwhile),
         trial("watch::one_that_never_connects_is_replaced", one_that_never_connects_is_replaced),
         trial("watch::the_time_begins_anew_when_it_is_back", the_time_begins_anew),
@@ -133,7 +134,6 @@ fn one_that_does_not_end_is_killed() {
     wrap.stop().expect_code(137);
 }
 
-/// No controller says that a marked node is not connected, only that it is.
 fn landed_one_is_replaced() {
     let stage = simulated(jenkins());
     let scene = Scene::new(&stage, "n");
@@ -143,13 +143,28 @@ fn landed_one_is_replaced() {
     let first = wrap.agent_pid(1);
     freeze(first);
     stage.disconnect("n").expect("disconnected");
-    wait_for_reads(&stage, 6);
-    expect_none(&wrap, "stays_disconnected");
-    wrap.signal(Signal::SIGUSR2);
     wrap.wait_for("stays_disconnected");
     wrap.wait_for_nth("agent_connected", 2);
-    assert!(!is_alive(first));
+    assert!(!is_alive(first) && scene.state(&stage).marked);
+    wrap.signal(Signal::SIGUSR2);
     scene.wait_until_online(&stage);
+    wrap.stop().expect_code(0);
+}
+
+/// Before 2.125 nothing shows that a marked node is not connected.
+fn landed_one_is_left_alone() {
+    let stage = simulated(Options { security: false, ..Options::jenkins("2.107") });
+    let scene = Scene::new(&stage, "n");
+    let wrap = scene.online(&stage, &["--disconnect-timeout", "2s"]);
+    wrap.signal(Signal::SIGUSR1);
+    wrap.wait_for("landed");
+    let first = wrap.agent_pid(1);
+    freeze(first);
+    stage.disconnect("n").expect("disconnected");
+    wait_for_reads(&stage, 6);
+    expect_none(&wrap, "stays_disconnected");
+    thaw(first);
+    assert_eq!(count(&wrap, "agent_started"), 1);
     wrap.stop().expect_code(0);
 }
 

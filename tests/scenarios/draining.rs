@@ -73,6 +73,8 @@ pub fn drain_until_a_moment_that_is_past(stage: &mut dyn Stage) {
     let outcome = wrap.stop();
     outcome.expect_code(0);
     assert!(outcome.has("drain_past") && !outcome.has("draining"), "{}", outcome.text());
+    // The start has said so already, and promised nothing.
+    assert!(outcome.has("past_moment") && !outcome.text().contains("a stop may take until"), "{}", outcome.text());
     scene.expect_left_marked_by_us(stage, &outcome);
     eventually(
         "the build is over",

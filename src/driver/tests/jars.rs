@@ -25,10 +25,13 @@ fn another_version_s_jar_is_looked_for_once_and_taken_when_idle() {
     assert_eq!(upgraded(|life| Life { offers: offers(&[false]), ..life }), [agent, look]);
     // Not where nobody wants it.
     assert_eq!(upgraded(|life| Life { jar_when_idle: false, offers: offers(&[true]), ..life }), [agent]);
-    // Where the controller does not tell, it is asked again after each read, until the agent is started anew.
-    let unanswered = upgraded(|life| life.at(Span::seconds(200), Happening::AgentEnds(Exit::Code(1))));
-    assert_eq!(unanswered.iter().filter(|deed| **deed == agent).count(), 2, "{unanswered:?}");
-    assert!(unanswered.len() > 4 && unanswered.last() == Some(&agent), "{unanswered:?}");
+    // Where the controller does not tell, it is asked again after pauses that double, until the agent is started anew.
+    let unanswered = upgraded(|life| life.at(Span::seconds(700), Happening::AgentEnds(Exit::Code(1))));
+    assert_eq!(unanswered, [agent, look, look, look, look, agent]);
+    // What another version has is another question.
+    assert_eq!(upgraded(|life| life), [&[agent][..], &[look; 5]].concat());
+    let again = upgraded(|life| life.at(Span::seconds(40), Happening::Upgraded(3)));
+    assert_eq!(again, [&[agent][..], &[look; 6]].concat());
     // Builds are waited for.
     let busy = upgraded(|life| {
         let life = life.at(Span::seconds(20), Happening::BuildBegins).at(Span::seconds(600), Happening::BuildEnds);
