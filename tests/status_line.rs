@@ -257,6 +257,8 @@ fn draws(options: &[&str], name: Option<&str>, logs_elsewhere: bool) -> bool {
     } else {
         screen.wait_for("69", 1);
     }
+    let is_plain = name.is_none_or(|name| name == "dumb");
+    assert!(!is_plain || !screen.written().contains('\x1b'), "{}", screen.written());
     screen.written().contains("waiting for the controller for")
 }
 
