@@ -201,6 +201,43 @@ fn a_pause_counts_down_and_makes_way_for_the_next_agent() {
     assert_whole(&rows);
 }
 
+#[test]
+fn the_last_words_of_an_agent_are_left_whole_however_they_end() {
+    for level in ["warn", "error"] {
+        let mut command = wrap();
+        command.env("TERM", "xterm").args(["--standalone", "--log-level", level, "--restart-delay", "3s"]);
+        command.args(["--restart-limit", "2", "sh", "-c", "printf 'no disk left' >&2; exit 3"]);
+        let mut wrap = AtTerminal::start(command);
+        let rows =
+            wrap.screen.wait_until("it waits", |rows| rows.last().is_some_and(|row| row.contains("again in 2 s")));
+        assert!(rows.iter().any(|row| row == "no disk left"), "{level}: {rows:#?}");
+        let status = wait_within(&mut wrap.child, PATIENCE).expect("it ends");
+        assert_eq!(status.code(), Some(71), "{}", wrap.screen.written());
+        let is_over = |rows: &[String]| rows.iter().any(|row| row.contains("exit code 71"));
+        let rows = wrap.screen.wait_until("its last words", is_over);
+        assert_eq!(rows.iter().filter(|row| *row == "no disk left").count(), 2, "{level}: {rows:#?}");
+        assert_whole(&rows);
+    }
+}
+
+#[test]
+fn a_job_that_comes_into_the_foreground_while_nothing_happens_is_seen() {
+    let folder = folder();
+    let mut command = Command::new("bash");
+    command.args(["--norc", "--noprofile", "--noediting", "-i"]).current_dir(folder.path());
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("PS1", "$ ").env("TERM", "xterm");
+    command.env("HISTFILE", "").env("XDG_RUNTIME_DIR", folder.path()).env("STATE_DIRECTORY", folder.path());
+    let shell = AtTerminal::start(command);
+    eventually("the shell is in the foreground", || shell.screen.foreground() == shell.pid());
+    shell
+        .screen
+        .type_in(&format!("{AGENT_WRAP} --standalone --restart-delay 1h --restart-delay-max 1h sh -c 'exit 3' &\n"));
+    shell.screen.wait_for("starting the agent again in", 1);
+    let _end = Ends(wrapper_of(&shell));
+    shell.screen.type_in("fg\n");
+    shell.screen.wait_for_bottom("it is started again in ");
+}
+
 /// Whether a wrapper that waits for its controller for two seconds draws on a terminal of this name.
 fn draws(options: &[&str], name: Option<&str>, logs_elsewhere: bool) -> bool {
     let mut scene = Scene::new();
@@ -220,6 +257,8 @@ fn draws(options: &[&str], name: Option<&str>, logs_elsewhere: bool) -> bool {
     } else {
         screen.wait_for("69", 1);
     }
+    let is_plain = name.is_none_or(|name| name == "dumb");
+    assert!(!is_plain || !screen.written().contains('\x1b'), "{}", screen.written());
     screen.written().contains("waiting for the controller for")
 }
 

@@ -42,8 +42,10 @@ pub struct Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
-    #[error("cannot read the secret in {path}: {error}{}", cure(.error))]
+    #[error("cannot read the {noun} in {path}: {error}{}", cure(.error))]
     Unreadable {
+        /// What it is to hold.
+        noun: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -94,8 +96,11 @@ impl SecretSource {
         let text = match self {
             Self::Literal(secret) => secret.expose_secret().to_owned(),
             Self::File(path) => {
-                let bytes = files::read(path, 2 * MAX_LENGTH)
-                    .map_err(|error| SecretError::Unreadable { path: path.clone(), error })?;
+                let bytes = files::read(path, 2 * MAX_LENGTH).map_err(|error| SecretError::Unreadable {
+                    noun: "secret",
+                    path: path.clone(),
+                    error,
+                })?;
                 String::from_utf8(bytes).map_err(|_| SecretError::Garbage(self.name()))?
             }
         };
@@ -118,14 +123,24 @@ impl SecretSource {
 }
 
 impl Credentials {
-    /// Reads user and token. Without a user of its own, what the source holds is split at the first colon.
+    /// Reads user and token. Without a user of its own, what the source holds is split at the first colon; with one, that
+    /// name and a colon before the token are left out.
     ///
     /// # Errors
     /// As [`SecretSource::read`], or no user is known.
     pub fn read(&self) -> Result<(String, SecretString), SecretError> {
-        let token = self.token.read()?;
+        let token = self.token.read().map_err(|error| match error {
+            SecretError::Unreadable { path, error, .. } => {
+                SecretError::Unreadable { noun: "token (--token-file)", path, error }
+            }
+            other => other,
+        })?;
         match &self.user {
-            Some(user) => Ok((user.clone(), token)),
+            Some(user) => {
+                let rest = token.expose_secret().strip_prefix(user.as_str()).and_then(|rest| rest.strip_prefix(':'));
+                let token = rest.filter(|rest| !rest.is_empty()).map(SecretString::from).unwrap_or(token);
+                Ok((user.clone(), token))
+            }
             None => match token.expose_secret().split_once(':') {
                 Some((user, token)) if !user.is_empty() && !token.is_empty() => {
                     Ok((user.to_owned(), SecretString::from(token)))
@@ -158,6 +173,7 @@ mod tests {
     #[test]
     fn what_the_system_lacks_is_no_fault_of_the_file() {
         let unreadable = |errno: nix::errno::Errno| SecretError::Unreadable {
+            noun: "secret",
             path: "/t".into(),
             error: std::io::Error::from(errno).into(),
         };
@@ -184,6 +200,12 @@ mod tests {
         assert_eq!((user.as_str(), secret.expose_secret()), ("keeper", "a:b"));
         let (user, secret) = Credentials { user: Some("me".into()), token, variable: None }.read().unwrap();
         assert_eq!((user.as_str(), secret.expose_secret()), ("me", "keeper:a:b"));
+        let (_folder, token) = file(b"me:hush\n");
+        let (user, secret) = Credentials { user: Some("me".into()), token, variable: None }.read().unwrap();
+        assert_eq!((user.as_str(), secret.expose_secret()), ("me", "hush"), "both say the same");
+        let token = SecretSource::File("/nonexistent".into());
+        let error = Credentials { user: None, token, variable: None }.read().unwrap_err().to_string();
+        assert!(error.starts_with("cannot read the token (--token-file) in /nonexistent: "), "{error}");
         let (_folder, token) = file(b"justatoken");
         assert!(matches!(Credentials { user: None, token, variable: None }.read(), Err(SecretError::NoUser(_))));
     }

@@ -15,13 +15,14 @@ pub(super) fn setting(key: Key, noun: &str, agent: &AgentCommand, cli: &Cli, fil
     let there = if file.exists() { "" } else { " (there is no such file)" };
     places.push(format!("{} in {}{there}", Setting::of(key).name, file.display()));
     let options = if key == Key::Url { "-url and -jnlpUrl" } else { "-name and -jnlpUrl" };
-    places.push(match () {
+    let said = match () {
         () if !agent.is_agent => format!("{options} of the agent's command, which does not look like agent.jar"),
         () if key == Key::Url && agent.is_direct() => {
             format!("{options} of the agent's command, which has -direct, and that names no controller")
         }
         () => format!("{options} of the agent's command"),
-    });
+    };
+    places.extend((!cli.command.is_empty()).then_some(said));
     Problem::new(format!(
         "no {noun} is given. Looked for in: {}. Give it in one of these places, or {} to run without a controller{}",
         places.join("; "),

@@ -279,6 +279,8 @@ fn a_missing_url_names_every_place() {
     insta::assert_snapshot!(World::new(&["--node", "a"], "java -jar agent.jar -direct ci:50000").error().0, @r##"
     no controller is given. Looked for in: --url; AGENT_WRAP_URL; JENKINS_URL; url in DIR/agent-wrap.toml (there is no such file); -url and -jnlpUrl of the agent's command, which has -direct, and that names no controller. Give it in one of these places, or --standalone to run without a controller
     "##);
+    let words = World::new(&["--node", "a", "--print-config"], "").error().0;
+    assert!(words.starts_with("no controller is given") && !words.contains("the agent's command"), "{words}");
     assert_eq!(World::new(&[], AGENT).error().1, ExitCode::Configuration);
     assert_eq!(World::new(&["--standalone"], AGENT).settings().controller, None);
     assert_eq!(World::new(&["--standalone"], AGENT).settings().policy().node, None);

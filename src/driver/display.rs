@@ -6,7 +6,7 @@ use agent_wrap_supervisor::{AgentState, Moment};
 use super::{Shells, Show, Turn};
 use crate::config::StatusLine;
 use crate::telemetry::Picture;
-use crate::terminal::{Pace, Step};
+use crate::terminal::{Access, Pace, Step};
 
 /// Shows how things stand.
 pub struct Display<Screen> {
@@ -22,13 +22,13 @@ impl<Screen: Show> Display<Screen> {
     }
 
     fn show(&mut self, now: Moment, picture: Option<&Picture>, agent: Option<Writer>) {
-        let is_free = || match agent {
-            None => self.screen.is_free(None),
+        let access = || match agent {
+            None => self.screen.access(None),
             // Where it writes cannot be looked up.
-            Some(Writer(None)) => false,
-            Some(Writer(pid)) => self.screen.is_free(pid),
+            Some(Writer(None)) => Access::Shared,
+            Some(Writer(pid)) => self.screen.access(pid),
         };
-        let step = self.pace.step(now, picture.map(|picture| picture.counts), is_free);
+        let step = self.pace.step(now, picture.map(|picture| picture.counts), access);
         self.is_shown = step == Step::Show;
         self.screen.show(picture.filter(|_| self.is_shown).map(|picture| picture.words.as_str()));
     }
@@ -37,6 +37,10 @@ impl<Screen: Show> Display<Screen> {
         if self.is_shown {
             self.screen.mend();
         }
+    }
+
+    fn begin_row(&self) {
+        self.screen.begin_row();
     }
 
     fn erase(&mut self) {
@@ -83,6 +87,14 @@ impl<S: Shells> Turn<S> {
     pub(super) fn mend_terminal(&self) {
         if let Some(display) = &self.driver.display {
             display.mend();
+        }
+    }
+
+    /// An agent has ended, which may have left the terminal's cursor behind its last words.
+    pub(super) fn begin_row(&self) {
+        let is_wanted = self.driver.settings.status_line == StatusLine::Auto;
+        if let Some(display) = self.driver.display.as_ref().filter(|_| is_wanted) {
+            display.begin_row();
         }
     }
 

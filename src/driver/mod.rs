@@ -348,6 +348,9 @@ impl<S: Shells> Turn<S> {
 
     fn tell(&mut self, note: &Note) {
         let now = self.driver.clock.now();
+        if matches!(note, Note::AgentExited { .. }) {
+            self.begin_row();
+        }
         self.driver.story.tell(now, note);
         match (note, &mut self.launched) {
             (Note::AgentStarted { .. }, _) => self.look_for_suspension(),

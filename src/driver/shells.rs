@@ -19,7 +19,7 @@ use crate::process::{AgentIdentity, Processes, Suspension};
 use crate::signals::{Received, Signals};
 use crate::state::{Record, StateFile};
 use crate::systemd::ManagerSocket;
-use crate::terminal::Screen;
+use crate::terminal::{Access, Screen};
 
 /// How long looking at a hold file may take; it is on this machine.
 const HOLD_PATIENCE: Duration = Duration::from_secs(10);
@@ -196,7 +196,10 @@ pub trait Hear {
 /// Shows one line, which is rewritten in place.
 pub trait Show {
     /// Whether nobody else writes there. `agent` is the process of an agent that lives.
-    fn is_free(&self, agent: Option<u32>) -> bool;
+    fn access(&self, agent: Option<u32>) -> Access;
+
+    /// An agent has ended: what it has left there does not stand before what is written next.
+    fn begin_row(&self);
 
     /// Shows these words instead of those before, or nothing, without waiting.
     fn show(&self, words: Option<&str>);
@@ -394,8 +397,12 @@ impl Hear for ManagerSocket {
 }
 
 impl Show for Screen {
-    fn is_free(&self, agent: Option<u32>) -> bool {
-        self.is_free(agent)
+    fn access(&self, agent: Option<u32>) -> Access {
+        self.access(agent)
+    }
+
+    fn begin_row(&self) {
+        self.begin_row();
     }
 
     fn show(&self, words: Option<&str>) {

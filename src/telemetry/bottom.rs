@@ -5,7 +5,12 @@
 //! The cursor stays at the line's beginning. A terminal that becomes narrower either breaks the line into several rows,
 //! and takes the cursor along with the character that it is at (VTE, tmux), or cuts it (xterm). Both leave the cursor in
 //! the first row of what is ours, so that everything from there on can be erased, and nothing above it ever is.
+//!
+//! Where an agent has left the cursor, nobody knows. A row full of blanks shows it, as shells do it before a prompt: at
+//! a row's beginning they just fill it, anywhere else the last of them stands in the next row. A carriage return then goes
+//! to the beginning of a row in which there is nothing else.
 
+use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 
 use nix::libc;
@@ -21,6 +26,11 @@ const ERASE_REST: &str = "\x1b[K";
 const USUAL_COLUMNS: usize = 80;
 /// On a narrower terminal there is no line.
 const FEWEST_COLUMNS: usize = 20;
+
+/// Whether a terminal of this name can do more than print one character after the other.
+pub(crate) fn has_cursor(term: Option<&OsStr>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
 
 /// How many columns the terminal has, if it may be drawn on now: it has to be our controlling terminal, and we in its
 /// foreground.
@@ -44,6 +54,8 @@ fn columns(stream: BorrowedFd<'_>) -> Option<usize> {
 #[derive(Debug, Default)]
 pub(super) struct Bottom {
     drawn: Option<Drawn>,
+    /// Somebody else may have left the cursor behind his words.
+    unknown_column: bool,
 }
 
 /// A line, and the columns that it takes at the most.
@@ -59,18 +71,34 @@ impl Bottom {
         self.drawn.is_some()
     }
 
+    /// Takes note that the next that is written is to begin a row.
+    pub(super) fn begin_row(&mut self) {
+        self.unknown_column = true;
+    }
+
+    /// Whether a row is to be begun.
+    pub(super) fn begins_row(&self) -> bool {
+        self.unknown_column
+    }
+
     /// What is to be written so that these whole lines stand above this line, and nothing is left of the line before.
     /// `room` are the columns there are, if it may be drawn; what was drawn before somebody else came into the foreground
     /// is not ours any more. `torn`: what was drawn may have been written over.
     pub(super) fn compose(&mut self, lines: &[u8], line: Option<&str>, room: Option<usize>, torn: bool) -> Vec<u8> {
         let Some(columns) = room else {
-            self.drawn = None;
+            (self.drawn, self.unknown_column) = (None, false);
             return lines.to_vec();
         };
         // One that fills the row may have the next character in the next one.
         let line = line.filter(|_| columns >= FEWEST_COLUMNS).map(|line| cut(line, columns - 1));
         let is_broken = self.drawn.as_ref().is_some_and(|drawn| drawn.width > columns);
         let mut text = Vec::with_capacity(lines.len() + 256);
+        let is_written = !lines.is_empty() || line.is_some() || self.is_drawn();
+        // Where there is a line, the cursor is at its beginning.
+        if is_written && std::mem::take(&mut self.unknown_column) && !self.is_drawn() {
+            text.resize(columns, b' ');
+            text.extend_from_slice(ERASE_BELOW.as_bytes());
+        }
         match (&self.drawn, &line) {
             (Some(drawn), Some(line)) if lines.is_empty() && !is_broken => {
                 // In place, so that nothing flickers.
@@ -155,6 +183,25 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_an_agent_begins_a_row_once() {
+        let mut bottom = Bottom::default();
+        let begun = format!("{}\r\x1b[J", " ".repeat(80));
+        bottom.begin_row();
+        assert_eq!(composed(&mut bottom, "", None), "", "there is nothing to write yet");
+        assert!(bottom.begins_row());
+        assert_eq!(composed(&mut bottom, "one\n", None), format!("{begun}one\n"));
+        assert_eq!(composed(&mut bottom, "two\n", None), "two\n");
+        bottom.begin_row();
+        assert_eq!(composed(&mut bottom, "", Some("waiting")), format!("{begun}\r\x1b[Kwaiting\r"));
+        bottom.begin_row();
+        assert_eq!(composed(&mut bottom, "three\n", Some("waiting")), "\r\x1b[Kthree\nwaiting\r", "it is there");
+        assert_eq!(composed(&mut bottom, "", None), "\r\x1b[K");
+        bottom.begin_row();
+        assert_eq!(bottom.compose(b"four\n", None, None, false), b"four\n", "in the background");
+        assert_eq!(composed(&mut bottom, "five\n", None), "five\n");
+    }
+
+    #[test]
     fn what_may_have_been_written_over_is_drawn_anew() {
         let mut bottom = Bottom::default();
         assert_eq!(bottom.compose(b"", None, Some(80), true), b"");
@@ -210,6 +257,13 @@ mod tests {
         let mut bottom = Bottom::default();
         let drawn = bottom.compose(b"", Some(&"x".repeat(300)), Some(30), false);
         assert_eq!(drawn.iter().filter(|byte| **byte == b'x').count(), 28);
+    }
+
+    #[test]
+    fn a_terminal_that_is_not_named_is_not_drawn_on() {
+        let has_cursor = |term: Option<&str>| has_cursor(term.map(OsStr::new));
+        assert!(has_cursor(Some("xterm-256color")) && has_cursor(Some("linux")));
+        assert!(!has_cursor(Some("dumb")) && !has_cursor(Some("")) && !has_cursor(None));
     }
 
     #[test]

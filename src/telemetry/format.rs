@@ -17,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::bottom::has_cursor;
 use super::journal::{self, Journal, Position};
 use super::line::Line;
 use super::outlet::{BottomLine, Courtesy, LostWords, Outlet};
@@ -294,7 +295,8 @@ struct TextLayout {
 impl TextLayout {
     fn of_stderr() -> Self {
         let terminal = io::stderr().is_terminal();
-        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colours = terminal && wanted && has_cursor(std::env::var_os("TERM").as_deref());
         let stamp = if goes_to_the_journal() {
             Stamp::None
         } else if terminal {

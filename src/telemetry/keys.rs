@@ -29,8 +29,27 @@ impl Keys {
     }
 
     /// The next one is the second: it cuts off a drain.
-    pub(super) fn cuts(self) -> bool {
+    fn cuts(self) -> bool {
         self.interrupts == 1 && !self.skips_drain
+    }
+
+    /// What the key does to the drain of a stop, for a line that tells of it.
+    pub(super) fn drain_words(self) -> Option<&'static str> {
+        match self.interrupts {
+            0 if !self.skips_drain => Some("Ctrl-C twice to cut it off"),
+            1 if !self.skips_drain => Some("Ctrl-C again to cut it off"),
+            2 => Some("Ctrl-C once more kills the agent"),
+            _ => None,
+        }
+    }
+
+    /// What the key does to an agent that has been asked to end, for the line that says so.
+    pub(super) fn grace_words(self) -> Option<&'static str> {
+        match self.interrupts {
+            1 => Some("Ctrl-C twice kills it"),
+            2 => Some("Ctrl-C once more kills it"),
+            _ => None,
+        }
     }
 
     /// The next one is the third: it ends everything.

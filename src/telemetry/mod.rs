@@ -20,6 +20,7 @@ pub(crate) mod testing;
 mod visible;
 mod words;
 
+pub(crate) use bottom::has_cursor;
 pub(crate) use format::shown;
 pub use format::{Format, InstallError, Level, Logging, fault_line, goes_to_the_journal, install};
 pub use outlet::{BottomLine, say};

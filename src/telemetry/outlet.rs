@@ -97,6 +97,8 @@ struct Queue {
     redraws: bool,
     /// What is there of it may have been written over.
     torn: bool,
+    /// Somebody else may have left the terminal's cursor behind his words.
+    begins_row: bool,
     /// The thread has taken lines out and not written them all.
     writing: bool,
     /// The reader does not keep up.
@@ -196,6 +198,11 @@ impl BottomLine {
         self.shared.filled.notify_one();
     }
 
+    /// The next that is written begins a row of its own, whatever an agent has written there before.
+    pub fn begin_row(&self) {
+        self.shared.queue().begins_row = true;
+    }
+
     /// Erases it and waits until that is done, but not for a terminal that takes nothing.
     pub fn erase(&self) {
         self.shared.set_bottom(None);
@@ -285,13 +292,16 @@ impl Shared {
             let lost = mem::take(&mut queue.lost);
             queue.redraws = false;
             let torn = mem::take(&mut queue.torn);
+            if mem::take(&mut queue.begins_row) {
+                bottom.begin_row();
+            }
             queue.writing = true;
             let line = queue.bottom.clone();
             drop(queue);
             if lost > 0 {
                 lines.extend_from_slice((self.lost_words)(lost).as_bytes());
             }
-            if line.is_some() || bottom.is_drawn() {
+            if line.is_some() || bottom.is_drawn() || bottom.begins_row() {
                 let mut text = bottom.compose(&lines, line.as_deref(), self.sink.room(), torn);
                 self.write(&mut text, None);
             } else {

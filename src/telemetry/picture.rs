@@ -79,7 +79,8 @@ impl Standing {
         let since = self.failing.map(|since| format!(" for {}", countup(since, now))).unwrap_or_default();
         let next = next_words(now, status);
         let failure = self.failure.as_deref().unwrap_or_default();
-        Words { text: format!("{what}waiting for the controller{since}{next}: {failure}"), counts: true }
+        let cause = self.cause.unwrap_or("waiting for the controller");
+        Words { text: format!("{what}{cause}{since}{next}: {failure}"), counts: true }
     }
 
     fn pending_builds(&self, now: Moment, status: &Status<'_>, hint: &str) -> Words {

@@ -66,6 +66,15 @@ fn a_controller_is_waited_for_since_and_until() {
 }
 
 #[test]
+fn what_does_not_pass_by_waiting_stands_where_it_is_not_cut_off() {
+    let mut standing = Standing::default();
+    let failure = Failure::new(FailureKind::Unauthenticated, "http://ci/ says 401");
+    standing.hear(Moment(0), &Note::Waiting { failure, retry: Span(1) });
+    let (text, _) = words(&standing, 2, &status(Phase::Enabling)).unwrap();
+    assert_eq!(text, "the controller refuses the credentials (401) for 2 s: http://ci/ says 401");
+}
+
+#[test]
 fn an_agent_that_does_not_connect_is_counted() {
     let (mut standing, seen) = (Standing::default(), view(false, &[]));
     standing.hear(Moment(1_000), &Note::AgentStarted { generation: Generation(1), pid: 7 });

@@ -1,7 +1,9 @@
 //! How things stand, in words: one line that changes when they do. What the supervisor's status does not say (why the
 //! controller is waited for, how the agent has ended, until when builds are) the notes have said before.
 
-use agent_wrap_supervisor::{Desired, Generation, Goal, Mark, Moment, NodeView, Note, Phase, Span, Status};
+use agent_wrap_supervisor::{
+    Desired, FailureKind, Generation, Goal, Mark, Moment, NodeView, Note, Phase, Span, Status,
+};
 
 use super::builds::builds_words;
 use super::format::shown;
@@ -13,6 +15,8 @@ use super::words::{exit_words, owner_words, quoted, signal_name, span_words, tim
 pub(super) struct Standing {
     /// Why the controller gave no usable answer.
     pub(super) failure: Option<String>,
+    /// The same in a few words, where there are some.
+    pub(super) cause: Option<&'static str>,
     /// Since when it gives none.
     pub(super) failing: Option<Moment>,
     /// How the agent ended last.
@@ -39,6 +43,12 @@ impl Standing {
         match note {
             Note::Waiting { failure, .. } | Note::StartedUnmarked(failure) => {
                 self.failure = Some(failure.words.clone());
+                self.cause = match failure.kind {
+                    FailureKind::Unavailable => None,
+                    FailureKind::Unauthenticated => Some("the controller refuses the credentials (401)"),
+                    FailureKind::Forbidden => Some("the controller refuses the account (403)"),
+                    FailureKind::NoSuchNode => Some("the controller has no such node"),
+                };
                 self.failing.get_or_insert(now);
             }
             Note::Answering
@@ -234,7 +244,7 @@ fn left_words(left: Span) -> String {
 
 #[cfg(test)]
 mod tests {
-    use agent_wrap_supervisor::{Build, Cause, Exit, Failure, FailureKind, Owner};
+    use agent_wrap_supervisor::{Build, Cause, Exit, Failure, Owner};
 
     use super::*;
     use crate::telemetry::testing::status;

@@ -15,8 +15,6 @@ use super::progress::Progress;
 use super::standing::Standing;
 use super::words::span_words;
 
-const CUTS: &str = "Ctrl-C again to cut it off";
-
 /// Keeps the moments from which times are counted. It decides nothing.
 #[derive(Debug)]
 pub struct Story {
@@ -221,7 +219,7 @@ impl Story {
     }
 
     pub(super) fn progress_line(&self, now: Moment, builds: &[Build]) -> Line {
-        let hint = self.hint(self.keys.cuts(), CUTS);
+        let hint = self.drain_hint();
         info("drain_progress", format!("{}{hint}", self.standing.progress_words(now, builds)))
     }
 }

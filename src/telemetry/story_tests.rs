@@ -42,7 +42,7 @@ fn at_a_terminal_it_says_what_another_interrupt_does() {
             "the node is marked offline, confirmed after 40 ms",
             "draining: waiting up to 5m for 1 build: app #7 (40%) (Ctrl-C again to cut it off)",
             "not waiting any longer; cut off: 1 build: app #7 (40%)",
-            "asking the agent to end (TERM); it has 30 s",
+            "asking the agent to end (TERM); it has 30 s (Ctrl-C twice kills it)",
             "already stopping (the third Ctrl-C kills the agent)",
             "stop (Ctrl-C): ending at once",
             "killing the agent",
@@ -88,6 +88,38 @@ fn a_person_who_has_cut_a_drain_is_told_of_the_next_key() {
     let mut story = Story::new("n", at(0)).at_keyboard(true);
     story.interrupt_stops(false);
     assert!(!self::texts(&mut story, &notes).iter().any(|text| text.contains("Ctrl-C again")));
+}
+
+#[test]
+fn the_drain_of_a_stop_says_the_key_whatever_came_before() {
+    let builds = || vec![Build { name: Some("app #7".to_owned()), ..Build::default() }];
+    let draining = |at| (at, Note::Draining { builds: builds(), left: None });
+    let stopping = |source| (1_000, Note::Stopping { source, agent: true });
+    for (source, hint) in [
+        (StopSource::Interrupt, " (Ctrl-C again to cut it off)"),
+        (StopSource::Terminate, " (Ctrl-C twice to cut it off)"),
+    ] {
+        let mut story = Story::new("n", at(0)).at_keyboard(true);
+        let texts = texts(&mut story, &[draining(0), stopping(source), draining(1_040)]);
+        assert_eq!(texts[0], "draining: waiting for 1 build: app #7", "a landing");
+        assert_eq!(texts[2], format!("draining: waiting for 1 build: app #7{hint}"));
+        assert!(story.progress_line(at(61_040), &builds()).text.ends_with(hint));
+    }
+}
+
+#[test]
+fn an_agent_that_could_not_write_has_lost_its_reader_and_its_builds() {
+    let generation = Generation(1);
+    let exited = |exit| Note::AgentExited { generation, exit, asked: false, connected: false };
+    let draining = Note::Draining { builds: vec![Build::default()], left: None };
+    let stopping = Note::Stopping { source: StopSource::Interrupt, agent: true };
+    let notes = [(0, exited(Exit::Code(141))), (0, stopping), (0, draining), (0, exited(Exit::Signal(13)))];
+    let texts = texts(&mut Story::new("n", at(0)), &notes);
+    let gone =
+        ": whoever read its output has gone, as after Ctrl-C the tee of `2>&1 | tee log` has (`tee -i` would stay)";
+    assert_eq!(texts[0], format!("the agent exited with code 141 after 0 s{gone}"));
+    let cut = "; the builds that it ran are cut off with it";
+    assert_eq!(texts[3], format!("the agent was killed by SIGPIPE after 0 s{gone}{cut}"));
 }
 
 #[test]

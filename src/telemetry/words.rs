@@ -54,6 +54,12 @@ pub(super) fn term_of_others_words(exit: Exit) -> &'static str {
     }
 }
 
+/// Whether it ended because nobody could read what it wrote.
+pub(super) fn is_broken_pipe(exit: Exit) -> bool {
+    // 141 is what a shell makes of it.
+    matches!(exit, Exit::Code(141) | Exit::Signal(libc::SIGPIPE))
+}
+
 /// A phase in one word, for programs.
 pub(super) fn phase_word(phase: Phase) -> &'static str {
     match phase {

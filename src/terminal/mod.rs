@@ -6,7 +6,7 @@ mod pace;
 mod screen;
 
 pub use modes::Modes;
-pub use pace::{Pace, Step};
+pub use pace::{Access, Pace, Step};
 pub use screen::Screen;
 
 use std::os::fd::BorrowedFd;

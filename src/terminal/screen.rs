@@ -1,14 +1,13 @@
 //! The line at the bottom of stderr.
 
-use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
-use std::os::fd::AsFd as _;
 
 use nix::libc;
 use nix::sys::stat::{fstat, stat};
+use nix::unistd::{getpgrp, tcgetpgrp};
 
-use super::is_ours;
-use crate::telemetry::BottomLine;
+use super::Access;
+use crate::telemetry::{BottomLine, has_cursor};
 
 /// A terminal that our log is written to.
 pub struct Screen {
@@ -30,15 +29,26 @@ impl Screen {
     /// Whether nobody else writes there: we are in the foreground, and neither what this process says on its stdout nor
     /// on its stderr comes to this terminal. What cannot be seen may.
     #[must_use]
-    pub fn is_free(&self, agent: Option<u32>) -> bool {
+    pub fn access(&self, agent: Option<u32>) -> Access {
         // Under its own name, and under the one that each process has for its controlling terminal.
         let here = [self.device, libc::makedev(5, 0)];
         let is_elsewhere = |pid: u32, stream: i32| {
             stat(format!("/proc/{pid}/fd/{stream}").as_str()).is_ok_and(|stat| !here.contains(&stat.st_rdev))
         };
         let outputs = [libc::STDOUT_FILENO, libc::STDERR_FILENO];
-        is_ours(io::stderr().as_fd())
-            && agent.is_none_or(|pid| outputs.into_iter().all(|stream| is_elsewhere(pid, stream)))
+        let is_alone = || agent.is_none_or(|pid| outputs.into_iter().all(|stream| is_elsewhere(pid, stream)));
+        match tcgetpgrp(io::stderr()) {
+            Ok(_) if !is_alone() => Access::Shared,
+            Ok(foreground) if foreground == getpgrp() => Access::Free,
+            Ok(_) => Access::Background,
+            // It is not our controlling terminal, or it is gone.
+            Err(_) => Access::Shared,
+        }
+    }
+
+    /// What an agent has left there does not stand before what is written next.
+    pub fn begin_row(&self) {
+        self.line.begin_row();
     }
 
     /// Shows these words, or nothing.
@@ -54,21 +64,5 @@ impl Screen {
     /// Erases them and waits until that is done.
     pub fn erase(&self) {
         self.line.erase();
-    }
-}
-
-fn has_cursor(term: Option<&OsStr>) -> bool {
-    term.is_some_and(|term| !term.is_empty() && term != "dumb")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_terminal_that_is_not_named_is_not_drawn_on() {
-        let has_cursor = |term: Option<&str>| has_cursor(term.map(OsStr::new));
-        assert!(has_cursor(Some("xterm-256color")) && has_cursor(Some("linux")));
-        assert!(!has_cursor(Some("dumb")) && !has_cursor(Some("")) && !has_cursor(None));
     }
 }

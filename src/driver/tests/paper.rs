@@ -5,6 +5,7 @@ use agent_wrap_supervisor::Moment;
 use super::agent::ProcessState;
 use super::world::{Shared, World};
 use crate::driver::Show;
+use crate::terminal::Access;
 
 /// The partner in the terminal's place.
 pub struct Paper(pub Shared);
@@ -21,9 +22,13 @@ pub struct Sheet {
 }
 
 impl Show for Paper {
-    fn is_free(&self, agent: Option<u32>) -> bool {
+    fn access(&self, agent: Option<u32>) -> Access {
         let world = self.0.lock();
-        agent.is_none() || !world.sheet.agent_writes
+        if agent.is_some() && world.sheet.agent_writes { Access::Shared } else { Access::Free }
+    }
+
+    fn begin_row(&self) {
+        self.0.lock().note("BEGIN ROW");
     }
 
     fn show(&self, words: Option<&str>) {

@@ -4,12 +4,12 @@ use agent_wrap_supervisor::{
     Effect, Ending, Failure, Mark, Moment, Note, OnlinePolicy, Owner, Request, Span, SpawnFailure, StopSource,
 };
 
-use super::{CUTS, Story};
+use super::Story;
 use crate::telemetry::builds::builds_words;
 use crate::telemetry::line::{Line, debug, error, info, warn};
 use crate::telemetry::words::{
-    exit_words, lift_words, mark_words, owner_words, processes_words, quoted, quoted_whole, signal_name, source_words,
-    span_words, spawn_failure_words, term_of_others_words, times_words,
+    exit_words, is_broken_pipe, lift_words, mark_words, owner_words, processes_words, quoted, quoted_whole,
+    signal_name, source_words, span_words, spawn_failure_words, term_of_others_words, times_words,
 };
 
 impl Story {
@@ -177,11 +177,14 @@ impl Story {
             Note::AgentExited { exit, asked, connected, .. } => {
                 let ran = span_words(now.since(self.agent));
                 let others = self.stopping.map_or("", |_| term_of_others_words(*exit));
-                let exit = exit_words(*exit);
+                let (ended, exit) = (exit, exit_words(*exit));
                 if *asked {
                     return info("agent_exited", format!("the agent {exit}, as asked"));
                 }
-                let never = if *connected || self.node.is_empty() {
+                let is_unread = is_broken_pipe(*ended);
+                let never = if is_unread {
+                    self.unread_words()
+                } else if *connected || self.node.is_empty() {
                     ""
                 } else {
                     ", never seen connected; its own output above may say why"
@@ -324,7 +327,7 @@ impl Story {
             Note::MarkVanished => warn("mark_vanished", "the mark has vanished from the node; setting it again"),
             Note::MarkLost => warn("mark_lost", "the mark keeps vanishing; it is not set again"),
             Note::Draining { builds, left } => {
-                let hint = self.hint(self.draining.is_none() && self.keys.cuts(), CUTS);
+                let hint = self.drain_hint();
                 self.draining.get_or_insert(now);
                 self.progress.told(now, builds);
                 let left = left.map(|left| format!("up to {} ", span_words(left))).unwrap_or_default();
@@ -366,7 +369,8 @@ impl Story {
                 info("taken_back", "somebody lifted our mark on the controller: taken as a wish to take off")
             }
             Note::Terminating { grace } => {
-                let hint = self.hint(self.keys.kills(), "Ctrl-C once more kills it");
+                let words = self.keys.grace_words();
+                let hint = self.hint(words.is_some(), words.unwrap_or_default());
                 info("terminating", format!("asking the agent to end (TERM); it has {}{hint}", span_words(*grace)))
             }
             Note::Killing if self.kill_asked => warn("killing", "killing the agent"),
@@ -443,9 +447,25 @@ impl Story {
         }
     }
 
+    /// Why an agent has ended that could not write.
+    fn unread_words(&self) -> &'static str {
+        if self.stopping.is_some() && self.draining.is_some() {
+            ": whoever read its output has gone, as after Ctrl-C the tee of `2>&1 | tee log` has (`tee -i` would stay); the \
+             builds that it ran are cut off with it"
+        } else {
+            ": whoever read its output has gone, as after Ctrl-C the tee of `2>&1 | tee log` has (`tee -i` would stay)"
+        }
+    }
+
     /// What a person at the terminal can do now.
     pub(super) fn hint(&self, useful: bool, words: &str) -> String {
         if useful && self.at_keyboard && self.interrupt_stops { format!(" ({words})") } else { String::new() }
+    }
+
+    /// What he can do about builds that are waited for. Those of a landing are cut off by no key.
+    pub(super) fn drain_hint(&self) -> String {
+        let words = self.keys.drain_words().filter(|_| self.stopping.is_some());
+        self.hint(words.is_some(), words.unwrap_or_default())
     }
 
     /// An agent that lives and does not run, as a line.
