@@ -95,7 +95,7 @@ fn a_hup_from_somebody_is_no_hangup() {
 /// The whole output of a short life on a terminal.
 fn shown(variable: Option<(&str, &str)>) -> String {
     let mut command = wrap();
-    command.args(["--standalone", "--restart", "no", "sh", "-c", "exit 3"]).envs(variable);
+    command.args(["--standalone", "--restart", "no", "sh", "-c", "exit 3"]).env("TERM", "xterm").envs(variable);
     let screen = Screen::of(&mut command);
     let mut child = command.spawn().unwrap();
     drop(command);
@@ -106,10 +106,14 @@ fn shown(variable: Option<(&str, &str)>) -> String {
 
 #[test]
 fn colours_are_for_terminals_whose_owner_wants_them() {
-    assert!(shown(None).contains("\x1b["));
-    assert!(shown(Some(("NO_COLOR", ""))).contains("\x1b["), "an empty NO_COLOR says nothing");
+    assert!(shown(None).contains("\x1b[36m"));
+    assert!(shown(Some(("NO_COLOR", ""))).contains("\x1b[36m"), "an empty NO_COLOR says nothing");
     let plain = shown(Some(("NO_COLOR", "1")));
-    assert!(!plain.contains('\x1b'), "{plain:?}");
+    assert!(!plain.contains("\x1b[3"), "{plain:?}");
+    for name in ["", "dumb"] {
+        let plain = shown(Some(("TERM", name)));
+        assert!(!plain.contains('\x1b'), "{name:?}: {plain:?}");
+    }
     let mut command = wrap();
     command.args(["--standalone", "--restart", "no", "sh", "-c", "exit 3"]);
     let outcome = Wrap::start(command).outcome();
