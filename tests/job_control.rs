@@ -308,3 +308,25 @@ fn ctrl_z_does_not_stop_a_command_of_a_shell_without_job_control() {
     screen.wait_for("ended with 0,", 1);
     assert!(wait_within(&mut shell, PATIENCE).is_some());
 }
+
+/// The files that the settings name are read before there is anything else to stop.
+#[test]
+fn ctrl_z_brings_the_prompt_back_while_a_file_is_waited_for() {
+    let shell = Shell::start();
+    shell.run("mkfifo gate");
+    // The pipe stays open, and nothing comes.
+    let line = format!(
+        "{AGENT_WRAP} --state-dir . --url http://127.0.0.1:1/ --node a --user k --token-file <(cat gate) --log-format json true 2>log"
+    );
+    shell.screen.type_in(&format!("{line}\n"));
+    eventually("the wait is told of", || shell.log().contains("\"slow_start\""));
+    for _ in 0..2 {
+        shell.screen.type_in(CTRL_Z);
+        shell.prompt();
+        shell.screen.type_in("fg\n");
+        eventually("it is in the foreground", || shell.screen.foreground() != shell.pid());
+    }
+    shell.screen.type_in(CTRL_C);
+    shell.prompt();
+    shell.exit();
+}

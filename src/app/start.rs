@@ -44,9 +44,9 @@ pub(super) struct Overtaken;
 
 impl Patience<'_> {
     /// Has something done beside and waits for it. If it hangs, `tell` says so, once, and from then on a
-    /// stop overtakes it. Signals that have come stay for the driver.
+    /// stop overtakes it. Signals that have come stay for the driver, but for a Ctrl-Z: the shell's prompt comes back.
     pub(super) fn wait_for<T: Send + 'static>(
-        self,
+        mut self,
         work: impl FnOnce() -> T + Send + 'static,
         tell: impl FnOnce(),
     ) -> io::Result<Result<T, Overtaken>> {
@@ -62,16 +62,21 @@ impl Patience<'_> {
         let slow = Moment(self.clock.now().0 + SLOW.0);
         loop {
             let left = slow.0.saturating_sub(self.clock.now().0);
-            match poll(&mut [done()], PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            self.suspend_if_asked()?;
+            let mut either = vec![done()];
+            either.extend(self.signals.as_ref().map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
+            match poll(&mut either, timeout) {
                 Ok(0) if left == 0 => break,
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return finish(),
+                Ok(_) if either[0].any().unwrap_or(true) => return finish(),
+                Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
         tell();
-        let Some(signals) = self.signals else { return finish() };
         loop {
+            self.suspend_if_asked()?;
+            let Some(signals) = &mut self.signals else { return finish() };
             let terminal = signals.terminal();
             let is_stop = |received: &Received| {
                 let meaning = self.table.classify(received, terminal);
@@ -87,6 +92,15 @@ impl Patience<'_> {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+}
+
+impl Patience<'_> {
+    fn suspend_if_asked(&mut self) -> io::Result<()> {
+        let table = self.table;
+        let Some(signals) = &mut self.signals else { return Ok(()) };
+        let terminal = signals.terminal();
+        signals.suspend(|received| matches!(table.classify(received, terminal), Meaning::Request(Request::Suspend)))
     }
 }
 

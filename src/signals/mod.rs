@@ -145,6 +145,24 @@ impl EarlySignals {
         self.seen.iter()
     }
 
+    /// Stops this process if one that has come asks for it, as `asks` tells, and comes back when somebody has continued it.
+    ///
+    /// # Errors
+    /// Those of [`stop_self`].
+    pub fn suspend(&mut self, asks: impl Fn(&Received) -> bool) -> io::Result<()> {
+        self.seen.extend(pending(&mut self.delivery));
+        let all = self.seen.len();
+        self.seen.retain(|received| !asks(received));
+        if self.seen.len() == all {
+            return Ok(());
+        }
+        stop_self()?;
+        if !self.kept_ignored.contains(&libc::SIGINT) {
+            self.modes.save();
+        }
+        Ok(())
+    }
+
     /// Hands over to the driver, with all that has come so far. To be called inside the runtime.
     ///
     /// # Errors
