@@ -81,8 +81,9 @@ impl Controller {
         self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells whether a mark of ours is on the node, as the state file would.
-    pub fn set_claimed(&self, claimed: bool) {
+    /// A mark of ours is on the node, or may be; or none is for sure. One whose words an old controller has replaced by its own,
+    /// when the channel was lost, is known by that alone.
+    pub(super) fn set_claimed(&self, claimed: bool) {
         self.claimed.store(claimed, Ordering::Relaxed);
     }
 
@@ -128,7 +129,11 @@ impl Controller {
             *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.to_owned());
         }
         let head = Head { version, date: answer.date() };
-        read::node_view(&answer.body, head, &judge).map_err(|error| {
+        let view = read::node_view(&answer.body, head, &judge);
+        if view.as_ref().is_ok_and(|view| view.mark.is_none()) {
+            self.set_claimed(false);
+        }
+        view.map_err(|error| {
             let url = self.shown(&answer.url);
             match (version, looks_like_html(&answer.body)) {
                 (None, true) => ControllerError::NotAController { url, why: "an HTML page instead of JSON".to_owned() },

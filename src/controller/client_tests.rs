@@ -55,6 +55,35 @@ async fn a_node_is_read_with_one_request_once_the_root_is_known() {
     assert!(requests[1].contains("agent-wrap-test"));
 }
 
+/// What Jenkins before 2.482 and Hudson make of a mark's words when the channel is lost.
+#[tokio::test]
+async fn a_mark_whose_words_the_controller_has_replaced_is_still_ours_until_it_is_gone() {
+    const REPLACED: &str = r#"{"offline":true,"temporarilyOffline":true,"idle":true,"offlineCauseReason":"Connection was broken",
+        "offlineCause":{"_class":"hudson.slaves.OfflineCause$ChannelTermination","description":"Connection was broken"}}"#;
+    let marked = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let shown = Arc::clone(&marked);
+    let server = Server::start(move |request| {
+        if request.starts_with(LOGIN) {
+            answer("200 OK", "", "")
+        } else if request.starts_with("POST ") {
+            answer("302 Found", "Location: .\r\n", "")
+        } else {
+            json(if shown.load(std::sync::atomic::Ordering::Relaxed) { REPLACED } else { ONLINE })
+        }
+    })
+    .await;
+    let client = server.client();
+    let owner = async || client.read_node(AMPLE).await.unwrap().mark.map(|mark| mark.owner);
+    assert_eq!(owner().await, Some(Owner::Foreign), "nothing says that it is ours");
+    let method = agent_wrap_supervisor::MarkMethod::ChangeCause;
+    client.mark_offline(agent_wrap_supervisor::RequestNumber(7), method, "landed", AMPLE).await;
+    assert_eq!(owner().await, Some(Owner::EarlierRun));
+    marked.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(owner().await, None);
+    marked.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(owner().await, Some(Owner::Foreign), "ours was gone");
+}
+
 #[tokio::test]
 async fn a_mark_of_ours_is_recognised() {
     let server = Server::start(|_| {

@@ -70,7 +70,11 @@ impl Controller {
             MarkMethod::ChangeCause => Page::ChangeCause,
             MarkMethod::Toggle => Page::Toggle,
         };
-        self.post(page, &self.message(reason, request), within).await
+        let outcome = self.post(page, &self.message(reason, request), within).await;
+        if let WriteOutcome::Accepted | WriteOutcome::Unknown(_) = outcome {
+            self.set_claimed(true);
+        }
+        outcome
     }
 
     /// Closes the channel that the controller holds for the node. The marker goes with it: an old controller shows this
