@@ -4,7 +4,7 @@ use agent_wrap_testbed::stage::Stage;
 use nix::sys::signal::Signal;
 
 use crate::Scenario;
-use crate::common::is_alive;
+use crate::common::{eventually, is_alive};
 use crate::scene::{Scene, count, expect_none, expect_words};
 
 pub const EVERYWHERE: &[Scenario] = &[
@@ -41,6 +41,10 @@ fn mark_is_left_in_the_end(stage: &mut dyn Stage) {
         // The first may have lifted it by the last look, which the second tells then.
         assert!([0, 74].contains(&outcome.code()), "{}", outcome.text());
         first.wait_for_words("stopping over there", lives);
+        // A mark that is set before the last one was seen gone is no other one.
+        eventually("the first has made up its mind", || {
+            count(&first, "lifted") >= lives || count(&first, "rival_mark") > 0
+        });
     }
     expect_words(&first, "rival_mark", "stopping over there");
     assert!(count(&first, "lifted") <= 2, "{}", first.log().join("\n"));
