@@ -3,7 +3,7 @@
 //! have got it meanwhile, and in another pid namespace it means nothing.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -41,14 +41,7 @@ impl Held {
     /// # Errors
     /// Those of the file system.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)?;
+        let file = open_lock(path)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             // A lock on a file that has lost its name keeps nobody away.
             Ok(lock) if is_at(&lock, path)? => Ok(Some(Self { path: path.to_owned(), lock })),
@@ -84,6 +77,39 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Opens the file that a lock is taken on, or makes it: for us alone, and never through a link. What stands in it stays: until
+/// the lock is ours, it is the holder's.
+///
+/// # Errors
+/// Those of the file system.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Writes a file `beside` the one that is meant, then gives it its name. Whoever calls it holds the lock, so that nobody
+/// else uses that name.
+///
+/// # Errors
+/// Those of the file system; what was there before still is then.
+pub fn replace(path: &Path, beside: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(beside)?;
+    file.write_all(bytes)?;
+    fs::rename(beside, path)
 }
 
 #[cfg(test)]

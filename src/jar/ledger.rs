@@ -1,15 +1,13 @@
 //! What is known of a controller's jars, as it is kept beside them.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
-use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
 use crate::files;
+use crate::held;
 
 /// The shape below; another one is not understood.
 const VERSION: u32 = 1;
@@ -93,13 +91,5 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = path.with_file_name(name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&beside)?;
-    file.write_all(bytes)?;
-    fs::rename(&beside, path)
+    held::replace(path, &beside, bytes)
 }

@@ -18,14 +18,14 @@ mod ledger;
 mod partial;
 mod zip;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::libc;
+
+use crate::held;
 
 pub use checksum::Checksum;
 pub use ledger::Offer;
@@ -115,14 +115,7 @@ impl Place {
     #[expect(clippy::disallowed_methods, reason = "a wait for a lock of this kind has no deadline")]
     fn lock(&self) -> io::Result<Flock<File>> {
         let path = self.beside(".lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)?;
+        let mut file = held::open_lock(&path)?;
         for _ in 0..ATTEMPTS {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => return Ok(lock),

@@ -12,20 +12,20 @@
 mod place;
 mod record;
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::libc;
 use thiserror::Error;
 
 pub use place::StateDir;
 pub use record::{Previous, Record};
 
 use crate::files;
+use crate::held;
 
 /// The mode of our folders.
 const PASSABLE: u32 = 0o711;
@@ -97,7 +97,7 @@ impl StateFile {
         };
         let name = place::file_name(controller, node);
         let (path, lock) = (dir.path().join(format!("{name}.json")), dir.path().join(format!("{name}.lock")));
-        let held = match make_folder(dir.path()).and_then(|()| open_lock(&lock)) {
+        let held = match make_folder(dir.path()).and_then(|()| held::open_lock(&lock)) {
             Ok(file) => take(file),
             Err(error) => return without(format!("cannot write {} ({error})", lock.display())),
         };
@@ -119,15 +119,7 @@ impl StateFile {
     pub fn write(&self, record: &Record) -> io::Result<()> {
         let Some(kept) = &self.kept else { return Ok(()) };
         let beside = kept.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&beside)?;
-        file.write_all(&record.to_json())?;
-        fs::rename(&beside, &kept.path)
+        held::replace(&kept.path, &beside, &record.to_json())
     }
 }
 
@@ -148,18 +140,6 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
     }
     // The umask may have taken that away.
     fs::set_permissions(folder, Permissions::from_mode(PASSABLE))
-}
-
-fn open_lock(path: &Path) -> io::Result<File> {
-    // Not truncated: until the lock is ours, what stands there is the holder's.
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
 }
 
 fn take(file: File) -> Result<Flock<File>, (File, Errno)> {
