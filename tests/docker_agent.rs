@@ -4,7 +4,6 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
@@ -13,7 +12,7 @@ use agent_wrap_testbed::simulated::{Options, Simulated};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::Stage as _;
 use common::standalone::{Said, folder, lead_session, text};
-use common::{Outcome, PATIENCE, Wrap, pty, wait_within, wrap};
+use common::{Outcome, PATIENCE, Wrap, pty, wait_within, wrap, write_script};
 
 fn jenkins_agent(word: &str) -> Command {
     let mut command = wrap();
@@ -45,8 +44,7 @@ fn a_shell_has_the_terminal() {
 fn the_agent_that_is_asked_what_it_is_answers_itself() {
     let folder = folder();
     let java = folder.path().join("java");
-    fs::write(&java, "#!/bin/sh\necho $$ $0 $*\nexit 5\n").expect("a script");
-    fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    write_script(&java, "#!/bin/sh\necho $$ $0 $*\nexit 5\n");
     let mut command = jenkins_agent("-version");
     command.env("JENKINS_JAVA_BIN", &java).env("JENKINS_AGENT_FILE", "/a.jar").stdout(Stdio::piped());
     let child = command.spawn().expect("it starts");
@@ -61,8 +59,7 @@ fn the_agent_that_is_asked_what_it_is_answers_itself() {
 fn without_a_controller_to_ask_the_agent_connects_all_the_same() {
     let folder = folder();
     let java = folder.path().join("java");
-    fs::write(&java, "#!/bin/sh\necho $*\ncat \"${10#@}\"\nenv\n").expect("a script");
-    fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    write_script(&java, "#!/bin/sh\necho $*\ncat \"${10#@}\"\nenv\n");
     let jar = text(folder.path().join("agent.jar"));
     fs::write(&jar, "").expect("a jar");
     let mut command = wrap();
@@ -92,8 +89,7 @@ fn started_with(controller: &Simulated, arguments: &[&str], variables: &[(&str, 
     let folder = folder();
     let java = folder.path().join("java");
     let script = "#!/bin/sh\necho $*\nfor word; do case $word in @*) cat ${word#@}; echo;; esac; done\nenv\n";
-    fs::write(&java, script).expect("a script");
-    fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    write_script(&java, script);
     fs::write(folder.path().join("agent.jar"), "a jar").expect("a jar");
     let (user, token) = controller.credentials().expect("an account");
     let mut command = wrap();
@@ -226,9 +222,7 @@ fn said(mut command: Command) -> String {
 fn it_gets_everything_as_if_we_had_never_been_there() {
     let folder = folder();
     let script = folder.path().join("script");
-    fs::write(&script, "#!/bin/sh\necho $0; env | sort; grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status\n")
-        .expect("a script");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode is set");
+    write_script(&script, "#!/bin/sh\necho $0; env | sort; grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status\n");
     let script = text(script);
     let mut instead = jenkins_agent(&script);
     instead.env("XDG_RUNTIME_DIR", "/r");

@@ -4,14 +4,13 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_wrap_testbed::simulated::{Fault, On, Operation, Options, Simulated, agent_program};
 use agent_wrap_testbed::skip;
 use agent_wrap_testbed::stage::{BuildState, Stage};
-use common::{Outcome, Wrap, eventually, wrap_with_state};
+use common::{Outcome, Wrap, eventually, wrap_with_state, write_script};
 use nix::sys::signal::{Signal, kill};
 
 /// Dates of jars, the later the greater.
@@ -62,8 +61,7 @@ impl Scene {
              if grep -q {deadly} \"$jar\"; then {dies}; fi\nexec {} \"$@\"\n",
             agent_program().display()
         );
-        fs::write(&java, script).expect("a script");
-        fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).expect("it can be executed");
+        write_script(&java, &script);
         java
     }
 

@@ -368,6 +368,14 @@ fn pause() {
     std::thread::sleep(Duration::from_millis(50));
 }
 
+/// Writes a script that everybody may execute. Another process makes the file that is executed, as for [`copy_program`].
+pub fn write_script(path: impl AsRef<Path>, text: &str) {
+    let draft = path.as_ref().with_extension("draft");
+    std::fs::write(&draft, text).expect("a script");
+    std::fs::set_permissions(&draft, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its mode is set");
+    copy_program(draft, path);
+}
+
 /// A copy that everybody may execute. Made by another process: a child that this one forks meanwhile would hold the file
 /// open for writing, and what is open for writing cannot be executed.
 pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
