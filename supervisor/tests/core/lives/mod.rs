@@ -3,6 +3,7 @@
 
 mod draining;
 mod failing;
+mod holding;
 mod jars;
 mod keeping;
 mod numbers;
@@ -52,4 +53,10 @@ fn running(policy: Policy, controller: Controller) -> World {
 fn end(mut world: World) -> String {
     world.run_to_the_end();
     world.honest_story()
+}
+
+/// Those lines of the story that have one of these words.
+fn lines_with(world: &World, words: &[&str]) -> String {
+    let story = world.clone().honest_story();
+    story.lines().filter(|line| words.iter().any(|word| line.contains(word))).collect::<Vec<_>>().join("\n")
 }
